@@ -1,0 +1,3 @@
+"""Loads the engine's pytest plugin; nothing else."""
+
+pytest_plugins = ["fixtures.plugin"]

@@ -1,0 +1,319 @@
+"""Every verb against every route of Incus: no change leaves the guard that is not ours.
+
+The wire below the guard is a recorder that answers the guard's own question (the config of a
+project) from a table; what it is handed has got past the guard. The server itself is asked in
+`tests/lab/`.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from urllib.parse import quote, unquote, urlsplit
+
+import pytest
+import requests
+import requests.adapters
+
+from fixtures.errors import GuardRefused
+from fixtures.incus.guard import MARKER_KEY, REQUIRED, DrillPolicy, GuardAdapter, OwnServerPolicy
+from fixtures.incus.routes import SCOPED, scoped_route
+
+BASE = "http+unix://%2Frun%2Fincus%2Funix.socket"
+RUN = "20260101-000000-abcdef"
+OURS = f"drill-{RUN}-main"
+CLOSED = {**REQUIRED, MARKER_KEY: RUN}
+PROJECTS = {
+    OURS: CLOSED,
+    "drill-unmarked": dict(REQUIRED),
+    "drill-other": {**REQUIRED, MARKER_KEY: "another-run"},
+    "drill-empty-marker": {**REQUIRED, MARKER_KEY: ""},
+    "default": dict(CLOSED),
+    "atlas": dict(CLOSED),
+    "Drill-x": dict(CLOSED),
+    "drilled": dict(CLOSED),
+}
+VERBS = ["POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT", "PROPFIND", "post"]
+TEMPLATES = [
+    line
+    for line in (Path(__file__).parent / "paths.txt").read_text().splitlines()
+    if not line.startswith("#")
+]
+FOREIGN = [
+    "",
+    "?project=default",
+    "?project=atlas",
+    "?project=drill-unmarked",
+    "?project=drill-other",
+    "?project=drill-empty-marker",
+    "?project=drill-gone",
+    "?project=Drill-x",
+    "?project=drilled",
+    "?project=drill-",
+    "?project=drill-x%2F..%2Fdefault",
+    "?project=drill-x%00",
+    f"?project={quote(OURS + 'é')}",
+    f"?project={OURS}&project=default",
+    f"?project=default&project={OURS}",
+    f"?project={OURS}&project={OURS}",
+    f"?project={OURS}&all-projects=true",
+    f"?Project={OURS}",
+    f"?project={OURS};project=default",
+]
+
+
+class Wire(requests.adapters.BaseAdapter):
+    """Answers questions for a project's config; remembers everything else."""
+
+    def __init__(self):
+        super().__init__()
+        self.sent = []
+
+    def send(self, request, *args, **kwargs):
+        answer = requests.Response()
+        answer.request, answer.url = request, request.url
+        found = re.fullmatch(r"/1\.0/projects/([^/]+)", urlsplit(request.url).path)
+        if request.method == "GET" and found:
+            config = PROJECTS.get(unquote(found.group(1)))
+            answer.status_code = 404 if config is None else 200
+            answer._content = json.dumps({"metadata": {"config": config}}).encode()
+            return answer
+        self.sent.append((request.method, request.url))
+        answer.status_code, answer._content = 200, b"{}"
+        return answer
+
+    def close(self):
+        """Nothing is open."""
+
+
+@pytest.fixture
+def wire():
+    return Wire()
+
+
+@pytest.fixture
+def guard(wire):
+    return GuardAdapter(wire, BASE, DrillPolicy(RUN))
+
+
+def paths(template):
+    """The path with names in it, the storage volume ones for each type."""
+    kinds = ["custom", "container", "virtual-machine", "image"] if "{type}" in template else [""]
+    return [re.sub(r"\{[a-z]+\}", "local", template.replace("{type}", kind)) for kind in kinds]
+
+
+def prepared(verb, path, body=None, headers=None):
+    request = requests.Request(verb, BASE + path, headers=headers)
+    ready = request.prepare()
+    ready.method = verb
+    if body is not None:
+        ready.prepare_body(json.dumps(body), None)
+    return ready
+
+
+def is_refused(guard, request):
+    try:
+        guard.send(request)
+    except GuardRefused as refused:
+        assert "nothing was sent" in refused.message
+        return True
+    return False
+
+
+@pytest.mark.parametrize("query", FOREIGN)
+def test_no_change_reaches_a_foreign_project(guard, wire, query):
+    for template in TEMPLATES:
+        for path in paths(template):
+            for verb in VERBS:
+                assert is_refused(guard, prepared(verb, path + query)), f"{verb} {path}{query}"
+    assert wire.sent == []
+    assert len(guard.policy.refusals) > 800
+
+
+def test_in_our_own_project_only_the_whitelist_passes(guard, wire):
+    for template in TEMPLATES:
+        for path in paths(template):
+            for verb in VERBS:
+                route = scoped_route(path)
+                allowed = route is not None and verb in route.verbs
+                request = prepared(verb, f"{path}?project={OURS}")
+                assert is_refused(guard, request) is not allowed, f"{verb} {path}"
+    assert len(wire.sent) >= len(SCOPED)
+    assert all(f"project={OURS}" in url for _, url in wire.sent)
+
+
+@pytest.mark.parametrize("route", ["images", "networks", "certificates", "operations/x"])
+def test_what_belongs_to_the_server_is_never_changed(guard, route):
+    for verb in VERBS:
+        assert is_refused(guard, prepared(verb, f"/1.0/{route}?project={OURS}"))
+
+
+@pytest.mark.parametrize("template", TEMPLATES)
+def test_reads_pass_unless_they_open_a_way_to_write(guard, template):
+    for path in paths(template):
+        opens = re.search(r"/(sftp|nbd|websocket|exec|console)$", path) is not None
+        for verb in ("GET", "HEAD"):
+            assert is_refused(guard, prepared(verb, f"{path}?project=atlas")) is opens
+
+
+@pytest.mark.parametrize("feature", ["features.profiles", "features.storage.volumes"])
+def test_without_a_feature_the_objects_would_be_those_of_default(guard, monkeypatch, feature):
+    path = {
+        "features.profiles": "/1.0/profiles/default",
+        "features.storage.volumes": "/1.0/storage-pools/local/volumes/custom/grafana01-data",
+    }[feature]
+    monkeypatch.setitem(PROJECTS, OURS, {**CLOSED, feature: "false"})
+    with pytest.raises(GuardRefused, match="this would change project default"):
+        guard.send(prepared("DELETE", f"{path}?project={OURS}"))
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/1.0/instances/../projects/default",
+        "/1.0/instances/%2e%2e/x",
+        "/1.0/instances/a%2Fb",
+        "/1.0//instances/x",
+        "/1.0/instances/x;y",
+        "/1.0/instances/x/",
+        "/1.0/instances/x#y",
+        "/2.0/instances/x",
+        "/1.0/../internal/shutdown",
+    ],
+)
+def test_a_path_with_two_readings_is_refused(guard, wire, path):
+    request = prepared("DELETE", "/1.0/x")
+    request.url = f"{BASE}{path}?project={OURS}"
+    assert is_refused(guard, request)
+    assert wire.sent == []
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        f"http+unix://%2Fother.socket/1.0/instances/x?project={OURS}",
+        f"https://incus.example:8443/1.0/instances/x?project={OURS}",
+        f"{BASE}.evil/1.0/instances/x?project={OURS}",
+    ],
+)
+def test_another_server_is_refused(guard, url):
+    request = prepared("GET", "/1.0")
+    request.url = url
+    with pytest.raises(GuardRefused, match="another server"):
+        guard.send(request)
+
+
+@pytest.mark.parametrize("header", ["X-HTTP-Method-Override", "X-Incus-Project"])
+def test_a_header_that_changes_the_meaning_is_refused(guard, header):
+    request = prepared("POST", f"/1.0/instances?project={OURS}", {}, {header: "DELETE"})
+    with pytest.raises(GuardRefused, match="header"):
+        guard.send(request)
+
+
+BODIES = {
+    "moved to another project": {"project": "default"},
+    "migrated": {"name": "x", "migration": True},
+    "pushed": {"source": {"type": "migration", "mode": "push"}},
+    "sent to a target": {"target": {"operation": "x"}},
+    "a NIC": {"devices": {"eth0": {"type": "nic", "network": "incusbr0"}}},
+    "a disk of the host": {"devices": {"d": {"type": "disk", "source": "/", "path": "/host"}}},
+    "a disk with a path and a pool": {
+        "devices": {"d": {"type": "disk", "source": "/etc", "pool": "local", "path": "/e"}}
+    },
+    "a disk without a pool": {"devices": {"d": {"type": "disk", "path": "/e", "source": "x"}}},
+    "a proxy": {"devices": {"p": {"type": "proxy", "listen": "tcp:0.0.0.0:80"}}},
+    "a unix device": {"devices": {"k": {"type": "unix-char", "path": "/dev/kvm"}}},
+    "raw config": {"config": {"raw.lxc": "lxc.hook.pre-start = /bin/sh"}},
+    "a privileged container": {"config": {"security.privileged": "true"}},
+    "devices that are no map": {"devices": ["eth0"]},
+    "config that is no map": {"config": "raw.lxc"},
+}
+
+
+@pytest.mark.parametrize("body", BODIES.values(), ids=list(BODIES))
+@pytest.mark.parametrize(
+    ("verb", "path"),
+    [
+        ("POST", "/1.0/instances"),
+        ("PUT", "/1.0/instances/x"),
+        ("PATCH", "/1.0/instances/x"),
+        ("PUT", "/1.0/profiles/default"),
+        ("PUT", "/1.0/storage-pools/local/volumes/custom/x"),
+    ],
+)
+def test_a_body_that_reaches_out_is_refused(guard, wire, verb, path, body):
+    assert is_refused(guard, prepared(verb, f"{path}?project={OURS}", body))
+    assert wire.sent == []
+
+
+@pytest.mark.parametrize("body", [b"not json", b"[1]", b'"x"', iter([b"{}"])])
+def test_a_body_that_cannot_be_read_is_refused(guard, body):
+    request = prepared("PUT", f"/1.0/instances/x?project={OURS}")
+    request.body = body
+    assert is_refused(guard, request)
+
+
+GOOD = {"name": OURS, "config": dict(CLOSED)}
+
+
+def test_our_project_is_created_changed_and_deleted(guard, wire):
+    guard.send(prepared("POST", "/1.0/projects", GOOD))
+    guard.send(prepared("PUT", f"/1.0/projects/{OURS}", {"config": dict(CLOSED)}))
+    guard.send(prepared("PATCH", f"/1.0/projects/{OURS}", {"config": {"user.x": "y"}}))
+    guard.send(prepared("DELETE", f"/1.0/projects/{OURS}"))
+    assert [verb for verb, _ in wire.sent] == ["POST", "PUT", "PATCH", "DELETE"]
+
+
+@pytest.mark.parametrize("key", [MARKER_KEY, *REQUIRED])
+def test_a_project_that_is_no_closed_room_is_not_made(guard, key):
+    for config in (
+        {**CLOSED, key: "false"},
+        {name: value for name, value in CLOSED.items() if name != key},
+    ):
+        with pytest.raises(GuardRefused, match=re.escape(key)):
+            guard.send(prepared("POST", "/1.0/projects", {"name": OURS, "config": config}))
+        with pytest.raises(GuardRefused, match=re.escape(key)):
+            guard.send(prepared("PUT", f"/1.0/projects/{OURS}", {"config": config}))
+    with pytest.raises(GuardRefused, match=re.escape(key)):
+        guard.send(prepared("PATCH", f"/1.0/projects/{OURS}", {"config": {key: "x"}}))
+
+
+@pytest.mark.parametrize("name", ["default", "atlas", "drill-", "Drill-x", "drill-x/../y", None, 7])
+def test_a_project_by_another_name_is_not_made(guard, name):
+    with pytest.raises(GuardRefused, match="is no drill project by its name"):
+        guard.send(prepared("POST", "/1.0/projects", {**GOOD, "name": name}))
+
+
+@pytest.mark.parametrize("project", ["default", "atlas", "drill-unmarked", "drill-other"])
+def test_a_foreign_project_is_never_deleted_or_renamed(guard, wire, project):
+    for verb in ("POST", "PUT", "PATCH", "DELETE"):
+        assert is_refused(guard, prepared(verb, f"/1.0/projects/{project}", {"config": {}}))
+    assert is_refused(guard, prepared("POST", f"/1.0/projects/{OURS}", {"name": "default"}))
+    assert wire.sent == []
+
+
+def test_a_dead_runs_project_is_changed_only_when_adopted_and_marked(guard, wire):
+    guard.policy.adopt("drill-other")
+    guard.send(prepared("DELETE", "/1.0/projects/drill-other"))
+    guard.policy.adopt("drill-unmarked")
+    assert is_refused(guard, prepared("DELETE", "/1.0/projects/drill-unmarked"))
+    with pytest.raises(GuardRefused, match="is no drill project"):
+        guard.policy.adopt("default")
+    assert len(wire.sent) == 1
+
+
+def test_a_copy_from_the_source_is_a_read_of_it(guard, wire):
+    source = {"type": "copy", "name": "grafana01-data", "pool": "local", "project": "atlas"}
+    path = f"/1.0/storage-pools/local/volumes/custom?project={OURS}"
+    guard.send(prepared("POST", path, {"name": "grafana01-data", "source": source}))
+    assert len(wire.sent) == 1
+
+
+def test_the_labs_policy_speaks_to_the_labs_server_alone(wire):
+    lab = GuardAdapter(wire, BASE, OwnServerPolicy("/run/incus/unix.socket"))
+    lab.send(prepared("POST", "/1.0/projects", {"name": "atlas"}))
+    other = GuardAdapter(wire, BASE, OwnServerPolicy("/var/lib/lab/unix.socket"))
+    with pytest.raises(GuardRefused, match="another server than the lab's"):
+        other.send(prepared("GET", "/1.0"))
+    assert len(wire.sent) == 1

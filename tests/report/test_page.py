@@ -1,0 +1,191 @@
+"""The page in a real browser, inside pytest-html's own page and alone."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, Page
+
+from fixtures.evidence.html import CSS_FILE, render_page
+from fixtures.evidence.record import RunRecord
+
+# What fixtures/plugin does with the renderers, as small as it can be.
+CONFTEST = """
+from pathlib import Path
+import pytest
+from pytest_html import extras
+from fixtures.evidence import html
+from fixtures.evidence.writer import read_evidence
+
+RUN = read_evidence(Path({evidence!r}))
+DRILLS = {{drill.id: drill for drill in RUN.drills}}
+
+def drill_of(report):
+    return DRILLS.get(report.nodeid.partition("[")[2].rstrip("]"))
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item, call):
+    report = (yield).get_result()
+    if report.when == "call" and drill_of(report):
+        report.extras = [extras.html(html.render_drill(drill_of(report)))]
+
+def pytest_html_report_title(report):
+    report.title = f"Recovery drill {{RUN.run}}"
+
+def pytest_html_results_summary(prefix, summary, postfix, session):
+    prefix.append(html.render_summary(RUN))
+
+def pytest_html_results_table_header(cells):
+    cells[2:] = html.table_header()
+
+def pytest_html_results_table_row(report, cells):
+    cells[2:] = html.table_cells(drill_of(report))
+"""
+TEST = """
+import time, pytest
+@pytest.mark.parametrize("drill", {ids!r})
+def test_drill(drill):
+    time.sleep(1.2)
+    print("a line of the log " * 40)
+    assert drill.startswith("step-ca-snapshot")
+"""
+
+
+@pytest.fixture(scope="session")
+def report(tmp_path_factory: pytest.TempPathFactory, golden: RunRecord) -> Path:
+    """pytest-html's page over the golden run, made by a pytest of its own."""
+    folder = tmp_path_factory.mktemp("page")
+    evidence = Path(__file__).parent / "evidence-v1.json"
+    (folder / "conftest.py").write_text(CONFTEST.format(evidence=str(evidence)))
+    names = [drill.id for drill in golden.drills]
+    (folder / "test_drills.py").write_text(TEST.format(ids=names))
+    (folder / "pytest.ini").write_text("[pytest]\n")
+    page = folder / "report.html"
+    done = subprocess.run(
+        [
+            *(sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "test_drills.py"),
+            *(f"--html={page}", "--self-contained-html", f"--css={CSS_FILE}"),
+        ],
+        cwd=folder,
+        # Away from the checkout, it finds the house by this variable alone.
+        env={"PATH": os.environ["PATH"], "PYTHONPATH": str(Path(__file__).parents[2])},
+        capture_output=True,
+        check=False,
+        text=True,
+        timeout=120,
+    )
+    assert "5 failed, 1 passed" in done.stdout, done.stdout + done.stderr
+    return page
+
+
+@pytest.fixture
+def alone(tmp_path: Path, golden: RunRecord) -> Path:
+    """The page that is rendered from evidence without pytest."""
+    page = tmp_path / "page.html"
+    page.write_text(render_page(golden), encoding="utf-8")
+    return page
+
+
+def open_page(browser: Browser, path: Path, width: int, scheme: str) -> Page:
+    """`path` in a fresh window of `width` pixels, phones being phones."""
+    context = browser.new_context(
+        viewport={"width": width, "height": 844},
+        color_scheme="dark" if scheme == "dark" else "light",
+        is_mobile=width < 500,
+    )
+    page = context.new_page()
+    page.goto(path.as_uri())
+    return page
+
+
+@pytest.mark.parametrize("kind", ["report", "alone"])
+def test_no_page_scrolls_sideways(
+    kind: str, browser: Browser, request: pytest.FixtureRequest
+) -> None:
+    path: Path = request.getfixturevalue(kind)
+    for width in (1280, 390):
+        for scheme in ("light", "dark"):
+            page = open_page(browser, path, width, scheme)
+            page.evaluate("document.querySelectorAll('details').forEach(d => d.open = true)")
+            wide = page.evaluate("document.documentElement.scrollWidth")
+            assert wide <= width, f"{kind} is {wide} px wide on {width} px, {scheme}"
+            page.context.close()
+
+
+def test_paper_holds_the_whole_width(browser: Browser, alone: Path) -> None:
+    page = open_page(browser, alone, 718, "light")
+    page.emulate_media(media="print")
+    wide = page.evaluate(
+        "Math.max(...[...document.querySelectorAll('.dr *')].map(e => e.scrollWidth))"
+    )
+    assert wide <= 718
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_text_stands_out_from_its_ground(browser: Browser, alone: Path, scheme: str) -> None:
+    page = open_page(browser, alone, 1280, scheme)
+    faint = page.evaluate(
+        """() => {
+        const parse = c => c.match(/[\\d.]+/g).map(Number);
+        const light = c => parse(c).slice(0, 3).map(v => v / 255)
+            .map(v => v <= .03928 ? v / 12.92 : ((v + .055) / 1.055) ** 2.4)
+            .reduce((sum, v, i) => sum + v * [.2126, .7152, .0722][i], 0);
+        const ground = e => { for (; e; e = e.parentElement) {
+            const c = getComputedStyle(e).backgroundColor;
+            const p = parse(c); if (p.length < 4 || p[3] > 0) return c; }
+            return 'rgb(255, 255, 255)'; };
+        return [...document.querySelectorAll('.dr *')].filter(e =>
+            [...e.childNodes].some(n => n.nodeType === 3 && n.data.trim())
+            && e.tagName !== 'SCRIPT').map(e => {
+            const [a, b] = [light(getComputedStyle(e).color), light(ground(e))]
+                .sort((x, y) => y - x);
+            return [(a + .05) / (b + .05), e.textContent.slice(0, 40)];
+        }).filter(([ratio]) => ratio < 4.5); }"""
+    )
+    assert faint == []
+
+
+def test_the_page_tells_its_age_and_runs_nothing_of_a_record(browser: Browser, alone: Path) -> None:
+    page = open_page(browser, alone, 390, "light")
+    dialogs: list[str] = []
+    page.on("dialog", lambda dialog: dialogs.append(dialog.message))
+    page.reload()
+    assert page.locator(".dr-age").inner_text().endswith(" old as you read this")
+    assert page.locator(".dr-card", has_text="<script>alert(1)</script>").count() == 1
+    assert dialogs == []
+
+
+def test_pytest_s_duration_is_nowhere_beside_an_rto(browser: Browser, report: Path) -> None:
+    page = open_page(browser, report, 1280, "light")
+    assert page.locator("#results-table .col-duration").count() == 0
+    assert page.locator("#results-table-head th").all_inner_texts() == [
+        "Result",
+        "Test",
+        "Verdict",
+        "RTO",
+        "Target",
+    ]
+    rto = page.locator("#results-table .col-rto").all_inner_texts()
+    # Each test slept 1.2 s; the golden RTOs are others, and one in doubt is a dash.
+    assert sorted(rto) == ["2.14 s", "39 min 57 s", "—", "—", "—", "—"]
+    assert not page.get_by_text(" took ").first.is_visible()
+
+
+def test_every_drill_carries_its_details(browser: Browser, report: Path) -> None:
+    page = open_page(browser, report, 1280, "light")
+    page.locator("#show_all_details").click()
+    assert page.locator("#results-table .dr-extra").count() == 6
+    assert page.locator("#results-table .dr-extra").first.is_visible()
+
+
+def test_nothing_is_loaded_from_elsewhere(browser: Browser, report: Path) -> None:
+    context = browser.new_context()
+    page = context.new_page()
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    page.goto(report.as_uri())
+    assert asked == [report.as_uri()]

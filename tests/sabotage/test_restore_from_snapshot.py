@@ -1,0 +1,84 @@
+"""The drill `restore from snapshot`, seen red for each of its verifications."""
+
+from __future__ import annotations
+
+import pytest
+
+import drills.test_restore_from_snapshot as runbook
+import tests.sabotage.acts as acts
+from fixtures.evidence.verdict import Verdict
+
+DATA = ["prometheus", "alertmanager", "mosquitto"]
+ALL = [*DATA, "step-ca"]
+
+body = runbook.test_service_restored_from_snapshot
+
+
+@pytest.mark.parametrize("name", DATA)
+def test_a_skipped_restore_is_wrong_data(spoiled, name):
+    drill = spoiled(body, name, "snapshot", acts.instead("restore_snapshot", acts.nothing))
+    assert drill.verdict is Verdict.WRONG_DATA
+    assert "lost: " in drill.reason
+    assert sorted(drill.canaries.lost), "the ledger names the lost canaries"
+
+
+def test_a_ca_that_is_not_restored_does_not_come_up(spoiled):
+    drill = spoiled(body, "step-ca", "snapshot", acts.instead("restore_snapshot", acts.nothing))
+    assert drill.verdict is Verdict.NOT_RECOVERED
+    assert "service step-ca healthy: not within" in drill.reason
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_an_older_snapshot_is_wrong_data(spoiled, name):
+    act = acts.instead("restore_snapshot", acts.restore_older_snapshot)
+    drill = spoiled(body, name, "snapshot", act)
+    assert drill.verdict is Verdict.WRONG_DATA
+    assert any("newest" in lost for lost in drill.canaries.lost)
+
+
+@pytest.mark.parametrize("name", ["prometheus", "mosquitto", "alertmanager"])
+def test_a_newer_snapshot_is_wrong_data(spoiled, name):
+    def sabotage(service, backup):
+        service.subject.hang_up()
+        service.instance.stop()
+        service.volume.snapshot("newer")
+        service.start()
+        service.wait_until_healthy()
+        acts.instead("restore_snapshot", acts.restore_newer_snapshot)(service, backup)
+
+    drill = spoiled(body, name, "snapshot", sabotage)
+    assert drill.verdict is Verdict.WRONG_DATA
+    assert "there although written after the backup" in drill.reason
+    assert drill.canaries.unexpected
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_one_changed_canary_is_wrong_data(spoiled, name):
+    act = acts.after("wait_until_healthy", acts.change_a_canary)
+    drill = spoiled(body, name, "snapshot", act)
+    assert drill.verdict is Verdict.WRONG_DATA
+    assert any(check.outcome == "broken" for check in drill.checks)
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_a_wrong_owner_is_wrong_data(spoiled, name):
+    act = acts.after("wait_until_healthy", acts.own_by_root)
+    drill = spoiled(body, name, "snapshot", act)
+    assert drill.verdict is Verdict.WRONG_DATA
+    assert "owner and mode of the state directory" in drill.reason
+
+
+def test_another_ca_is_not_the_one_that_clients_trust(spoiled):
+    drill = spoiled(body, "step-ca", "snapshot", acts.after("start", acts.another_ca))
+    assert drill.verdict in (Verdict.NOT_RECOVERED, Verdict.WRONG_DATA)
+    assert "certificate" in drill.reason or "root" in drill.reason
+
+
+def test_a_loss_that_does_not_happen_stops_the_drill(spoiled):
+    def sabotage(service, backup):
+        service.instance.must_exec(["touch", f"{service.spec.volumes[0].path}/left-behind"])
+        service.instance.must_exec(["chattr", "+i", f"{service.spec.volumes[0].path}/left-behind"])
+
+    drill = spoiled(body, "prometheus", "snapshot", sabotage)
+    assert drill.verdict is Verdict.NOT_RECOVERED
+    assert "the loss could not be staged" in drill.reason

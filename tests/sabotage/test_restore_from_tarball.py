@@ -1,0 +1,99 @@
+"""The drill `restore from tarball`, seen red for each of its verifications."""
+
+from __future__ import annotations
+
+import pytest
+
+import drills.test_restore_from_tarball as runbook
+import tests.sabotage.acts as acts
+from fixtures.errors import BackupDamaged, DrillError
+from fixtures.evidence.verdict import Verdict
+
+DATA = ["prometheus", "alertmanager", "mosquitto"]
+ALL = [*DATA, "step-ca"]
+
+body = runbook.test_service_restored_from_tarball
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_a_skipped_import_is_not_recovered(spoiled, name):
+    drill = spoiled(body, name, "tarball", acts.instead("import_tarball", acts.nothing))
+    assert drill.verdict is Verdict.NOT_RECOVERED
+    assert f"start instance {name}01" in drill.reason
+
+
+@pytest.mark.parametrize("name", DATA)
+def test_an_empty_volume_is_wrong_data(spoiled, name):
+    drill = spoiled(body, name, "tarball", acts.instead("import_tarball", acts.empty_volume))
+    assert drill.verdict is Verdict.WRONG_DATA
+    assert "lost: " in drill.reason
+
+
+def test_a_ca_on_an_empty_volume_does_not_come_up(spoiled):
+    drill = spoiled(body, "step-ca", "tarball", acts.instead("import_tarball", acts.empty_volume))
+    assert drill.verdict is Verdict.NOT_RECOVERED
+    assert "service step-ca healthy: not within" in drill.reason
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_an_older_tarball_is_wrong_data(older, name):
+    drill, service = older(name, "tarball")
+    service.held.clear()
+    old = service.back_up("tarball")
+    service.held.extend(service.subject.write_canaries("newest-of-all"))
+    backup = service.back_up("tarball")
+    restore = service.import_tarball
+    service.import_tarball = lambda _: restore(old)
+    try:
+        body(drill, service, backup)
+    except DrillError as error:
+        drill.fail(error)
+    record = drill.record()
+    assert record.verdict is Verdict.WRONG_DATA
+    assert any("newest-of-all" in lost for lost in record.canaries.lost)
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_one_changed_canary_is_wrong_data(spoiled, name):
+    act = acts.after("wait_until_healthy", acts.change_a_canary)
+    drill = spoiled(body, name, "tarball", act)
+    assert drill.verdict is Verdict.WRONG_DATA
+    assert any(check.outcome == "broken" for check in drill.checks)
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_a_wrong_owner_is_wrong_data(spoiled, name):
+    act = acts.after("wait_until_healthy", acts.own_by_root)
+    drill = spoiled(body, name, "tarball", act)
+    assert drill.verdict is Verdict.WRONG_DATA
+    assert "owner and mode of the state directory" in drill.reason
+
+
+def test_another_ca_is_not_the_one_that_clients_trust(spoiled):
+    drill = spoiled(body, "step-ca", "tarball", acts.after("start", acts.another_ca))
+    assert drill.verdict in (Verdict.NOT_RECOVERED, Verdict.WRONG_DATA)
+    assert "certificate" in drill.reason or "root" in drill.reason
+
+
+def test_a_tarball_that_rots_is_called_damaged_and_never_imported(spoiled):
+    seen = {}
+
+    def sabotage(service, backup):
+        acts.flip_a_byte(service, backup)
+        seen["service"] = service
+
+    drill = spoiled(body, "prometheus", "tarball", sabotage)
+    assert drill.verdict is Verdict.NOT_RECOVERED
+    assert "is damaged: its sha256 is" in drill.reason
+    assert "it was not imported" in drill.reason
+    assert not seen["service"].volume.exists(), "Incus never saw the damaged file"
+
+
+def test_a_backup_that_is_damaged_on_arrival_stops_before_the_loss(older):
+    drill, service = older("prometheus", "tarball")
+    whole = service.volume.export
+    service.volume.export = lambda compression: list(whole(compression))[:-1]
+    with pytest.raises(BackupDamaged, match="is damaged"):
+        service.back_up("tarball")
+    assert service.instance.exists(), "nothing was destroyed"
+    assert service.volume.exists(), "nothing was destroyed"

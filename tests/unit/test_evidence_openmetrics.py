@@ -1,0 +1,76 @@
+"""metrics.prom, read back by Prometheus' own parser."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from fixtures.evidence.openmetrics import metrics
+from fixtures.evidence.record import RunRecord
+from fixtures.evidence.verdict import Verdict
+from fixtures.evidence.writer import read_evidence
+
+Samples = dict[tuple[str, tuple[str, ...]], float]
+
+
+@pytest.fixture
+def golden() -> RunRecord:
+    """A run with all five verdicts."""
+    return read_evidence(Path(__file__).parents[2] / "tests/report/evidence-v1.json")
+
+
+def parsed(run: RunRecord) -> Samples:
+    """(name, sorted label values) -> value; a sample given twice is an error."""
+    found: Samples = {}
+    for family in text_string_to_metric_families(metrics(run)):
+        for sample in family.samples:
+            key = (sample.name, tuple(sorted(sample.labels.values())))
+            assert key not in found, key
+            # node_exporter's textfile collector refuses a file with timestamps.
+            assert sample.timestamp is None, key
+            found[key] = sample.value
+    return found
+
+
+def labels(*values: str) -> tuple[str, ...]:
+    """Label values in the order of the keys of `parsed`."""
+    return tuple(sorted(values))
+
+
+def test_each_drill_has_exactly_one_verdict(golden: RunRecord) -> None:
+    samples = parsed(golden)
+    for drill in golden.drills:
+        cell = (drill.service, drill.scenario, drill.origin)
+        states = {
+            verdict: samples["dr_drill_verdict", labels(*cell, verdict.replace(" ", "-"))]
+            for verdict in Verdict
+        }
+        assert states == {verdict: float(verdict is drill.verdict) for verdict in Verdict}
+
+
+def test_figures_are_those_of_the_evidence(golden: RunRecord) -> None:
+    samples = parsed(golden)
+    cell = labels("prometheus", "tarball", "rehearsal")
+    late = golden.drills[1]
+    assert late.restore is not None and late.backup is not None
+    assert samples["dr_drill_rto_seconds", cell] == late.rto
+    assert samples["dr_drill_rto_target_seconds", cell] == 1800
+    assert samples["dr_drill_rpo_seconds", cell] == late.rpo
+    assert samples["dr_drill_restored_bytes", cell] == late.restore.bytes
+    assert samples["dr_drill_restore_bytes_per_second", cell] == late.restore.throughput
+    assert samples["dr_drill_backup_file_bytes", cell] == late.backup.file_bytes
+    assert samples["dr_run_finished_timestamp_seconds", ()] == 1795452183
+    assert samples["dr_run_objects_left", ()] == 1
+    assert samples["dr_run_not_verified_cells", ()] == 8 * 8 * 2 - 6
+
+
+def test_what_was_not_measured_has_no_sample(golden: RunRecord) -> None:
+    samples = parsed(golden)
+    failed = labels("mosquitto", "tarball", "rehearsal")
+    assert ("dr_drill_rto_target_seconds", failed) in samples
+    assert ("dr_drill_rto_seconds", failed) not in samples
+    assert ("dr_drill_rpo_seconds", failed) not in samples
+    unfinished = parsed(golden.model_copy(update={"finished": None}))
+    assert ("dr_run_finished_timestamp_seconds", ()) not in unfinished
