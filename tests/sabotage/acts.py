@@ -65,25 +65,19 @@ def change_a_canary(service: ServiceUnderDrill, backup: Backup) -> None:
 
 def _drop_series(service: ServiceUnderDrill) -> None:
     series = next(iter(service.subject._series.values()))
-    answer = service.subject.way.session.post(
-        "http://prometheus/api/v1/admin/tsdb/delete_series",
-        params={"match[]": series.selector},
-        timeout=5,
+    service.subject.way.must(
+        "POST", "/api/v1/admin/tsdb/delete_series", params={"match[]": series.selector}
     )
-    assert answer.status_code == 204, "the sabotage itself failed"
 
 
 def _expire_silence(service: ServiceUnderDrill) -> None:
     key = next(c.key for c in service.held if "silence" in c.id)
-    answer = service.subject.way.session.delete(
-        f"http://alertmanager/api/v2/silence/{key}", timeout=5
-    )
-    assert answer.status_code == 200, "the sabotage itself failed"
+    service.subject.way.must("DELETE", f"/api/v2/silence/{key}")
 
 
 def _change_retained(service: ServiceUnderDrill) -> None:
     topic = next(c.key for c in service.held if "retained" in c.id)
-    service.subject.publish_retained(topic, b"changed")
+    service.subject.client.publish(topic, b"changed", 1, retain=True)
 
 
 def _change_fingerprint(service: ServiceUnderDrill) -> None:

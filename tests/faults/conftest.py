@@ -1,0 +1,102 @@
+"""Runs of `pytest drills/` in a process of their own, to be hurt."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from fixtures.incus.client import Incus
+from fixtures.incus.guard import DrillPolicy
+
+ROOT = Path(__file__).resolve().parents[2]
+DRILL = "snapshot and prometheus"
+
+
+class DrillRun:
+    """One run of drills as a child process that can be watched and hurt."""
+
+    def __init__(self, socket, reports, *options, drill=DRILL, environment=None):
+        self.reports = reports
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "pytest", "drills", "--incus=unix", "-k", drill]
+            + [f"--reports={reports}", "-p", "no:cacheprovider", *options],
+            cwd=ROOT,
+            env={**os.environ, "INCUS_SOCKET": str(socket), **(environment or {})},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        )
+        self.output = ""
+
+    def read_until(self, word, seconds=60):
+        """Read the child's lines until one holds `word`."""
+        deadline = time.monotonic() + seconds
+        for line in self.process.stdout:
+            self.output += line
+            if word in line:
+                return
+            assert time.monotonic() < deadline, f"{word!r} did not come:\n{self.output}"
+        raise AssertionError(f"ended without {word!r}:\n{self.output}")
+
+    def hurt(self, number):
+        """Send a signal to the run (kill -9 to all of its processes)."""
+        if number == signal.SIGKILL:
+            os.killpg(self.process.pid, number)
+        else:
+            self.process.send_signal(number)
+
+    def finish(self, seconds=120):
+        """Wait for the end; returns the exit status."""
+        self.output += self.process.communicate(timeout=seconds)[0]
+        return self.process.returncode
+
+    @property
+    def evidence(self):
+        """The evidence of this run."""
+        newest = max(self.reports.glob("*/evidence.json"), key=lambda path: path.stat().st_mtime)
+        return json.loads(newest.read_text())
+
+
+@pytest.fixture
+def start(drill_project, tmp_path):
+    """Starts runs against the lab; whatever still lives afterwards is killed."""
+    started = []
+
+    def begin(*options, **settings):
+        run = DrillRun(drill_project.endpoint, tmp_path / "reports", *options, **settings)
+        started.append(run)
+        return run
+
+    yield begin
+    for run in started:
+        if run.process.poll() is None:
+            run.hurt(signal.SIGKILL)
+        run.process.stdout.close()
+        run.process.wait()
+
+
+@pytest.fixture
+def server(drill_project):
+    """A read-only view of the lab's server."""
+    return Incus(drill_project.endpoint, DrillPolicy("reader"))
+
+
+@pytest.fixture
+def drill_projects(server, drill_project):
+    """Names of the drill projects on the server that are not this test session's."""
+
+    def names():
+        listed = server.api.projects.get(params={"recursion": "1"}).json()["metadata"]
+        return {p["name"] for p in listed if p["name"].startswith("drill-")} - {
+            drill_project.project
+        }
+
+    return names

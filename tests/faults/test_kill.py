@@ -1,0 +1,97 @@
+"""kill -9 in each phase of a drill, then a second run: no orphan, source unchanged, green."""
+
+from __future__ import annotations
+
+import signal
+
+import pytest
+
+from fixtures.plugin.target import inventory
+
+BEFORE = {
+    "destroy": "collected",
+    "restore": ": destroy ",
+    "start": ": restore ",
+    "healthy": ": start ",
+    "verified": ": healthy ",
+}
+"""Phase in which the run is killed -> what was printed last before it."""
+
+
+@pytest.mark.parametrize("phase", BEFORE)
+def test_a_killed_run_is_cleaned_up_by_the_next(start, server, fleet, drill_projects, phase):
+    source = inventory(server, fleet.source_project)
+    killed = start()
+    killed.read_until(BEFORE[phase])
+    if phase == "destroy":
+        wait_for_project(drill_projects)
+    killed.hurt(signal.SIGKILL)
+    assert killed.finish() == -signal.SIGKILL
+    orphans = drill_projects()
+    assert orphans, "the kill came too late to leave anything behind"
+    assert killed.evidence["finished"] is None, "a killed run must not look finished"
+
+    second = start()
+    assert second.finish() == 0, second.output
+    assert set(second.evidence["cleanup"]["reaped"]) == orphans
+    assert drill_projects() == set()
+    assert inventory(server, fleet.source_project) == source
+    assert second.evidence["source"]["before"] == second.evidence["source"]["after"] == source
+
+
+def wait_for_project(drill_projects):
+    """Until the run has made its project."""
+    for _ in range(2000):
+        if drill_projects():
+            return
+    raise AssertionError("the run made no project")
+
+
+def test_a_living_run_is_not_reaped(start, drill_projects):
+    first = start()
+    first.read_until(": destroy ")
+    second = start(drill="snapshot and mosquitto")
+    assert second.finish() == 0, second.output
+    assert second.evidence["cleanup"]["reaped"] == []
+    assert first.finish() == 0, first.output
+
+
+def test_ctrl_c_cleans_up_and_reports(start, drill_projects):
+    run = start()
+    run.read_until(": start ")
+    run.hurt(signal.SIGINT)
+    assert run.finish() == pytest.ExitCode.INTERRUPTED, run.output
+    evidence = run.evidence
+    assert evidence["interrupted"] is True
+    assert evidence["finished"] is not None
+    assert evidence["cleanup"]["left"] == []
+    assert drill_projects() == set()
+    assert (run.reports / evidence["run"] / "report.html").stat().st_size > 10_000
+    assert "verdict of the run: not verified" in run.output
+
+
+def test_keep_leaves_the_project_of_a_failed_drill_and_says_how_to_remove_it(
+    start, server, drill_projects
+):
+    run = start("--keep", "-p", "tests.faults.spoil")
+    assert run.finish() == pytest.ExitCode.TESTS_FAILED, run.output
+    (kept,) = drill_projects()
+    assert f"remove it with: incus project delete --force {kept}" in run.output
+    assert run.evidence["cleanup"]["kept"] == [kept]
+    view = server.within(kept)
+    assert view.exists(view.api.instances["prometheus01"]), "there is something to look at"
+
+    other = start()
+    assert other.finish() == 0, other.output
+    assert drill_projects() == {kept}, "what is kept for a look is not reaped"
+    remove(server, kept)
+
+
+def remove(server, project):
+    """What the printed command does."""
+    from fixtures.incus.guard import OwnServerPolicy
+    from fixtures.incus.project import empty
+
+    owner = type(server)(server.endpoint, OwnServerPolicy(server.endpoint))
+    assert empty(owner.within(project)) == []
+    owner.api.projects[project].delete()

@@ -1,0 +1,135 @@
+"""A mistake, an unreachable server or a full pool is one clear message, not a traceback."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+
+import pytest
+
+from fixtures.errors import CouldNotLook, IncusError
+from fixtures.incus.client import Incus
+from fixtures.incus.guard import OwnServerPolicy
+from fixtures.incus.volumes import Volume
+
+from .conftest import ROOT
+
+
+def pytest_of(*options, **environment):
+    """A run of drills; returns (exit status, output)."""
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "drills", "-p", "no:cacheprovider", *options],
+        cwd=ROOT,
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    return done.returncode, done.stdout + done.stderr
+
+
+def test_no_socket(tmp_path):
+    status, output = pytest_of(
+        "--incus=unix", f"--reports={tmp_path}", INCUS_SOCKET="/nowhere/unix.socket"
+    )
+    assert status == pytest.ExitCode.TESTS_FAILED
+    assert "no Incus socket at /nowhere/unix.socket; nothing was contacted" in output
+    assert "HINT: start Incus, set INCUS_SOCKET" in output
+    assert "Traceback" not in output
+
+
+def test_a_socket_that_nobody_answers(tmp_path):
+    path = tmp_path / "dead.socket"
+    with socket.socket(socket.AF_UNIX) as dead:
+        dead.bind(str(path))
+    status, output = pytest_of("--incus=unix", f"--reports={tmp_path}", INCUS_SOCKET=str(path))
+    assert status == pytest.ExitCode.TESTS_FAILED
+    assert f"reach Incus at {path}" in output
+    assert "Traceback" not in output
+
+
+def test_a_malformed_fleet_file(tmp_path):
+    fleet = tmp_path / "mine.yaml"
+    text = (ROOT / "fleets" / "atlas.yaml").read_text()
+    fleet.write_text(text.replace("100GB", "100GQ", 1))
+    status, output = pytest_of(f"--fleet={fleet}", f"--reports={tmp_path}")
+    line = next(n for n, row in enumerate(text.splitlines(), 1) if "100GB" in row)
+    assert status == pytest.ExitCode.USAGE_ERROR
+    assert f"{fleet}:{line}" in output
+    assert "100GQ" in output
+    assert "Traceback" not in output
+
+
+def test_a_remote_is_not_supported_yet(tmp_path):
+    status, output = pytest_of("--incus=production", f"--reports={tmp_path}")
+    assert status == pytest.ExitCode.USAGE_ERROR
+    assert "nothing was contacted" in output
+
+
+def test_a_plan_contacts_nobody(tmp_path):
+    status, output = pytest_of(
+        "--plan", "-k", "step-ca and tarball", "--incus=unix", f"--reports={tmp_path}",
+        INCUS_SOCKET="/nowhere",
+    )
+    assert status == 0, output
+    assert "plan of 1 drills" in output
+    assert "destroy: instance step-ca01 and volume step-ca01-data, in drill-RUN-main" in output
+    assert "nothing was contacted, made or destroyed" in output
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_nothing_selected_is_no_success(tmp_path):
+    status, output = pytest_of("-k", "grafana", f"--reports={tmp_path}")
+    assert status == pytest.ExitCode.NO_TESTS_COLLECTED
+    assert "grafana: no image recipe in the lab yet" in output
+    assert "verdict of the run: not verified" in output
+
+
+def test_a_missing_image(make_service, monkeypatch):
+    drill, service = make_service("prometheus", "snapshot")
+    service.spec = service.spec.model_copy(update={"image": "no-such-image"})
+    with pytest.raises(IncusError, match="create instance prometheus01 from image no-such-image"):
+        service.deploy()
+    assert drill.record().verdict == "not verified"
+
+
+def test_a_full_disk_leaves_no_half_tarball(make_service, tmp_path):
+    _drill, service = make_service("prometheus", "tarball")
+    service.deploy()
+    full = tmp_path / "full"
+    full.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4k", "tmpfs", full], check=True)
+    try:
+        (full / "filler").write_bytes(bytes(4096))
+        service.scratch = full
+        with pytest.raises(CouldNotLook, match="write tarball .*: No space left on device"):
+            service.back_up("tarball")
+        assert [path.name for path in full.iterdir()] == ["filler"]
+    finally:
+        subprocess.run(["umount", full], check=True)
+
+
+@pytest.fixture
+def tiny_pool(drill_project):
+    """A pool of the lab that is smaller than what will be imported into it."""
+    owner = Incus(drill_project.endpoint, OwnServerPolicy(drill_project.endpoint))
+    owner.api.storage_pools.post(
+        json={"name": "tiny", "driver": "btrfs", "config": {"size": "256MiB"}}
+    )
+    yield "tiny"
+    owner.api.storage_pools["tiny"].delete()
+
+
+def test_a_full_pool_is_told_and_leaves_no_volume(tiny_pool, drill_project, make_service):
+    _drill, service = make_service("prometheus", "tarball")
+    service.deploy()
+    filler = "head -c 400000000 /dev/urandom > /prometheus/filler"
+    service.instance.must_exec(["sh", "-c", filler])
+    backup = service.back_up("tarball")
+    there = Volume(drill_project, tiny_pool, service.volume.name)
+    with pytest.raises(IncusError, match="(?s)import .* on pool tiny: .*[Nn]o space left") as told:
+        there.import_from(backup.tarball.path)
+    assert "Traceback" not in str(told.value)
+    assert not there.exists()
