@@ -70,7 +70,11 @@ def test_a_remote_is_not_supported_yet(tmp_path):
 
 def test_a_plan_contacts_nobody(tmp_path):
     status, output = pytest_of(
-        "--plan", "-k", "step-ca and tarball", "--incus=unix", f"--reports={tmp_path}",
+        "--plan",
+        "-k",
+        "step-ca and tarball",
+        "--incus=unix",
+        f"--reports={tmp_path}",
         INCUS_SOCKET="/nowhere",
     )
     assert status == 0, output
