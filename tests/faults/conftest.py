@@ -91,12 +91,11 @@ def server(drill_project):
 
 @pytest.fixture
 def drill_projects(server, drill_project):
-    """Names of the drill projects on the server that are not this test session's."""
+    """Names of the drill projects that have come to the server since the test began."""
 
-    def names():
-        listed = server.api.projects.get(params={"recursion": "1"}).json()["metadata"]
-        return {p["name"] for p in listed if p["name"].startswith("drill-")} - {
-            drill_project.project
-        }
+    def listed():
+        projects = server.api.projects.get(params={"recursion": "1"}).json()["metadata"]
+        return {p["name"] for p in projects if p["name"].startswith("drill-")}
 
-    return names
+    before = listed()
+    return lambda: listed() - before

@@ -66,7 +66,10 @@ def change_a_canary(service: ServiceUnderDrill, backup: Backup) -> None:
 def _drop_series(service: ServiceUnderDrill) -> None:
     series = next(iter(service.subject._series.values()))
     service.subject.way.must(
-        "POST", "/api/v1/admin/tsdb/delete_series", params={"match[]": series.selector}
+        "POST",
+        "/api/v1/admin/tsdb/delete_series",
+        statuses=(204,),
+        params={"match[]": series.selector},
     )
 
 

@@ -56,7 +56,7 @@ def test_a_newer_snapshot_is_wrong_data(spoiled, name):
 def test_one_changed_canary_is_wrong_data(spoiled, name):
     act = acts.after("wait_until_healthy", acts.change_a_canary)
     drill = spoiled(body, name, "snapshot", act)
-    assert drill.verdict is Verdict.WRONG_DATA
+    assert drill.verdict is Verdict.WRONG_DATA, drill.reason
     assert any(check.outcome == "broken" for check in drill.checks)
 
 
@@ -76,8 +76,8 @@ def test_another_ca_is_not_the_one_that_clients_trust(spoiled):
 
 def test_a_loss_that_does_not_happen_stops_the_drill(spoiled):
     def sabotage(service, backup):
-        service.instance.must_exec(["touch", f"{service.spec.volumes[0].path}/left-behind"])
-        service.instance.must_exec(["chattr", "+i", f"{service.spec.volumes[0].path}/left-behind"])
+        held = "mkdir /prometheus/held && mount -t tmpfs tmpfs /prometheus/held"
+        service.instance.must_exec(["sh", "-c", held])
 
     drill = spoiled(body, "prometheus", "snapshot", sabotage)
     assert drill.verdict is Verdict.NOT_RECOVERED
