@@ -1,0 +1,27 @@
+"""Coverage is a query: every declared cell is answered by a drill or by a reason."""
+
+from __future__ import annotations
+
+from fixtures.fleet.model import declared_cells
+from fixtures.plugin.collect import unanswered, why_not
+
+
+def test_every_declared_cell_has_a_drill_or_a_reason(fleet):
+    cells = unanswered(fleet, [])
+    assert {(c.service, c.scenario, c.origin) for c in cells} == set(declared_cells(fleet))
+    assert all(cell.reason for cell in cells)
+
+
+def test_a_rehearsal_never_answers_for_an_existing_backup(fleet):
+    reason = why_not(fleet.service("step-ca"), "snapshot", "existing")
+    assert reason == "existing backups of the source are not restored yet; a rehearsal proves none"
+
+
+def test_what_can_be_drilled_has_no_excuse(fleet):
+    assert why_not(fleet.service("step-ca"), "tarball", "rehearsal") is None
+
+
+def test_a_service_without_an_image_says_so(fleet):
+    assert why_not(fleet.service("grafana"), "snapshot", "rehearsal") == (
+        "no image recipe in the lab yet"
+    )
