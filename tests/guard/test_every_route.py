@@ -1,45 +1,33 @@
 """Every verb against every route of Incus: no change leaves the guard that is not ours.
 
-The wire below the guard is a recorder that answers the guard's own question (the config of a
-project) from a table; what it is handed has got past the guard. The server itself is asked in
-`tests/lab/`.
+The routes are those of the API's description in 6.0 (made by `make_routes.py`) and those that
+7.0's code adds. The wire is a recorder; the server itself is asked in `tests/lab/`.
 """
 
 from __future__ import annotations
 
-import json
 import re
 from pathlib import Path
-from urllib.parse import quote, unquote, urlsplit
+from urllib.parse import quote
 
 import pytest
-import requests
-import requests.adapters
 
 from fixtures.errors import GuardRefused
-from fixtures.incus.guard import MARKER_KEY, REQUIRED, DrillPolicy, GuardAdapter, OwnServerPolicy
-from fixtures.incus.routes import SCOPED, scoped_route
+from fixtures.incus.guard import MARKER_KEY, REQUIRED, GuardAdapter, OwnServerPolicy
+from fixtures.incus.routes import READS, SCOPED, scoped_route
+from tests.guard.wire import BASE, CLOSED, OURS, PROJECTS, is_refused, prepared
 
-BASE = "http+unix://%2Frun%2Fincus%2Funix.socket"
-RUN = "20260101-000000-abcdef"
-OURS = f"drill-{RUN}-main"
-CLOSED = {**REQUIRED, MARKER_KEY: RUN}
-PROJECTS = {
-    OURS: CLOSED,
-    "drill-unmarked": dict(REQUIRED),
-    "drill-other": {**REQUIRED, MARKER_KEY: "another-run"},
-    "drill-empty-marker": {**REQUIRED, MARKER_KEY: ""},
-    "default": dict(CLOSED),
-    "atlas": dict(CLOSED),
-    "Drill-x": dict(CLOSED),
-    "drilled": dict(CLOSED),
-}
 VERBS = ["POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT", "PROPFIND", "post"]
-TEMPLATES = [
-    line
-    for line in (Path(__file__).parent / "paths.txt").read_text().splitlines()
-    if not line.startswith("#")
-]
+HERE = Path(__file__).parent
+
+
+def data_lines(name):
+    """The lines of a data file but for its comments."""
+    return [line for line in (HERE / name).read_text().splitlines() if not line.startswith("#")]
+
+
+DESCRIBED = [tuple(line.split()) for line in data_lines("routes-6.0.txt")]
+TEMPLATES = sorted({*data_lines("paths.txt"), *(path for _, path in DESCRIBED)})
 FOREIGN = [
     "",
     "?project=default",
@@ -63,62 +51,10 @@ FOREIGN = [
 ]
 
 
-class Wire(requests.adapters.BaseAdapter):
-    """Answers questions for a project's config; remembers everything else."""
-
-    def __init__(self):
-        super().__init__()
-        self.sent = []
-
-    def send(self, request, *args, **kwargs):
-        answer = requests.Response()
-        answer.request, answer.url = request, request.url
-        found = re.fullmatch(r"/1\.0/projects/([^/]+)", urlsplit(request.url).path)
-        if request.method == "GET" and found:
-            config = PROJECTS.get(unquote(found.group(1)))
-            answer.status_code = 404 if config is None else 200
-            answer._content = json.dumps({"metadata": {"config": config}}).encode()
-            return answer
-        self.sent.append((request.method, request.url))
-        answer.status_code, answer._content = 200, b"{}"
-        return answer
-
-    def close(self):
-        """Nothing is open."""
-
-
-@pytest.fixture
-def wire():
-    return Wire()
-
-
-@pytest.fixture
-def guard(wire):
-    return GuardAdapter(wire, BASE, DrillPolicy(RUN))
-
-
 def paths(template):
     """The path with names in it, the storage volume ones for each type."""
     kinds = ["custom", "container", "virtual-machine", "image"] if "{type}" in template else [""]
-    return [re.sub(r"\{[a-z]+\}", "local", template.replace("{type}", kind)) for kind in kinds]
-
-
-def prepared(verb, path, body=None, headers=None):
-    request = requests.Request(verb, BASE + path, headers=headers)
-    ready = request.prepare()
-    ready.method = verb
-    if body is not None:
-        ready.prepare_body(json.dumps(body), None)
-    return ready
-
-
-def is_refused(guard, request):
-    try:
-        guard.send(request)
-    except GuardRefused as refused:
-        assert "nothing was sent" in refused.message
-        return True
-    return False
+    return [re.sub(r"\{[A-Za-z_]+\}", "local", template.replace("{type}", kind)) for kind in kinds]
 
 
 @pytest.mark.parametrize("query", FOREIGN)
@@ -143,6 +79,16 @@ def test_in_our_own_project_only_the_whitelist_passes(guard, wire):
     assert all(f"project={OURS}" in url for _, url in wire.sent)
 
 
+def test_every_described_change_without_a_project_is_refused(guard, wire):
+    for verb, template in DESCRIBED:
+        if verb in READS:
+            continue
+        for path in paths(template):
+            assert is_refused(guard, prepared(verb, path)), f"{verb} {path}"
+    assert wire.sent == []
+    assert len(DESCRIBED) > 200
+
+
 @pytest.mark.parametrize("route", ["images", "networks", "certificates", "operations/x"])
 def test_what_belongs_to_the_server_is_never_changed(guard, route):
     for verb in VERBS:
@@ -154,6 +100,7 @@ def test_reads_pass_unless_they_open_a_way_to_write(guard, template):
     for path in paths(template):
         opens = re.search(r"/(sftp|nbd|websocket|exec|console)$", path) is not None
         for verb in ("GET", "HEAD"):
+            opens = opens or not re.fullmatch(r"/|/1\.0(/.*)?", path)
             assert is_refused(guard, prepared(verb, f"{path}?project=atlas")) is opens
 
 
@@ -173,6 +120,8 @@ def test_without_a_feature_the_objects_would_be_those_of_default(guard, monkeypa
     [
         "/1.0/instances/../projects/default",
         "/1.0/instances/%2e%2e/x",
+        "/1.0/instances/..",
+        "/1.0/instances/.",
         "/1.0/instances/a%2Fb",
         "/1.0//instances/x",
         "/1.0/instances/x;y",
@@ -204,7 +153,7 @@ def test_another_server_is_refused(guard, url):
         guard.send(request)
 
 
-@pytest.mark.parametrize("header", ["X-HTTP-Method-Override", "X-Incus-Project"])
+@pytest.mark.parametrize("header", ["X-HTTP-Method-Override", "X-Override", "X-Incus-Project"])
 def test_a_header_that_changes_the_meaning_is_refused(guard, header):
     request = prepared("POST", f"/1.0/instances?project={OURS}", {}, {header: "DELETE"})
     with pytest.raises(GuardRefused, match="header"):

@@ -28,30 +28,56 @@ DOORS = {
     "websocket.create_connection": {"incus/tunnel.py"},
     "socket.AF_UNIX": {"incus/tunnel.py"},
     "http.client.HTTPConnection": set(),
+    "http.client.HTTPSConnection": set(),
     "urllib.request.urlopen": set(),
+    "urllib3.PoolManager": set(),
+    "pylxd.client._UnixAdapter": set(),
+    "ws4py.client.WebSocketBaseClient": set(),
+    "websocket.WebSocketApp": set(),
+    "websocket.WebSocket": set(),
 }
 """What opens a way, and the files that may: services talk through tunnels, the lab to itself."""
 
+ALIASES = {
+    "requests.sessions.Session": "requests.Session",
+    "pylxd.client.Client": "pylxd.Client",
+    "requests.api.request": "requests.request",
+}
 
-def dotted(node):
-    """`a.b.c` of an attribute chain."""
+
+def dotted(node, names):
+    """`a.b.c` of an attribute chain, with what was imported under another name put back."""
     if isinstance(node, ast.Attribute):
-        inner = dotted(node.value)
+        inner = dotted(node.value, names)
         return f"{inner}.{node.attr}" if inner else None
-    return node.id if isinstance(node, ast.Name) else None
+    return names.get(node.id, node.id) if isinstance(node, ast.Name) else None
+
+
+def imported(tree):
+    """Local name -> what it stands for, of every import of a module."""
+    names = {}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names.update({alias.asname: alias.name for alias in node.names if alias.asname})
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            for alias in node.names:
+                names[alias.asname or alias.name] = f"{node.module}.{alias.name}"
+    return names
 
 
 def doors(source):
     """The doors that a module's code calls, subclasses or (a constant) reads; no annotations."""
+    tree = ast.parse(source)
+    names = imported(tree)
     seen = set()
-    for node in ast.walk(ast.parse(source)):
+    for node in ast.walk(tree):
         if isinstance(node, ast.Call):
-            seen.add(dotted(node.func))
+            seen.add(dotted(node.func, names))
         elif isinstance(node, ast.ClassDef):
-            seen.update(dotted(base) for base in node.bases)
+            seen.update(dotted(base, names) for base in node.bases)
         elif isinstance(node, ast.Attribute) and node.attr == "AF_UNIX":
-            seen.add(dotted(node))
-    return seen & DOORS.keys()
+            seen.add(dotted(node, names))
+    return {ALIASES.get(door, door) for door in seen} & DOORS.keys()
 
 
 def test_every_door_is_where_it_belongs():
@@ -64,7 +90,15 @@ def test_every_door_is_where_it_belongs():
 
 
 def test_a_way_of_its_own_is_seen():
-    assert doors("import requests\nrequests.Session().post('x')") == {"requests.Session"}
+    for code in (
+        "import requests\nrequests.Session().post('x')",
+        "import requests as r\nr.Session()",
+        "from requests import Session\nSession()",
+        "from requests.sessions import Session as S\nclass Mine(S): ...",
+    ):
+        assert doors(code) == {"requests.Session"}
+    assert doors("from pylxd import Client as C\nC()") == {"pylxd.Client"}
+    assert doors("import urllib3\nurllib3.PoolManager()") == {"urllib3.PoolManager"}
 
 
 def test_pylxd_goes_through_the_guard(tmp_path):

@@ -31,8 +31,7 @@ def test_the_ids_say_what_is_drilled():
 
 def test_a_newcomer_finds_a_drill_by_its_words():
     assert collected("-k", "step-ca and tarball") == [
-        "drills/test_restore_from_tarball.py::"
-        "test_service_restored_from_tarball[step-ca-rehearsal]"
+        "drills/test_restore_from_tarball.py::test_service_restored_from_tarball[step-ca-rehearsal]"
     ]
 
 
