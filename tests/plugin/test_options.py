@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-SERVICES = ("prometheus", "alertmanager", "mosquitto", "step-ca")
+SERVICES = ("prometheus", "step-ca", "alertmanager", "mosquitto")
 
 
 def collected(*options):
