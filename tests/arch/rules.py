@@ -3,8 +3,24 @@
 from __future__ import annotations
 
 import ast
+import itertools
 
-LOOPS = (ast.If, ast.For, ast.While, ast.Try, ast.IfExp, ast.ListComp, ast.Match)
+CONTROL = (
+    ast.If,
+    ast.IfExp,
+    ast.Match,
+    ast.For,
+    ast.AsyncFor,
+    ast.While,
+    ast.ListComp,
+    ast.SetComp,
+    ast.DictComp,
+    ast.GeneratorExp,
+    ast.Try,
+    ast.TryStar,
+)
+DISPLAYS = (ast.List, ast.Tuple, ast.Dict, ast.Set, ast.Compare)
+MISPLACED = "its message is an expectation: a comma in the place of =="
 
 
 def asserts_that_cannot_fail(source: str) -> list[str]:
@@ -17,76 +33,101 @@ def asserts_that_cannot_fail(source: str) -> list[str]:
 
 
 def _why_it_cannot_fail(node: ast.Assert) -> str | None:
-    test, message = node.test, node.msg
-    if isinstance(test, ast.Tuple) and test.elts:
+    if why := _why_always_true(node.test):
+        return why
+    if isinstance(node.msg, DISPLAYS):
+        return MISPLACED
+    if isinstance(node.msg, ast.Constant) and not isinstance(node.msg.value, str):
+        return MISPLACED
+    return None
+
+
+def _why_always_true(test: ast.expr) -> str | None:
+    if isinstance(test, ast.Tuple):
         return "a tuple is always true"
+    if isinstance(test, (ast.List, ast.Set, ast.Dict, ast.JoinedStr, ast.Lambda, ast.GeneratorExp)):
+        return f"a {type(test).__name__} is true by its form"
     if isinstance(test, ast.Constant):
         return "a constant"
     if isinstance(test, ast.IfExp):
         return "a conditional expression: its precedence swallows the comparison"
-    if isinstance(test, ast.BoolOp) and isinstance(test.op, ast.Or):
-        if any(isinstance(value, ast.Constant) and value.value for value in test.values):
-            return "`or` with a constant"
-    if isinstance(test, ast.Compare) and ast.dump(test.left) == ast.dump(test.comparators[0]):
-        return "a thing compared with itself"
-    if isinstance(message, (ast.List, ast.Tuple, ast.Dict, ast.Set, ast.Compare)):
-        return "its message is an expectation: a comma in the place of =="
-    if isinstance(message, ast.Constant) and not isinstance(message.value, str):
-        return "its message is an expectation: a comma in the place of =="
+    if isinstance(test, ast.UnaryOp) and isinstance(test.operand, ast.Constant):
+        return "a constant"
+    if isinstance(test, ast.BoolOp):
+        whys = [why for value in test.values if (why := _why_always_true(value))]
+        return f"part of it: {whys[0]}" if whys else None
+    if isinstance(test, ast.Compare):
+        sides = [ast.dump(side) for side in (test.left, *test.comparators)]
+        if any(left == right for left, right in itertools.pairwise(sides)):
+            return "a thing compared with itself"
     return None
 
 
 def faults_of_a_drill(source: str) -> list[str]:
     """What keeps a drill file from being read aloud as a runbook."""
     tree, faults = ast.parse(source), []
-    if "Runbook" not in (ast.get_docstring(tree) or ""):
-        faults.append("its docstring names no section of the runbook")
+    if not (ast.get_docstring(tree) or "").startswith("Runbook"):
+        faults.append("its docstring does not open with the runbook's section")
     for node in ast.walk(tree):
-        if isinstance(node, LOOPS):
+        if isinstance(node, CONTROL):
             faults.append(f"line {node.lineno}: {type(node).__name__}")
-        if isinstance(node, (ast.Import, ast.ImportFrom)):
-            names = [alias.name for alias in node.names]
-            module = getattr(node, "module", None)
-            if names != ["pytest"] and module != "__future__":
-                faults.append(f"line {node.lineno}: imports {module or names}")
-        if isinstance(node, ast.FunctionDef) and length(node) > 25:
+        if isinstance(node, ast.Import) and [alias.name for alias in node.names] != ["pytest"]:
+            faults.append(f"line {node.lineno}: imports {ast.unparse(node)}")
+        if isinstance(node, ast.ImportFrom):
+            faults.append(f"line {node.lineno}: imports {ast.unparse(node)}")
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)) and length(node) > 25:
             faults.append(f"{node.name} has {length(node)} lines")
     return faults
 
 
 def bare_skips(source: str) -> list[str]:
     """Skips and expected failures without a reason."""
-    faults = []
-    for node in ast.walk(ast.parse(source)):
-        name = ast.unparse(node.func) if isinstance(node, ast.Call) else ""
-        if name.endswith((".skip", ".skipif", ".xfail")) and "pytest" in name:
-            has_reason = any(keyword.arg == "reason" for keyword in node.keywords)
-            if not has_reason and not (name.endswith("pytest.skip") and node.args):
-                faults.append(f"line {node.lineno}: {name}")
-        elif isinstance(node, ast.Attribute) and node.attr in ("skip", "xfail"):
-            if ast.unparse(node).startswith("pytest.mark") and not _is_called(source, node):
-                faults.append(f"line {node.lineno}: {ast.unparse(node)}")
+    tree = ast.parse(source)
+    calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call)]
+    called = {id(call.func) for call in calls}
+    faults = [
+        f"line {call.lineno}: {ast.unparse(call.func)}"
+        for call in calls
+        if _skips(call.func) and not _has_a_reason(call)
+    ]
+    faults += [
+        f"line {node.lineno}: {ast.unparse(node)}"
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Attribute) and id(node) not in called and _skips(node)
+    ]
     return faults
 
 
-def _is_called(source: str, attribute: ast.Attribute) -> bool:
-    calls = (node.func for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Call))
-    return any(
-        isinstance(func, ast.Attribute)
-        and (func.lineno, func.col_offset, func.attr)
-        == (attribute.lineno, attribute.col_offset, attribute.attr)
-        for func in calls
-    )
+def _skips(node: ast.expr) -> bool:
+    owner, _, name = ast.unparse(node).rpartition(".")
+    return name in ("skip", "skipif", "xfail") and owner in ("pytest", "pytest.mark", "mark")
+
+
+def _has_a_reason(call: ast.Call) -> bool:
+    reasons = [keyword.value for keyword in call.keywords if keyword.arg == "reason"]
+    if ast.unparse(call.func) in ("pytest.skip", "pytest.xfail"):
+        reasons += call.args[:1]
+    return any(not (isinstance(one, ast.Constant) and not one.value) for one in reasons)
 
 
 def swallowed(source: str) -> list[str]:
-    """Exceptions that vanish: bare `except`, or a handler that is only `pass`."""
-    return [
-        f"line {node.lineno}"
-        for node in ast.walk(ast.parse(source))
-        if isinstance(node, ast.ExceptHandler)
-        and (node.type is None or [type(step) for step in node.body] == [ast.Pass])
-    ]
+    """Exceptions that vanish: bare `except`, a handler that is only `pass`, too wide a suppress."""
+    faults = []
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.ExceptHandler) and (node.type is None or _is_empty(node.body)):
+            faults.append(f"line {node.lineno}: except")
+        if isinstance(node, ast.Call) and ast.unparse(node.func).endswith("suppress"):
+            wide = {ast.unparse(arg) for arg in node.args} & {"Exception", "BaseException"}
+            faults += [f"line {node.lineno}: suppress({name})" for name in sorted(wide)]
+    return faults
+
+
+def _is_empty(body: list[ast.stmt]) -> bool:
+    return all(
+        isinstance(step, ast.Pass)
+        or (isinstance(step, ast.Expr) and isinstance(step.value, ast.Constant))
+        for step in body
+    )
 
 
 def length(function: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
@@ -106,12 +147,31 @@ def long_functions(source: str, most: int = 40) -> list[str]:
     ]
 
 
+def long_file(source: str, most: int = 300) -> list[str]:
+    """A file that does not fit into the head."""
+    lines = len(source.splitlines())
+    return [f"{lines} lines"] if lines > most else []
+
+
 def prints(source: str) -> list[str]:
-    """Calls of `print`."""
+    """Calls of `print` outside of `if __name__ == "__main__":`."""
+    tree = ast.parse(source)
+    entry = {
+        id(inner)
+        for node in tree.body
+        if isinstance(node, ast.If) and "__name__" in ast.unparse(node.test)
+        for inner in ast.walk(node)
+    }
     return [
         f"line {node.lineno}"
-        for node in ast.walk(ast.parse(source))
+        for node in ast.walk(tree)
         if isinstance(node, ast.Call)
         and isinstance(node.func, ast.Name)
         and node.func.id == "print"
+        and id(node) not in entry
     ]
+
+
+def without_twin(drills: list[str], twins: list[str]) -> list[str]:
+    """Drill files that no sabotage of the same name proves able to fail."""
+    return sorted({name for name in drills if name.startswith("test_")} - set(twins))
