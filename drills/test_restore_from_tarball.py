@@ -28,7 +28,7 @@ def test_service_restored_from_tarball(drill, service, backup):
 
 @pytest.mark.variant("new-volume")
 def test_service_restored_from_tarball_as_new_volume(drill, service, backup):
-    """ "Import a volume backup" beside the damaged one: the tarball becomes a second volume."""
+    """The runbook's "Import a volume backup": a second volume, beside the damaged one."""
     with drill.phase("destroy"):
         service.destroy_data()
     with drill.phase("restore"):
