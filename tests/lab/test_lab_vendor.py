@@ -361,12 +361,12 @@ def test_an_unreachable_server_is_named_with_what_to_do(cache: Cache) -> None:
         port = taken.getsockname()[1]
     row = {"url": f"http://127.0.0.1:{port}/x.zip", "sha256": "0" * 64, "path": "/x"}
     with pytest.raises(LabError) as caught:
-        vendor.archive(cache, "tool", row)
+        vendor.archive(cache, "tool-vendor", row)
     assert str(caught.value) == (
-        f"recipe tool: {row['url']} could not be fetched: [Errno 111] Connection refused; nothing "
-        "was put into the cache\n"
+        f"recipe tool-vendor: {row['url']} could not be fetched: [Errno 111] Connection refused; "
+        "nothing was put into the cache\n"
         "HINT: see that this machine may reach it (HTTPS_PROXY, HTTP_PROXY and apt's own proxy), "
-        "or unset ATLAS_DRILLS_LAB_VENDOR to build the stand-in."
+        "or unset ATLAS_DRILLS_LAB_VENDOR to build the image without the vendor."
     )
     assert cached(cache) == []
 
@@ -683,5 +683,5 @@ def test_a_repository_signed_by_another_key_stops_the_build(
         f"recipe tool: apt cannot verify the repository {shop.url}/apt with the pinned key "
         f"{shop.fingerprint('good')}; nothing was put into the cache. It says: "
     )
-    assert f"NO_PUBKEY {shop.fingerprint('other')[-16:]}" in caught.value.message
+    assert shop.fingerprint("other")[-16:] in caught.value.message
     assert str(caught.value.hint).startswith("it is signed by another key, or was changed")
