@@ -460,6 +460,13 @@ def test_an_owner_is_given_to_all(tmp_path: Path) -> None:
     assert owners == {(472, 473)}
 
 
+@needs_root
+def test_set_id_bits_are_as_the_recipe_says_in_spite_of_an_owner(tmp_path: Path) -> None:
+    content = zipped([("tool", b"x")])
+    into = unpacked(tmp_path, content, member="tool", mode="04755", owner="0:473")
+    assert stat.S_IMODE((into / "tool").stat().st_mode) == 0o4755
+
+
 SYM, HARD = tarfile.SYMTYPE, tarfile.LNKTYPE
 
 
@@ -625,6 +632,30 @@ def test_the_vendors_recipe_is_taken_only_where_asked_for(tmp_path: Path) -> Non
 def test_a_switch_that_is_neither_on_nor_off_is_refused() -> None:
     with pytest.raises(LabError, match=r"^ATLAS_DRILLS_LAB_VENDOR is 'yes': neither 0 nor 1"):
         settings.from_environment({"ATLAS_DRILLS_LAB_VENDOR": "yes"})
+
+
+# What apt says
+
+
+@pytest.mark.parametrize(
+    ("said", "what"),
+    [
+        ("E: Failed to fetch http://v/apt/x/Packages  Hash Sum mismatch", "apt cannot verify the"),
+        ("E: The repository 'http://v/apt stable InRelease' is not signed.", "apt cannot verify"),
+        ("E: Failed to fetch http://v/apt/x  Could not connect to v", "could not be fetched: E: "),
+    ],
+)
+def test_what_apt_says_of_the_vendor_is_told_as_that(said: str, what: str) -> None:
+    row = {**good_rows()[0], "url": "http://v/apt/"}
+    failed = LabError(f"recipe tool: `mmdebstrap` ended:\n  Get:1 http://v/apt stable\n  {said}")
+    told = vendor.explained("tool", [row], failed)
+    assert told.message.startswith("recipe tool: ")
+    assert what in told.message and said in told.message and "Get:1" not in told.message
+
+
+def test_what_apt_says_of_others_is_left_as_it_is() -> None:
+    failed = LabError("recipe tool: `mmdebstrap` ended:\n  E: Failed to fetch http://debian/x")
+    assert vendor.explained("tool", [good_rows()[0]], failed) is failed
 
 
 # The whole way, with mmdebstrap
