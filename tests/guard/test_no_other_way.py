@@ -41,8 +41,8 @@ DOORS = {
 }
 """What opens a way, and the files that may: services talk through tunnels, the lab to itself.
 
-S3 is no way to Incus: its keys reach the objects of one bucket, and those of a source are never
-read (its key list is, but nobody signs with it). The relay listens for OpenTofu, on loopback.
+S3 is no way to Incus: a key reaches the objects of one bucket, and the guard lets nobody read the
+keys of a source's bucket. The relay listens for OpenTofu, on loopback.
 """
 
 ALIASES = {
