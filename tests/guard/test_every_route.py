@@ -98,17 +98,20 @@ def test_what_belongs_to_the_server_is_never_changed(guard, route):
 @pytest.mark.parametrize("template", TEMPLATES)
 def test_reads_pass_unless_they_open_a_way_to_write(guard, template):
     for path in paths(template):
-        opens = re.search(r"/(sftp|nbd|websocket|exec|console)$", path) is not None
+        opens = re.search(r"/(sftp|nbd|websocket|exec|console)$|/buckets/.*/keys", path) is not None
         for verb in ("GET", "HEAD"):
             opens = opens or not re.fullmatch(r"/|/1\.0(/.*)?", path)
             assert is_refused(guard, prepared(verb, f"{path}?project=atlas")) is opens
 
 
-@pytest.mark.parametrize("feature", ["features.profiles", "features.storage.volumes"])
+@pytest.mark.parametrize(
+    "feature", ["features.profiles", "features.storage.volumes", "features.storage.buckets"]
+)
 def test_without_a_feature_the_objects_would_be_those_of_default(guard, monkeypatch, feature):
     path = {
         "features.profiles": "/1.0/profiles/default",
         "features.storage.volumes": "/1.0/storage-pools/local/volumes/custom/grafana01-data",
+        "features.storage.buckets": "/1.0/storage-pools/terraform-state/buckets/atlas",
     }[feature]
     monkeypatch.setitem(PROJECTS, OURS, {**CLOSED, feature: "false"})
     with pytest.raises(GuardRefused, match="this would change project default"):

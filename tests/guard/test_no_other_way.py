@@ -27,6 +27,9 @@ DOORS = {
     "pylxd.client.LXDSSLAdapter": {"incus/guard.py"},
     "websocket.create_connection": {"incus/tunnel.py"},
     "socket.AF_UNIX": {"incus/tunnel.py"},
+    "socket.socket": {"incus/tunnel.py"},
+    "socket.create_connection": {"incus/s3.py"},
+    "socket.create_server": {"incus/relay.py"},
     "http.client.HTTPConnection": set(),
     "http.client.HTTPSConnection": set(),
     "urllib.request.urlopen": set(),
@@ -36,7 +39,11 @@ DOORS = {
     "websocket.WebSocketApp": set(),
     "websocket.WebSocket": set(),
 }
-"""What opens a way, and the files that may: services talk through tunnels, the lab to itself."""
+"""What opens a way, and the files that may: services talk through tunnels, the lab to itself.
+
+S3 is no way to Incus: a key reaches the objects of one bucket, and the guard lets nobody read the
+keys of a source's bucket. The relay listens for OpenTofu, on loopback.
+"""
 
 ALIASES = {
     "requests.sessions.Session": "requests.Session",
@@ -98,6 +105,9 @@ def test_a_way_of_its_own_is_seen():
     ):
         assert doors(code) == {"requests.Session"}
     assert doors("from pylxd import Client as C\nC()") == {"pylxd.Client"}
+    assert doors("import socket\nsocket.create_connection(('x', 1))") == {
+        "socket.create_connection"
+    }
     assert doors("import urllib3\nurllib3.PoolManager()") == {"urllib3.PoolManager"}
 
 

@@ -1,0 +1,185 @@
+"""Bucket exports: every damage is named, and a renamed copy keeps nothing but the objects."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import io
+import random
+import subprocess
+import sys
+import tarfile
+
+import pytest
+import yaml
+
+from fixtures.backups.bucket_export import inspect, renamed, write
+from fixtures.errors import BackupDamaged, CouldNotLook, IncusError
+from fixtures.secrets import redact
+
+NAME = "atlas-terraform-state"
+KEY = "atlas/terraform.tfstate"
+SECRET = "HoMdZIahQhz-dyOUlclnV12mO5JCRcQD6nfgFF0J"
+READ_ONLY = "b0G-iu-EGfQFvAkwX1wd2jStoHSGSMCMVb5rjh8U"
+
+
+def index(name=NAME, kind="bucket", inner=None):
+    keys = [
+        {"name": "admin", "role": "admin", "access-key": "A" * 20, "secret-key": SECRET},
+        {"name": "reader", "role": "read-only", "access-key": "B" * 20, "secret-key": READ_ONLY},
+    ]
+    bucket = {"config": {"size": "1GiB"}, "name": inner or name, "project": "atlas"}
+    inside = {"bucket": bucket, "bucket_keys": keys}
+    if kind == "custom":
+        inside = {"volume": {"name": name}}
+    made = {"name": name, "backend": "dir", "pool": "terraform-state", "type": kind}
+    return yaml.safe_dump({**made, "config": inside}).encode()
+
+
+def export(index_bytes=None, *, state=None, fill=60_000):
+    """The bytes of an export as Incus writes it, uncompressed."""
+    out, rng = io.BytesIO(), random.Random(7)
+    files = {"backup/index.yaml": index() if index_bytes is None else index_bytes}
+    files[f"backup/bucket/{KEY}"] = state or b'{"serial": 7}'
+    files["backup/bucket/other"] = rng.randbytes(fill)
+    if not files["backup/index.yaml"]:
+        del files["backup/index.yaml"]
+    with tarfile.open(fileobj=out, mode="w") as archive:
+        for path, data in files.items():
+            entry = tarfile.TarInfo(path)
+            entry.size, entry.mode = len(data), 0o600
+            archive.addfile(entry, io.BytesIO(data))
+    return out.getvalue()
+
+
+@pytest.fixture
+def file(tmp_path):
+    def make(data):
+        path = tmp_path / "backup.tar.gz"
+        path.write_bytes(data)
+        return path
+
+    return make
+
+
+@pytest.mark.parametrize("pack", [gzip.compress, bytes])
+def test_an_intact_export_is_read_to_its_last_byte(file, pack):
+    data = pack(export())
+    seen = inspect(file(data), bucket=NAME)
+    assert (seen.volume, seen.pool, seen.entries) == (NAME, "terraform-state", 3)
+    assert (seen.file_bytes, seen.sha256) == (len(data), hashlib.sha256(data).hexdigest())
+    assert seen.objects.keys() == {KEY, "other"}
+    assert seen.objects[KEY].size == 13
+    assert seen.objects[KEY].sha256 == hashlib.sha256(b'{"serial": 7}').hexdigest()
+    assert seen.keys == ("admin key admin", "read-only key reader")
+    assert f"index names bucket {NAME} with 2 keys, 2 objects" in str(seen)
+    assert SECRET not in repr(seen) + redact(f"x {SECRET} y")
+
+
+def test_a_file_cut_short_anywhere_is_damaged_and_never_renamed(file, tmp_path):
+    data = gzip.compress(export())
+    for cut in [*random.Random(3).sample(range(len(data) - 1), 60), len(data) - 5, len(data) - 1]:
+        path = file(data[:cut])
+        with pytest.raises(BackupDamaged):
+            inspect(path, bucket=NAME)
+        with pytest.raises(BackupDamaged):
+            renamed(path, "drill-x-state", tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["backup.tar.gz"]
+
+
+def test_a_flipped_bit_is_damaged_or_changes_the_checksum(file):
+    data = gzip.compress(export())
+    whole, named = inspect(file(data)), 0
+    for place in random.Random(5).sample(range(len(data)), 80):
+        flipped = bytearray(data)
+        flipped[place] ^= 1
+        try:
+            seen = inspect(file(bytes(flipped)))
+        except BackupDamaged:
+            named += 1
+        else:
+            assert seen.objects == whole.objects, f"byte {place}"
+            assert seen.sha256 != whole.sha256, f"byte {place} changed nothing"
+    assert named >= 60
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (export(index("other-state")), f"is a backup of bucket other-state, not of {NAME}"),
+        (export(index(kind="custom")), "is an export of a custom, not of a bucket"),
+        (export(index(inner="other-state")), f"names both {NAME} and other-state"),
+        (export(b""), "is no Incus export: backup/index.yaml is missing in it"),
+        (export(b"- not\n- a map\n"), "cannot be read (TypeError)"),
+        (export(b"a: {b"), "cannot be read (ParserError)"),
+        (export(index().replace(b"secret-key", b"secret")), "cannot be read (KeyError)"),
+        (b"no tarball at all" * 100, "is damaged: no readable tar archive"),
+        (bytes(10240), "is no Incus export"),
+    ],
+)
+def test_what_is_not_this_buckets_export_is_named(file, data, message):
+    with pytest.raises(BackupDamaged) as told:
+        inspect(file(data), bucket=NAME)
+    assert message in told.value.message
+    assert SECRET not in str(told.value)
+
+
+def test_a_missing_file_is_told(tmp_path):
+    with pytest.raises(CouldNotLook, match="No such file"):
+        inspect(tmp_path / "gone.tar.gz")
+
+
+def test_a_renamed_export_has_another_name_and_fresh_keys(file, tmp_path):
+    path = file(gzip.compress(export()))
+    before, original = inspect(path), path.read_bytes()
+    copy = renamed(path, "drill-x-state", tmp_path)
+    seen = inspect(copy.path, bucket="drill-x-state")
+    assert seen.objects == before.objects
+    assert [(key.name, key.role) for key in copy.keys] == [
+        ("admin", "admin"),
+        ("reader", "read-only"),
+    ]
+    revealed = [(key.access, key.secret.reveal()) for key in copy.keys]
+    with tarfile.open(copy.path) as archive:
+        written = yaml.safe_load(archive.extractfile("backup/index.yaml"))
+    assert written["config"]["bucket"]["name"] == "drill-x-state"
+    rows = written["config"]["bucket_keys"]
+    assert revealed == [(row["access-key"], row["secret-key"]) for row in rows]
+    assert len({value for pair in revealed for value in pair} | {SECRET, READ_ONLY}) == 6
+    assert not {"A" * 20, "B" * 20} & {access for access, _ in revealed}
+    assert oct(copy.path.stat().st_mode & 0o777) == "0o600"
+    for old in (SECRET, READ_ONLY, "A" * 20, NAME):
+        assert old.encode() not in copy.path.read_bytes()
+    assert path.read_bytes() == original
+
+
+def test_a_renamed_export_is_never_whole_in_memory(file, tmp_path):
+    path = file(gzip.compress(export(fill=80_000_000), compresslevel=0))
+    code = (
+        "import resource, sys; from pathlib import Path;"
+        "from fixtures.backups.bucket_export import renamed;"
+        "before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss;"
+        "renamed(Path(sys.argv[1]), 'drill-x-state', Path(sys.argv[2]));"
+        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)"
+    )
+    argv = [sys.executable, "-c", code, str(path), str(tmp_path)]
+    grown = int(subprocess.run(argv, capture_output=True, text=True, check=True).stdout)
+    assert grown < 30_000, f"{grown} KiB"
+
+
+def test_a_finished_export_is_for_its_owner_alone(tmp_path):
+    data = gzip.compress(export())
+    tarball = write(iter([data[:100], data[100:]]), tmp_path, NAME)
+    assert tarball.path.name.endswith(".tar.gz")
+    assert oct(tarball.path.stat().st_mode & 0o777) == "0o600"
+    assert tarball.sha256 == inspect(tarball.path, bucket=NAME).sha256
+
+
+def test_an_interrupted_export_leaves_no_file(tmp_path):
+    def cut():
+        yield b"half"
+        raise IncusError("export bucket x: connection to Incus failed")
+
+    with pytest.raises(IncusError):
+        write(cut(), tmp_path, NAME)
+    assert list(tmp_path.iterdir()) == []
