@@ -26,6 +26,8 @@ DOORS = {
     "pylxd.client.get_session_for_url": {"incus/guard.py"},
     "pylxd.client.LXDSSLAdapter": {"incus/guard.py"},
     "websocket.create_connection": {"incus/tunnel.py"},
+    "fixtures.incus.tunnel.open_websocket": {"incus/events.py"},
+    "socketserver.UnixStreamServer": {"incus/doorway.py"},
     "socket.AF_UNIX": {"incus/tunnel.py"},
     "http.client.HTTPConnection": set(),
     "http.client.HTTPSConnection": set(),
@@ -36,7 +38,11 @@ DOORS = {
     "websocket.WebSocketApp": set(),
     "websocket.WebSocket": set(),
 }
-"""What opens a way, and the files that may: services talk through tunnels, the lab to itself."""
+"""What opens a way, and the files that may: services talk through tunnels, the lab to itself.
+
+The doorway listens, and sends through the guarded session; of the API's websockets only that of
+the events of the drill project is opened for somebody else.
+"""
 
 ALIASES = {
     "requests.sessions.Session": "requests.Session",
