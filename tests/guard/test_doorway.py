@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 import socket
@@ -138,6 +139,8 @@ def error_of(answer):
         ("PATCH", f"/1.0/projects/{OURS}{SCOPE}", {"config": {"restricted": "false"}}),
         ("GET", "/1.0/instances/grafana01/sftp?project=atlas", None),
         ("GET", "/internal/debug/gc", None),
+        ("DELETE", f"//[i/1.0/projects/{OURS}{SCOPE}", None),
+        ("POST", f"//i/1.0/projects{SCOPE}", {"name": OURS + "-2", "config": CLOSED}),
         ("GET", "/1.0/operations/x/websocket?secret=s", None),
     ],
 )
@@ -303,6 +306,27 @@ def test_a_body_of_json_has_an_end(door, seen):
     )
     assert statuses(ask(door, big)) == [413]
     assert seen() == []
+
+
+def test_many_may_knock_at_once(door):
+    with contextlib.ExitStack() as held:
+        for _ in range(60):
+            client = held.enter_context(socket.socket(socket.AF_UNIX))
+            client.settimeout(10)
+            client.connect(str(door.path))
+        client.sendall(request("HEAD", "/1.0"))
+        assert statuses(client.recv(65536)) == [200]
+
+
+def test_an_answer_that_is_cut_is_not_completed(door, server, monkeypatch):
+    def cut(handler):
+        handler.wfile.write(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nabc")
+        handler.close_connection = True
+
+    monkeypatch.setattr(Server, "do_GET", cut)
+    answer = ask(door, request("GET", "/1.0/instances") + request("GET", "/1.0/instances"))
+    assert statuses(answer) == [200] and b"Content-Length: 9" in answer
+    assert answer.endswith(b"\r\n\r\nabc") or answer.endswith(b"\r\n\r\n")
 
 
 def test_a_closed_doorway_leads_nowhere(server):

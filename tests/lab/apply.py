@@ -56,6 +56,14 @@ def make_on_another_volume():
     make("other")
 
 
+def replace_the_volume():
+    volumes = f"/1.0/storage-pools/{E['ATLAS_DRILLS_POOL']}/volumes/custom"
+    ask("DELETE", f"{volumes}/{VOLUME}{SCOPE}")
+    order = {"name": VOLUME, "type": "custom", "content_type": "filesystem"}
+    ask("POST", f"{volumes}{SCOPE}", order)
+    make(VOLUME)
+
+
 SCOPE = f"?project={E.get('ATLAS_DRILLS_PROJECT')}"
 VOLUME = E.get("ATLAS_DRILLS_VOLUME")
 SOURCE = f"/1.0/instances/{E.get('ATLAS_DRILLS_INSTANCE')}"
@@ -64,6 +72,7 @@ ACTS = {
     "make-and-start": lambda: (make(VOLUME), start()),
     "make-elsewhere": lambda: make(VOLUME, "/srv"),
     "make-on-another-volume": make_on_another_volume,
+    "replace-the-volume": replace_the_volume,
     "make-nothing": lambda: ask("GET", f"/1.0/instances{SCOPE}"),
     "delete-source": lambda: ask("DELETE", f"{SOURCE}?project={sys.argv[2]}"),
     "stop-source": lambda: ask(

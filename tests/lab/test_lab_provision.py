@@ -283,6 +283,7 @@ def test_by_the_incus_client_with_a_profile_that_mounts_the_volume(unchanged, co
     [
         ("make-elsewhere", f"ended well, but instance {NAME} has nothing mounted at {PATH}"),
         ("make-on-another-volume", f"'other')] mounted at {PATH} instead of volume"),
+        ("replace-the-volume", "ended well, but has replaced volume mosquitto01-data on pool"),
         ("make-nothing", f"ended well, but instance {NAME} is not in project drill-"),
         ("delete-source", f"status 1: the doorway refused DELETE /1.0/instances/{NAME}?project="),
         ("stop-source", f"status 1: the doorway refused PUT /1.0/instances/{NAME}/state?project="),
