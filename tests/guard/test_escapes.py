@@ -105,6 +105,7 @@ def test_a_stream_that_grows_is_sent_to_its_length_only(guard, wire):
         '{"source": {"type": "copy", "Mode": "push", "source": "x"}}',
         '{"source": {"type": "image", "server": "https://images.example", "alias": "x"}}',
         '{"source": {"type": "migration", "mode": "pull", "operation": "https://x"}}',
+        '{"source": {"type": "image", "alias": "x", "certificate": "x"}}',
         '{"source": "x"}',
         '{"devices": {"d": {"type": "disk", "pool": "local", "raw.mount.options": "x"}}}',
         '{"name": "x"} {"project": "default"}',
@@ -204,6 +205,7 @@ def test_a_call_cannot_change_whom_we_speak_to():
 NEEDED = [
     ("POST", "instances", {"name": "x", "source": {"type": "image", "alias": "trixie"}}),
     ("POST", "instances", {"name": "x", "source": {"type": "copy", "source": "y"}}),
+    ("POST", "instances", {"name": "x", "source": {"type": "image", "certificate": ""}}),
     ("PUT", "instances/x/state", {"action": "start"}),
     ("POST", "instances/x/exec", {"command": ["true"], "record-output": True}),
     ("DELETE", "instances/x/logs/exec-output/exec_1-a.stdout", None),

@@ -26,6 +26,8 @@ DOORS = {
     "pylxd.client.get_session_for_url": {"incus/guard.py"},
     "pylxd.client.LXDSSLAdapter": {"incus/guard.py"},
     "websocket.create_connection": {"incus/tunnel.py"},
+    "fixtures.incus.tunnel.open_websocket": {"incus/events.py"},
+    "socketserver.UnixStreamServer": {"incus/doorway.py"},
     "socket.AF_UNIX": {"incus/tunnel.py"},
     "socket.socket": {"incus/tunnel.py"},
     "socket.create_connection": {"incus/s3.py"},
@@ -43,6 +45,9 @@ DOORS = {
 
 S3 is no way to Incus: a key reaches the objects of one bucket, and the guard lets nobody read the
 keys of a source's bucket. The relay listens for OpenTofu, on loopback.
+
+The doorway listens, and sends through the guarded session; of the API's websockets only that of
+the events of the drill project is opened for somebody else.
 """
 
 ALIASES = {
