@@ -10,7 +10,14 @@ from pathlib import Path
 import pytest
 
 import fixtures.recovery.bucket as verbs
-from fixtures.errors import BackupDamaged, CouldNotLook, IncusError, RecoveryFailed, WrongData
+from fixtures.errors import (
+    BackupDamaged,
+    CouldNotLook,
+    IncusError,
+    LabError,
+    RecoveryFailed,
+    WrongData,
+)
 from fixtures.fleet.model import Bucket as BucketSpec
 from fixtures.incus.s3 import s3_of
 from fixtures.lab import settings
@@ -236,6 +243,7 @@ def test_existing_export_comes_back_beside_its_living_original(make, bucket):
     taken = bucket.back_up()
     other = make(bucket.bucket.name, name=f"{bucket.bucket.name}-2"[-60:].lstrip("-"))
     existing = other.adopt(taken.tarball.path)
+    assert abs((existing.taken_at - taken.taken_at).total_seconds()) < 5
     other.import_export(existing)
     other.wait_until_healthy()
     other.must_hold(existing)
@@ -288,6 +296,8 @@ def test_dial_leaves_this_process_in_its_own_network(lab):
         )
     with pytest.raises(ConnectionRefusedError):
         lab.dial(1)
+    with pytest.raises(LabError, match="the lab lab-none is not up"):
+        Lab("lab-none").dial(1)
 
 
 def test_status_says_where_buckets_are(lab):
