@@ -10,9 +10,15 @@ from pathlib import Path
 import pytest
 
 import fixtures.recovery.bucket as verbs
-from fixtures.errors import BackupDamaged, CouldNotLook, IncusError, RecoveryFailed, WrongData
+from fixtures.errors import (
+    BackupDamaged,
+    CouldNotLook,
+    IncusError,
+    LabError,
+    RecoveryFailed,
+    WrongData,
+)
 from fixtures.fleet.model import Bucket as BucketSpec
-from fixtures.incus.buckets import Bucket
 from fixtures.incus.s3 import s3_of
 from fixtures.lab import settings
 from fixtures.lab.house import Lab
@@ -62,12 +68,16 @@ def address(drill_project, lab):
 def make(drill_project, lab, address, tmp_path):
     made = []
 
-    def one(name="atlas-terraform-state"):
+    def one(live="atlas-terraform-state", **options):
         regime = {"native": {"consistency": "live"}}
-        spec = BucketSpec(name=name, pool=settings.BUCKET_POOL, key=KEY, backups=regime)
+        spec = BucketSpec(name=live, pool=settings.BUCKET_POOL, key=KEY, backups=regime)
         scratch = tmp_path / str(len(made))
         scratch.mkdir()
-        made.append(BucketUnderDrill(drill_project, spec, address, lab.tofu(), Recorder(), scratch))
+        made.append(
+            BucketUnderDrill(
+                drill_project, spec, address, lab.tofu(), Recorder(), scratch, **options
+            )
+        )
         return made[-1]
 
     yield one
@@ -229,11 +239,11 @@ def test_incus_itself_refuses_a_truncated_export_and_leaves_no_bucket(bucket):
     assert not bucket.bucket.exists()
 
 
-def test_existing_export_comes_back_beside_its_living_original(make, bucket, drill_project):
+def test_existing_export_comes_back_beside_its_living_original(make, bucket):
     taken = bucket.back_up()
-    other = make(bucket.bucket.name)
-    other.bucket = Bucket(drill_project, bucket.bucket.pool, f"{bucket.bucket.name}-2"[-60:])
+    other = make(bucket.bucket.name, name=f"{bucket.bucket.name}-2"[-60:].lstrip("-"))
     existing = other.adopt(taken.tarball.path)
+    assert abs((existing.taken_at - taken.taken_at).total_seconds()) < 5
     other.import_export(existing)
     other.wait_until_healthy()
     other.must_hold(existing)
@@ -286,6 +296,8 @@ def test_dial_leaves_this_process_in_its_own_network(lab):
         )
     with pytest.raises(ConnectionRefusedError):
         lab.dial(1)
+    with pytest.raises(LabError, match="the lab lab-none is not up"):
+        Lab("lab-none").dial(1)
 
 
 def test_status_says_where_buckets_are(lab):

@@ -47,7 +47,7 @@ def export(index_bytes=None, *, state=None, fill=60_000):
     with tarfile.open(fileobj=out, mode="w") as archive:
         for path, data in files.items():
             entry = tarfile.TarInfo(path)
-            entry.size, entry.mode = len(data), 0o600
+            entry.size, entry.mode, entry.mtime = len(data), 0o600, 1_767_225_600
             archive.addfile(entry, io.BytesIO(data))
     return out.getvalue()
 
@@ -70,6 +70,7 @@ def test_an_intact_export_is_read_to_its_last_byte(file, pack):
     assert (seen.file_bytes, seen.sha256) == (len(data), hashlib.sha256(data).hexdigest())
     assert seen.objects.keys() == {KEY, "other"}
     assert seen.objects[KEY].size == 13
+    assert seen.written_at.isoformat() == "2026-01-01T00:00:00+00:00"
     assert seen.objects[KEY].sha256 == hashlib.sha256(b'{"serial": 7}').hexdigest()
     assert seen.keys == ("admin key admin", "read-only key reader")
     assert f"index names bucket {NAME} with 2 keys, 2 objects" in str(seen)
