@@ -43,9 +43,10 @@ class Program:
                 return
             except ConnectionRefusedError:
                 time.sleep(0.01)
-        assert self.process.stderr is not None
         self.process.kill()
-        raise AssertionError(self.process.stderr.read().decode())
+        _, told = self.process.communicate(timeout=20)
+        self.process = None
+        raise AssertionError(told.decode())
 
     def stop(self, how: signal.Signals = signal.SIGTERM) -> int:
         assert self.process is not None and self.process.stderr is not None
