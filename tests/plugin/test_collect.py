@@ -26,6 +26,6 @@ def test_what_can_be_drilled_has_no_excuse(fleet):
 
 
 def test_a_service_without_an_image_says_so(fleet):
-    assert why_not(fleet.service("grafana"), "snapshot", "rehearsal") == (
+    assert why_not(fleet.service("loki"), "snapshot", "rehearsal") == (
         "no image recipe in the lab yet"
     )

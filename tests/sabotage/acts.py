@@ -93,12 +93,26 @@ def _delete_chunk(service: ServiceUnderDrill) -> None:
     service.instance.must_exec(["rm", f"{service.spec.volumes[0].path}/{chunk}"])
 
 
+def _save_dashboard(service: ServiceUnderDrill) -> None:
+    uid = next(c.key for c in service.held if " dashboard " in c.id)
+    changed = {"dashboard": {"uid": uid, "title": "changed"}, "overwrite": True}
+    service.subject.api.must("POST", "/api/dashboards/db", json=changed)
+
+
+def _append_to_plan(service: ServiceUnderDrill) -> None:
+    plan = next(c.key for c in service.held if " plan " in c.id)
+    path = f"{service.spec.volumes[0].path}/{plan}"
+    service.instance.must_exec(["sh", "-c", f"echo changed >> {path}"])
+
+
 CHANGES = {
     "prometheus": _drop_series,
     "alertmanager": _expire_silence,
     "mosquitto": _change_retained,
     "step-ca": _change_fingerprint,
     "loki": _delete_chunk,
+    "grafana": _save_dashboard,
+    "atlantis": _append_to_plan,
 }
 
 

@@ -8,7 +8,7 @@ import drills.test_restore_from_snapshot as runbook
 import tests.sabotage.acts as acts
 from fixtures.evidence.verdict import Verdict
 
-DATA = ["prometheus", "alertmanager", "mosquitto", "loki"]
+DATA = ["prometheus", "alertmanager", "mosquitto", "loki", "grafana", "atlantis"]
 ALL = [*DATA, "step-ca"]
 
 body = runbook.test_service_restored_from_snapshot
@@ -36,7 +36,7 @@ def test_an_older_snapshot_is_wrong_data(spoiled, name):
     assert any("newest" in lost for lost in drill.canaries.lost)
 
 
-@pytest.mark.parametrize("name", ["prometheus", "mosquitto", "alertmanager", "loki"])
+@pytest.mark.parametrize("name", DATA)
 def test_a_newer_snapshot_is_wrong_data(spoiled, name):
     def sabotage(service, backup):
         service.subject.hang_up()

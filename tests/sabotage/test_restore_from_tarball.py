@@ -9,8 +9,9 @@ import tests.sabotage.acts as acts
 from fixtures.errors import BackupDamaged, DrillError
 from fixtures.evidence.verdict import Verdict
 
-DATA = ["prometheus", "alertmanager", "mosquitto", "loki"]
-ALL = [*DATA, "step-ca"]
+DATA = ["prometheus", "alertmanager", "mosquitto", "loki", "atlantis"]
+OPENED_BY_A_SECRET = ["step-ca", "grafana"]
+ALL = [*DATA, *OPENED_BY_A_SECRET]
 
 body = runbook.test_service_restored_from_tarball
 
@@ -29,10 +30,11 @@ def test_an_empty_volume_is_wrong_data(spoiled, name):
     assert "lost: " in drill.reason
 
 
-def test_a_ca_on_an_empty_volume_does_not_come_up(spoiled):
-    drill = spoiled(body, "step-ca", "tarball", acts.instead("import_tarball", acts.empty_volume))
+@pytest.mark.parametrize("name", OPENED_BY_A_SECRET)
+def test_what_starts_with_a_secret_does_not_come_up_on_an_empty_volume(spoiled, name):
+    drill = spoiled(body, name, "tarball", acts.instead("import_tarball", acts.empty_volume))
     assert drill.verdict is Verdict.NOT_RECOVERED
-    assert "service step-ca healthy: not within" in drill.reason
+    assert f"service {name} healthy: not within" in drill.reason
 
 
 @pytest.mark.parametrize("name", ALL)
