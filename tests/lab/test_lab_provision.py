@@ -305,7 +305,7 @@ def test_a_command_that_does_not_make_it_fails(unchanged, server, room, volume, 
 
 def test_a_command_that_hangs_is_ended_with_its_children(unchanged, room, volume, tmp_path):
     pid = tmp_path / "pid"
-    script = f"sleep 600 & echo $! > {pid}; trap '' TERM; echo waiting; wait; sleep 600"
+    script = f"trap '' TERM; sleep 600 & echo $! > {pid}; echo waiting; wait"
     begun = time.monotonic()
     with pytest.raises(RecoveryFailed, match=r"did not end within 1 s: waiting"):
         ByCommand(["sh", "-c", script], timeout=1).provide(room, SPEC, volume)
