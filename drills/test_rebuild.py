@@ -1,7 +1,8 @@
 """Runbook, "Option 1: Rebuild from Terraform (data loss)", for every service.
 
 Loses:  the instance and its volume, in the drill project, and with them all data, for good.
-Needs:  an image of the service; nothing of the source is touched.
+Needs:  an image of the service, the source's instance or the operator's command, as the drill says;
+        nothing of the source is touched.
 Proves: the service comes back empty but whole: healthy within its target, nothing of before in
         it, and it takes and keeps new data. The report lists what was lost.
 """
@@ -13,6 +14,36 @@ pytestmark = pytest.mark.rebuild
 
 def test_service_rebuilt_without_its_data(drill, service, stock):
     """Instance and volume are deleted and made anew; no backup is touched."""
+    with drill.phase("destroy"):
+        service.destroy()
+    with drill.phase("restore"):
+        service.rebuild()
+    with drill.phase("start"):
+        service.start_empty()
+    with drill.phase("healthy"):
+        service.wait_until_healthy()
+    with drill.phase("verified"):
+        service.must_be_new(stock)
+
+
+@pytest.mark.provision("copy")
+def test_service_rebuilt_as_a_copy_of_its_source(drill, service, stock):
+    """The source's instance is copied without its data: no image recipe is needed."""
+    with drill.phase("destroy"):
+        service.destroy()
+    with drill.phase("restore"):
+        service.rebuild()
+    with drill.phase("start"):
+        service.start_empty()
+    with drill.phase("healthy"):
+        service.wait_until_healthy()
+    with drill.phase("verified"):
+        service.must_be_new(stock)
+
+
+@pytest.mark.provision("command")
+def test_service_rebuilt_by_the_operators_command(drill, service, stock):
+    """The fleet's `apply` command makes the instance, as a `tofu apply` does."""
     with drill.phase("destroy"):
         service.destroy()
     with drill.phase("restore"):
