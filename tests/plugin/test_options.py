@@ -6,8 +6,20 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+import yaml
+
 ROOT = Path(__file__).resolve().parents[2]
-SERVICES = ("prometheus", "step-ca", "alertmanager", "mosquitto")
+SERVICES = (
+    "grafana",
+    "prometheus",
+    "loki",
+    "step-ca",
+    "alertmanager",
+    "mosquitto",
+    "atlantis",
+)
+STAND_INS = ("grafana", "atlantis")
 
 
 def collected(*options):
@@ -22,17 +34,51 @@ def collected(*options):
 
 
 def test_the_ids_say_what_is_drilled():
-    assert collected() == [
-        f"drills/test_restore_from_{kind}.py::test_service_restored_from_{kind}[{name}-rehearsal]"
-        for kind in ("snapshot", "tarball")
-        for name in SERVICES
-    ]
+    found = collected()
+    for kind in ("snapshot", "tarball"):
+        test = f"drills/test_restore_from_{kind}.py::test_service_restored_from_{kind}"
+        wanted = [f"{test}[{name}-rehearsal]" for name in SERVICES]
+        assert [id for id in found if id.startswith(f"{test}[")] == wanted
+    assert len(found) == len(set(found))
 
 
 def test_a_newcomer_finds_a_drill_by_its_words():
-    assert collected("-k", "step-ca and tarball") == [
-        "drills/test_restore_from_tarball.py::test_service_restored_from_tarball[step-ca-rehearsal]"
+    assert collected("-k", "step-ca and encrypted_tarball") == [
+        "drills/test_restore_from_encrypted_tarball.py::"
+        "test_service_restored_from_encrypted_tarball[step-ca-rehearsal]"
     ]
+
+
+def test_stand_ins_can_be_left_out():
+    assert [id for id in collected("-m", "snapshot and stand_in") if "[" in id] == [
+        f"drills/test_restore_from_snapshot.py::test_service_restored_from_snapshot[{name}-rehearsal]"
+        for name in STAND_INS
+    ]
+    left = collected("-m", "not stand_in")
+    assert left
+    assert not [id for id in left if any(name in id for name in (*STAND_INS, "fleet"))]
+
+
+def test_each_way_to_provision_has_a_drill():
+    ways = [id.rpartition("-")[2] for id in collected("-k", "rebuilt_as_a_copy or rebuilt_by")]
+    assert ways == ["copy]", "command]"]
+
+
+def test_a_fleet_without_a_command_has_no_drill_of_it(tmp_path):
+    fleet = yaml.safe_load((ROOT / "fleets" / "atlas.yaml").read_text())
+    del fleet["apply"]
+    without = tmp_path / "fleet.yaml"
+    without.write_text(yaml.safe_dump(fleet))
+    assert collected("-k", "rebuilt_by", f"--fleet={without}") == []
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "drills", f"--fleet={without}", "--provision=command"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == pytest.ExitCode.USAGE_ERROR
+    assert "fleet atlas has no `apply` command; nothing was contacted" in done.stderr
 
 
 def test_markers_select_scenarios():

@@ -70,3 +70,13 @@ def test_every_canary_is_in_exactly_one_column(found: dict[str, str]) -> None:
         *ledger.unexpected,
     ]
     assert sorted(columns) == sorted(ledger.written)
+
+
+def test_what_such_a_backup_never_holds_may_be_made_anew_but_not_be_as_it_was() -> None:
+    history = [Canary("history", "versions 1 to 3", BEGIN)]
+    for found in ({}, {"history": "version 1"}):
+        ledger = judge_canaries(HELD, [], {**ALL_FOUND, **found}, history)
+        assert (ledger.gone, ledger.faults) == (["history"], [])
+    kept = judge_canaries(HELD, [], {**ALL_FOUND, "history": "versions 1 to 3"}, history)
+    assert kept.unexpected == ["history"]
+    assert kept.gone == []
