@@ -243,7 +243,8 @@ def test_a_ca_that_trusts_the_old_root_too_is_wrong_data(spoiled):
     assert record.verdict is Verdict.WRONG_DATA
     seen = broken(record)
     assert "the CA hands out the published root and no other" in seen
-    assert any(name.endswith("is not renewed") for name in seen)
+    assert "a certificate newly forged with the old key is not renewed" in seen
+    assert any(name.startswith("the old certificate of ") for name in seen)
     assert "the public half of the old root_ca_key in backup/volume/.step/certs/old.crt" in (
         record.reason
     )
@@ -258,4 +259,5 @@ def test_a_blind_search_stops_before_the_loss(exposed, monkeypatch):
 def test_without_clients_the_evidence_says_so(spoiled):
     record = spoiled(lambda ca, clients: None, [])
     assert record.verdict is Verdict.RECOVERED
-    assert "no client of the CA was looked at" in record.losses
+    assert "no client of the CA was looked at" in record.notes
+    assert engine.OFF_SITE in record.notes
