@@ -24,3 +24,18 @@ def test_service_restored_from_tarball(drill, service, backup):
         service.wait_until_healthy()
     with drill.phase("verified"):
         service.must_hold(backup)
+
+
+@pytest.mark.variant("new-volume")
+def test_service_restored_from_tarball_as_new_volume(drill, service, backup):
+    """The runbook's "Import a volume backup": a second volume, beside the damaged one."""
+    with drill.phase("destroy"):
+        service.destroy_data()
+    with drill.phase("restore"):
+        service.import_as_new_volume(backup)
+    with drill.phase("start"):
+        service.start()
+    with drill.phase("healthy"):
+        service.wait_until_healthy()
+    with drill.phase("verified"):
+        service.must_hold(backup)

@@ -87,7 +87,7 @@ def test_a_plan_contacts_nobody(tmp_path):
 def test_nothing_selected_is_no_success(tmp_path):
     status, output = pytest_of("-k", "grafana", f"--reports={tmp_path}")
     assert status == pytest.ExitCode.NO_TESTS_COLLECTED
-    assert "atlantis, grafana, loki: no image recipe in the lab yet" in output
+    assert "atlantis, grafana: no image recipe in the lab yet" in output
     assert "verdict of the run: not verified" in output
 
 

@@ -232,7 +232,7 @@ def test_golden_state_killed_midway_is_made_again(
     """1. A cache without golden state. 2. `up` is killed while it makes one. 3. `up` works."""
     # Short: it holds a socket.
     cache = tmp_path_factory.mktemp("c")
-    for kind in ("rootfs", "images"):
+    for kind in ("rootfs", "images", "go-bin"):
         (cache / kind).symlink_to(config.cache / kind)
     other = replace(config, cache=cache)
     with command(other, "up") as first:

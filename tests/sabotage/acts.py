@@ -88,12 +88,28 @@ def _change_fingerprint(service: ServiceUnderDrill) -> None:
     service.instance.must_exec(["sh", "-c", f"echo 0123456789abcdef > {path}"])
 
 
+def _delete_chunk(service: ServiceUnderDrill) -> None:
+    chunk = min(service.subject._chunks)
+    service.instance.must_exec(["rm", f"{service.spec.volumes[0].path}/{chunk}"])
+
+
 CHANGES = {
     "prometheus": _drop_series,
     "alertmanager": _expire_silence,
     "mosquitto": _change_retained,
     "step-ca": _change_fingerprint,
+    "loki": _delete_chunk,
 }
+
+
+def damage_the_wal(service: ServiceUnderDrill, backup: Backup) -> None:
+    """The write-ahead log of Loki has rotten: seven bytes in each file of it."""
+    service.instance.wait_until_usable()
+    rot = (
+        "systemctl stop loki; find /loki/wal -type f -size +0 | while read -r file; do "
+        'printf rotten! | dd of="$file" bs=1 seek=60 conv=notrunc; done; systemctl start loki'
+    )
+    service.instance.must_exec(["sh", "-c", rot])
 
 
 def another_ca(service: ServiceUnderDrill, backup: Backup) -> None:

@@ -8,7 +8,7 @@ import drills.test_restore_from_snapshot as runbook
 import tests.sabotage.acts as acts
 from fixtures.evidence.verdict import Verdict
 
-DATA = ["prometheus", "alertmanager", "mosquitto"]
+DATA = ["prometheus", "alertmanager", "mosquitto", "loki"]
 ALL = [*DATA, "step-ca"]
 
 body = runbook.test_service_restored_from_snapshot
@@ -36,7 +36,7 @@ def test_an_older_snapshot_is_wrong_data(spoiled, name):
     assert any("newest" in lost for lost in drill.canaries.lost)
 
 
-@pytest.mark.parametrize("name", ["prometheus", "mosquitto", "alertmanager"])
+@pytest.mark.parametrize("name", ["prometheus", "mosquitto", "alertmanager", "loki"])
 def test_a_newer_snapshot_is_wrong_data(spoiled, name):
     def sabotage(service, backup):
         service.subject.hang_up()
@@ -72,6 +72,15 @@ def test_another_ca_is_not_the_one_that_clients_trust(spoiled):
     drill = spoiled(body, "step-ca", "snapshot", acts.after("start", acts.another_ca))
     assert drill.verdict in (Verdict.NOT_RECOVERED, Verdict.WRONG_DATA)
     assert "certificate" in drill.reason or "root" in drill.reason
+
+
+def test_lines_of_a_damaged_log_are_missed_though_loki_counts_no_corruption(spoiled):
+    drill = spoiled(body, "loki", "snapshot", acts.after("start", acts.damage_the_wal))
+    assert drill.verdict is Verdict.WRONG_DATA, drill.reason
+    assert all("/recent/" in lost for lost in drill.canaries.lost)
+    assert len(drill.canaries.lost) >= 2
+    told = {check.name: check.outcome for check in drill.checks}
+    assert told["loki_ingester_wal_corruptions_total is 0"] == "held"
 
 
 def test_a_loss_that_does_not_happen_stops_the_drill(spoiled):

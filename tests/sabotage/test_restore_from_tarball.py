@@ -9,7 +9,7 @@ import tests.sabotage.acts as acts
 from fixtures.errors import BackupDamaged, DrillError
 from fixtures.evidence.verdict import Verdict
 
-DATA = ["prometheus", "alertmanager", "mosquitto"]
+DATA = ["prometheus", "alertmanager", "mosquitto", "loki"]
 ALL = [*DATA, "step-ca"]
 
 body = runbook.test_service_restored_from_tarball

@@ -64,7 +64,13 @@ def test_atlas_names_its_schema_first() -> None:
 
 def test_atlas_agrees_with_the_images_of_the_lab() -> None:
     with_image = [service for service in ATLAS.services if service.image]
-    assert [s.name for s in with_image] == ["prometheus", "step-ca", "alertmanager", "mosquitto"]
+    assert [s.name for s in with_image] == [
+        "prometheus",
+        "loki",
+        "step-ca",
+        "alertmanager",
+        "mosquitto",
+    ]
     for service in with_image:
         recipe = tomllib.loads((RECIPES / f"{service.image}.toml").read_text())
         users = {(user["name"], user["uid"], user["gid"]) for user in recipe["users"]}

@@ -19,7 +19,7 @@ NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
 
 
 def test_every_kind_has_a_class_of_its_own() -> None:
-    assert sorted(SERVICES) == ["alertmanager", "mosquitto", "prometheus", "step-ca"]
+    assert sorted(SERVICES) == ["alertmanager", "loki", "mosquitto", "prometheus", "step-ca"]
     assert all(issubclass(one, ServiceUnderTest) for one in SERVICES.values())
 
 

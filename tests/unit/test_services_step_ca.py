@@ -33,6 +33,8 @@ def made() -> step_ca_files.NewCA:
 def ca(made: step_ca_files.NewCA) -> StepCa:
     service = StepCa(None, None)  # type: ignore[arg-type]
     service.trusted_root, service.provisioner = made.root, made.provisioner
+    kid = jwk.JWK.from_json(made.provisioner.reveal()).thumbprint()
+    service._provisioners = lambda: [{"key": {"kid": kid}}, {"type": "ACME"}]  # type: ignore[method-assign]
     return service
 
 
@@ -63,7 +65,7 @@ def issued_by(made: step_ca_files.NewCA, name: str = NAME) -> Issued:
         )
         .sign(signer, hashes.SHA256())
     )
-    return Issued(leaf, (issuer,), name)
+    return Issued(leaf, (issuer,), name, Secret(""))
 
 
 def test_a_token_can_outlive_a_restart(ca: StepCa, made: step_ca_files.NewCA) -> None:
@@ -103,7 +105,7 @@ def refusing(subjects: Callable[[str], bool]) -> Callable[..., Issued | None]:
 def test_a_used_token_is_found_when_only_it_is_refused(
     ca: StepCa, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    ca._tokens[USED_TOKEN.id] = Secret("token")
+    ca._tokens[USED_TOKEN.id] = ca._token(NAME)
     monkeypatch.setattr(ca, "_sign", refusing(lambda subject: subject == NAME))
     assert ca.read_canaries([USED_TOKEN]) == {USED_TOKEN.id: USED_TOKEN.value}
 
@@ -111,7 +113,7 @@ def test_a_used_token_is_found_when_only_it_is_refused(
 def test_a_token_that_is_accepted_again_is_not_found(
     ca: StepCa, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    ca._tokens[USED_TOKEN.id] = Secret("token")
+    ca._tokens[USED_TOKEN.id] = ca._token(NAME)
     monkeypatch.setattr(ca, "_sign", refusing(lambda _subject: False))
     assert ca.read_canaries([USED_TOKEN]) == {}
 
@@ -135,3 +137,25 @@ def test_a_token_of_another_process_cannot_be_looked_for(
 def test_without_a_trusted_root_nothing_is_said() -> None:
     with pytest.raises(CouldNotLook, match="no root certificate is known"):
         StepCa(None, None).look_healthy()  # type: ignore[arg-type]
+
+
+def test_a_token_of_another_ca_is_not_remembered(
+    ca: StepCa, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mine = ca.provisioner
+    ca.provisioner = step_ca_files.new_ca("/home/step", "ca.test").provisioner
+    ca._tokens[USED_TOKEN.id] = ca._token(NAME)
+    ca.provisioner = mine
+    monkeypatch.setattr(ca, "_sign", refusing(lambda subject: subject == NAME))
+    assert ca.read_canaries([USED_TOKEN]) == {}
+
+
+def test_what_was_given_up_must_be_refused(
+    ca: StepCa, made: step_ca_files.NewCA, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = issued_by(step_ca_files.new_ca("/home/step", "ca.test"), "a.test")
+    ca._issued = [issued_by(made), other]
+    ca.give_up()
+    assert (ca._issued, [one.name for one in ca.retired]) == ([], [NAME, "a.test"])
+    mine, foreign = (ca._verified("x", one).held for one in ca.retired)
+    assert (mine, foreign) == (True, False), "the first would still be accepted: not refused"

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import bz2
 import gzip
 import io
+import lzma
 import random
 import subprocess
 import tarfile
@@ -34,6 +36,11 @@ def export(name="grafana01-data", kind="custom", inner=None, *, index=True):
 def packed(data, compression):
     if compression == "gzip":
         return gzip.compress(data)
+    if compression in ("xz", "lzma"):
+        how = lzma.FORMAT_XZ if compression == "xz" else lzma.FORMAT_ALONE
+        return lzma.compress(data, format=how)
+    if compression == "bzip2":
+        return bz2.compress(data)
     if compression == "zstd":
         return subprocess.run(["zstd", "-qc"], input=data, capture_output=True, check=True).stdout
     return data
@@ -49,7 +56,7 @@ def look(tmp_path):
     return at
 
 
-@pytest.mark.parametrize("compression", ["none", "gzip", "zstd"])
+@pytest.mark.parametrize("compression", ["none", "gzip", "zstd", "xz", "bzip2", "lzma"])
 def test_an_intact_export_is_read_to_its_last_byte(look, compression):
     data = packed(export(), compression)
     seen = look(data)
@@ -58,7 +65,7 @@ def test_an_intact_export_is_read_to_its_last_byte(look, compression):
     assert seen.content_bytes == len(export())
 
 
-@pytest.mark.parametrize("compression", ["none", "gzip", "zstd"])
+@pytest.mark.parametrize("compression", ["none", "gzip", "zstd", "xz", "bzip2", "lzma"])
 def test_a_file_cut_short_anywhere_is_damaged(look, compression):
     data = packed(export(), compression)
     for cut in [*random.Random(3).sample(range(len(data) - 1), 120), len(data) - 5, len(data) - 1]:
@@ -68,7 +75,7 @@ def test_a_file_cut_short_anywhere_is_damaged(look, compression):
             look(data[:cut])
 
 
-@pytest.mark.parametrize("compression", ["gzip", "zstd"])
+@pytest.mark.parametrize("compression", ["gzip", "zstd", "xz", "bzip2", "lzma"])
 def test_a_flipped_bit_is_damaged_or_harmless(look, compression):
     data, whole = packed(export(), compression), look(packed(export(), compression))
     named = 0
