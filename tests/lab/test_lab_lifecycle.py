@@ -20,7 +20,7 @@ from pathlib import Path
 import pytest
 
 from fixtures.errors import LabError
-from fixtures.lab import host, settings
+from fixtures.lab import host, inotify, settings
 from fixtures.lab.client import Client
 from fixtures.lab.daemon import Daemon
 from fixtures.lab.house import Lab
@@ -139,6 +139,7 @@ def command(config: settings.Settings, *words: str) -> subprocess.Popen[str]:
 def test_lab_comes_up_is_whole_and_leaves_the_host_as_it_was(lab: Lab) -> None:
     mounts = Path("/proc/self/mountinfo").read_text()
     links = sorted(os.listdir("/sys/class/net"))
+    room = inotify.LIMIT.read_text()
     assert lab.status().state == "down"
     assert lab.up() is True
     status = lab.status()
@@ -151,6 +152,7 @@ def test_lab_comes_up_is_whole_and_leaves_the_host_as_it_was(lab: Lab) -> None:
     must_be_gone(lab, left)
     assert Path("/proc/self/mountinfo").read_text() == mounts
     assert sorted(os.listdir("/sys/class/net")) == links
+    assert inotify.LIMIT.read_text() == room
     assert zombies() == set()
     assert lab.status().state == "down"
 

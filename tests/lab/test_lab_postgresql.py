@@ -17,7 +17,7 @@ from fixtures.lab.house import Lab
 
 ROOT = Path(__file__).resolve().parents[2]
 FLEET = ROOT / "fleets" / "postgresql.yaml"
-FACTS = {"number of rows", "sum of rows", "databases", "page checksums", "damaged pages"}
+FACTS = {"rows of each table", "sum of each table", "databases", "page checksums", "damaged pages"}
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +49,7 @@ def test_its_rows_come_back_from_an_encrypted_tarball(postgresql, tmp_path):
     assert len(drill["canaries"]["recovered"]) == len(drill["canaries"]["gone"]) == 3
     held = {check["name"]: check["detail"] for check in drill["checks"]}
     assert held.keys() >= FACTS
-    assert (held["number of rows"], held["page checksums"]) == ("3", "on")
+    assert (held["rows of each table"], held["page checksums"]) == ("public.drill: 3", "on")
     assert "postgresql" in evidence["images"]
     backups = Lab().state_dir / "backups"
     assert all(list((backups / source).iterdir()) for source in ("atlas", "postgresql"))
@@ -79,7 +79,7 @@ def test_a_changed_and_a_deleted_row_are_wrong_data(postgresql, make_service):
     assert record.canaries.changed == ["earlier canary 1"]
     assert record.canaries.lost == ["earlier canary 2"]
     broken = {check.name for check in record.checks if check.outcome == "broken"}
-    assert broken == {"canaries", "number of rows", "sum of rows"}
+    assert broken == {"canaries", "rows of each table", "sum of each table"}
     assert service.subject.version().startswith("postgresql 17.")
 
 

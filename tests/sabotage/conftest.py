@@ -9,6 +9,9 @@ import pytest
 import fixtures.recovery.service as verbs
 from fixtures.errors import DrillError
 from fixtures.evidence.record import DrillRecord
+from fixtures.plugin.collect import Planned
+from fixtures.plugin.drilling import stage_of
+from fixtures.plugin.wholes import bucket_of, platform_of
 from fixtures.recovery.backup import Backup
 from fixtures.recovery.service import ServiceUnderDrill
 
@@ -48,3 +51,40 @@ def spoiled(older, monkeypatch):
         return drill.record()
 
     return run
+
+
+@pytest.fixture
+def make_bucket(request, fleet, drill_project, s3, scratch):
+    """Makes a bucket under drill with its drill, deployed; removed afterwards."""
+    stage, made = stage_of(request.config), []
+
+    def make():
+        (spec,) = fleet.buckets
+        drill = stage.new_drill(Planned(spec, "native"))
+        bucket = bucket_of(stage, drill_project, spec, s3, drill, scratch)
+        made.append(bucket)
+        bucket.deploy()
+        return drill, bucket
+
+    yield make
+    for bucket in made:
+        bucket.remove()
+
+
+@pytest.fixture
+def make_platform(request, fleet, drill_project, s3, scratch):
+    """Makes a small platform with its drill, deployed: two services and the state bucket."""
+    stage, made = stage_of(request.config), []
+
+    def make(scenario, *names):
+        services = tuple(fleet.service(name) for name in names)
+        small = fleet.model_copy(update={"services": services})
+        drill = stage.new_drill(Planned(small, scenario))
+        platform = platform_of(stage, small, drill, drill_project, s3, scratch)
+        made.append(platform)
+        platform.deploy()
+        return drill, platform
+
+    yield make
+    for platform in made:
+        platform.remove()

@@ -99,3 +99,13 @@ def test_a_backup_that_is_damaged_on_arrival_stops_before_the_loss(older):
         service.back_up("tarball")
     assert service.instance.exists(), "nothing was destroyed"
     assert service.volume.exists(), "nothing was destroyed"
+
+
+def test_a_new_volume_that_is_not_attached_is_wrong_data(spoiled):
+    def sabotage(service, backup):
+        service.instance.attach = lambda *_: None
+
+    new_volume = runbook.test_service_restored_from_tarball_as_new_volume
+    drill = spoiled(new_volume, "mosquitto", "tarball", sabotage)
+    assert drill.verdict is Verdict.WRONG_DATA
+    assert "lost: " in drill.reason

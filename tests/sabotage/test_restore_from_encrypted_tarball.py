@@ -1,0 +1,131 @@
+"""The drill `restore from encrypted tarball`, seen red for each of its verifications."""
+
+from __future__ import annotations
+
+import hashlib
+import subprocess
+from dataclasses import replace
+
+import pytest
+
+import drills.test_restore_from_encrypted_tarball as runbook
+import tests.sabotage.acts as acts
+from fixtures.backups.tarball import inspect
+from fixtures.errors import BackupDamaged
+from fixtures.evidence.verdict import Verdict
+from fixtures.secrets import Secret
+
+KIND = "encrypted-tarball"
+VOLUME = "step-ca01-data"
+PLACES = (0, 1, 20, 300, -2000, -30, -1)
+"""Bytes of the file: its header, its first data, its middle, its integrity check."""
+
+body = runbook.test_service_restored_from_encrypted_tarball
+
+
+@pytest.fixture
+def encrypted(older):
+    """A service and the encrypted tarball of it."""
+    drill, service = older("step-ca", KIND)
+    return drill, service, service.back_up(KIND)
+
+
+def with_tarball(change):
+    """Import the backup with another tarball in the place of its own."""
+
+    def sabotage(service, backup):
+        whole = service.import_tarball
+        other = replace(backup, tarball=change(backup.tarball))
+        service.import_tarball = lambda _: whole(other)
+
+    return sabotage
+
+
+def test_the_wrong_passphrase_is_named_and_leaves_no_volume(spoiled):
+    seen = {}
+
+    def sabotage(service, backup):
+        seen["service"] = service
+        with_tarball(lambda own: replace(own, passphrase=Secret("wrong")))(service, backup)
+
+    drill = spoiled(body, "step-ca", KIND, sabotage)
+    assert drill.verdict is Verdict.NOT_RECOVERED
+    assert "cannot be decrypted: the passphrase is wrong" in drill.reason
+    assert "wrong-passphrase" not in drill.model_dump_json()
+    assert not seen["service"].volume.exists()
+
+
+def test_one_that_was_recorded_after_it_rotted_is_still_refused_by_gpg(spoiled):
+    seen = {}
+
+    def rotten(own):
+        data = bytearray(own.path.read_bytes())
+        data[-30] ^= 1
+        own.path.write_bytes(data)
+        return replace(own, sha256=hashlib.sha256(data).hexdigest())
+
+    def sabotage(service, backup):
+        seen["service"] = service
+        with_tarball(rotten)(service, backup)
+
+    drill = spoiled(body, "step-ca", KIND, sabotage)
+    assert drill.verdict is Verdict.NOT_RECOVERED
+    assert "cannot be decrypted: it was changed or cut after it was encrypted" in drill.reason
+    assert not seen["service"].volume.exists(), "what gpg gave out before the check is not kept"
+
+
+def test_one_that_rots_never_reaches_incus(spoiled):
+    drill = spoiled(body, "step-ca", KIND, acts.flip_a_byte)
+    assert drill.verdict is Verdict.NOT_RECOVERED
+    assert "is damaged: its sha256 is" in drill.reason
+
+
+def test_an_empty_volume_is_not_recovered(spoiled):
+    drill = spoiled(body, "step-ca", KIND, acts.instead("import_tarball", acts.empty_volume))
+    assert drill.verdict is Verdict.NOT_RECOVERED
+    assert "service step-ca healthy: not within" in drill.reason
+
+
+def test_another_ca_is_not_the_one_that_clients_trust(spoiled):
+    drill = spoiled(body, "step-ca", KIND, acts.after("start", acts.another_ca))
+    assert drill.verdict in (Verdict.NOT_RECOVERED, Verdict.WRONG_DATA)
+    assert "certificate" in drill.reason or "root" in drill.reason
+
+
+def test_every_damaged_or_foreign_file_is_refused_on_arrival(encrypted, tmp_path):
+    _drill, _service, backup = encrypted
+    tarball, passphrase = backup.tarball, backup.tarball.passphrase
+    whole = tarball.path.read_bytes()
+    assert inspect(tarball.path, volume=VOLUME, passphrase=passphrase).envelope
+    file = tmp_path / "damaged.tar.zst.gpg"
+    for place in PLACES:
+        at = place % len(whole)
+        flipped = bytearray(whole)
+        flipped[at] ^= 0x40
+        for what, content in (("cut", whole[:at]), ("flipped", bytes(flipped))):
+            file.write_bytes(content)
+            with pytest.raises(BackupDamaged) as told:
+                inspect(file, volume=VOLUME, passphrase=passphrase)
+            assert "damaged.tar.zst.gpg" in told.value.message, (what, at)
+    file.write_bytes(whole)
+    with pytest.raises(BackupDamaged, match="the passphrase is wrong"):
+        inspect(file, volume=VOLUME, passphrase=Secret("wrong"))
+    with pytest.raises(BackupDamaged, match=f"of volume {VOLUME}, not of mosquitto01-data"):
+        inspect(file, volume="mosquitto01-data", passphrase=passphrase)
+
+
+def test_a_name_encrypts_nothing_and_neither_does_another_cipher(encrypted, tmp_path):
+    _drill, _service, backup = encrypted
+    passphrase = backup.tarball.passphrase
+    with backup.tarball.content() as stream:
+        plain = stream.read(1 << 20)
+    bare = tmp_path / "bare.tar.zst.gpg"
+    bare.write_bytes(plain)
+    with pytest.raises(BackupDamaged, match=r"bare.tar.zst.gpg is not encrypted with a passphrase"):
+        inspect(bare, volume=VOLUME, passphrase=passphrase)
+    weak = tmp_path / "weak.tar.zst.gpg"
+    argv = ["gpg", "--homedir", str(tmp_path), "--batch", "--pinentry-mode", "loopback"]
+    argv += ["--passphrase-fd", "0", "--symmetric", "--cipher-algo", "CAST5", "-o", str(weak)]
+    subprocess.run([*argv, str(bare)], input=b"secret", check=True, capture_output=True)
+    with pytest.raises(BackupDamaged, match="is encrypted with cipher 3, not with AES256"):
+        inspect(weak, volume=VOLUME, passphrase=Secret("secret"))

@@ -1,0 +1,62 @@
+"""The drill `restore from the service's own export`, seen red for each of its verifications."""
+
+from __future__ import annotations
+
+import pytest
+
+import drills.test_restore_from_native_export as runbook
+import tests.sabotage.acts as acts
+from fixtures.evidence.verdict import Verdict
+from tests.sabotage.test_rebuild import keep_the_volume, only_the_instance, wipe
+
+NAMES = ["prometheus", "grafana"]
+CUT = {"prometheus": " lacks ", "grafana": "grafana-export.tar.gz is damaged: "}
+
+body = runbook.test_service_restored_from_its_own_export
+
+
+def only_start(service, backup):
+    """Start the empty service, and forget the export."""
+    service.start_empty()
+    service.wait_until_healthy()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_forgotten_import_is_wrong_data(spoiled, name):
+    drill = spoiled(body, name, "native", acts.instead("import_native", only_start))
+    assert drill.verdict is Verdict.WRONG_DATA
+    assert "canaries: lost: " in drill.reason
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_one_changed_canary_is_wrong_data(spoiled, name):
+    act = acts.after("restart", lambda s, b: (s.wait_until_healthy(), acts.change_a_canary(s, b)))
+    drill = spoiled(body, name, "native", act)
+    assert drill.verdict is Verdict.WRONG_DATA
+
+
+def test_what_does_not_outlive_the_restart_is_wrong_data(spoiled):
+    drill = spoiled(body, "prometheus", "native", acts.instead("restart", wipe))
+    assert drill.verdict is Verdict.WRONG_DATA
+    assert "canaries: lost: " in drill.reason
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_an_export_that_is_cut_is_not_recovered(spoiled, name):
+    def sabotage(service, backup):
+        whole = backup.export.read_bytes()
+        backup.export.write_bytes(whole[: len(whole) // 2])
+
+    drill = spoiled(body, name, "native", sabotage)
+    assert drill.verdict is Verdict.NOT_RECOVERED
+    assert CUT[name] in drill.reason
+
+
+def test_a_server_that_was_not_empty_is_wrong_data(spoiled):
+    def sabotage(service, backup):
+        acts.instead("destroy", keep_the_volume)(service, backup)
+        acts.instead("rebuild", only_the_instance)(service, backup)
+
+    drill = spoiled(body, "grafana", "native", sabotage)
+    assert drill.verdict is Verdict.WRONG_DATA
+    assert "refuses the administrator whom it knew before the loss" in drill.reason

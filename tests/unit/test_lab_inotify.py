@@ -1,0 +1,46 @@
+"""The host's limit of inotify instances is raised for labs, and given back by the last."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from fixtures.lab.inotify import WANTED, give_back, make_room
+
+
+@pytest.fixture
+def limit(tmp_path: Path) -> Path:
+    file = tmp_path / "max_user_instances"
+    file.write_text("128\n")
+    return file
+
+
+def test_the_last_lab_gives_back_what_the_first_found(limit: Path, tmp_path: Path) -> None:
+    make_room(limit, tmp_path)
+    make_room(limit, tmp_path)
+    assert int(limit.read_text()) == WANTED
+    give_back(lambda: True, limit, tmp_path)
+    assert int(limit.read_text()) == WANTED
+    give_back(lambda: False, limit, tmp_path)
+    assert int(limit.read_text()) == 128
+    assert not (tmp_path / "inotify-before").exists()
+
+
+def test_what_an_administrator_set_meanwhile_stays(limit: Path, tmp_path: Path) -> None:
+    make_room(limit, tmp_path)
+    limit.write_text("4096")
+    give_back(lambda: False, limit, tmp_path)
+    assert limit.read_text() == "4096"
+
+
+def test_a_larger_limit_is_left_alone(limit: Path, tmp_path: Path) -> None:
+    limit.write_text("1048576")
+    make_room(limit, tmp_path)
+    give_back(lambda: False, limit, tmp_path)
+    assert limit.read_text() == "1048576"
+
+
+def test_a_host_that_refuses_keeps_its_own(tmp_path: Path) -> None:
+    make_room(tmp_path / "no" / "limit", tmp_path)
+    assert not (tmp_path / "inotify-before").exists()
