@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
+from fixtures.evidence.coverage import coverage, unexplained
 from fixtures.evidence.record import BenchmarkRow, IncusRecord, RunRecord
-from fixtures.evidence.runbook_table import as_markdown, benchmark_rows, coverage, unexplained
+from fixtures.evidence.runbook_table import as_markdown, benchmark_rows
 from fixtures.evidence.verdict import Verdict
 from fixtures.evidence.view import rate, seconds, size
 from fixtures.evidence.writer import HistoryLine, read_evidence
