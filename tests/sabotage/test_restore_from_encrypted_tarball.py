@@ -46,12 +46,14 @@ def test_the_wrong_passphrase_is_named_and_leaves_no_volume(spoiled):
 
     def sabotage(service, backup):
         seen["service"] = service
-        with_tarball(lambda own: replace(own, passphrase=Secret("wrong")))(service, backup)
+        with_tarball(lambda own: replace(own, passphrase=Secret("another-passphrase")))(
+            service, backup
+        )
 
     drill = spoiled(body, "step-ca", KIND, sabotage)
     assert drill.verdict is Verdict.NOT_RECOVERED
     assert "cannot be decrypted: the passphrase is wrong" in drill.reason
-    assert "wrong-passphrase" not in drill.model_dump_json()
+    assert "another-passphrase" not in drill.model_dump_json()
     assert not seen["service"].volume.exists()
 
 
@@ -106,10 +108,10 @@ def test_every_damaged_or_foreign_file_is_refused_on_arrival(encrypted, tmp_path
             file.write_bytes(content)
             with pytest.raises(BackupDamaged) as told:
                 inspect(file, volume=VOLUME, passphrase=passphrase)
-            assert "damaged.tar.zst.gpg" in told.value.message, (what, at)
+            assert "damaged.tar.zst.gpg" in told.value.message, f"{what} at byte {at}"
     file.write_bytes(whole)
     with pytest.raises(BackupDamaged, match="the passphrase is wrong"):
-        inspect(file, volume=VOLUME, passphrase=Secret("wrong"))
+        inspect(file, volume=VOLUME, passphrase=Secret("another-passphrase"))
     with pytest.raises(BackupDamaged, match=f"of volume {VOLUME}, not of mosquitto01-data"):
         inspect(file, volume="mosquitto01-data", passphrase=passphrase)
 
@@ -126,6 +128,6 @@ def test_a_name_encrypts_nothing_and_neither_does_another_cipher(encrypted, tmp_
     weak = tmp_path / "weak.tar.zst.gpg"
     argv = ["gpg", "--homedir", str(tmp_path), "--batch", "--pinentry-mode", "loopback"]
     argv += ["--passphrase-fd", "0", "--symmetric", "--cipher-algo", "CAST5", "-o", str(weak)]
-    subprocess.run([*argv, str(bare)], input=b"secret", check=True, capture_output=True)
+    subprocess.run([*argv, str(bare)], input=b"a-weak-cipher", check=True, capture_output=True)
     with pytest.raises(BackupDamaged, match="is encrypted with cipher 3, not with AES256"):
-        inspect(weak, volume=VOLUME, passphrase=Secret("secret"))
+        inspect(weak, volume=VOLUME, passphrase=Secret("a-weak-cipher"))

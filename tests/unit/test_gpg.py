@@ -48,7 +48,7 @@ def test_it_is_what_the_runbooks_own_command_reads(sealed, tmp_path):
 
 def test_the_wrong_passphrase_is_told(sealed):
     with pytest.raises(BackupDamaged, match="the passphrase is wrong"):
-        inspect(sealed.path, volume=VOLUME, passphrase=Secret("wrong"))
+        inspect(sealed.path, volume=VOLUME, passphrase=Secret("another-passphrase"))
 
 
 def test_another_passphrase_is_tried_and_refused(sealed, monkeypatch):
