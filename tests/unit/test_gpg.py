@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from fixtures.backups import gpg
 from fixtures.backups.tarball import inspect, write_tarball
 from fixtures.errors import BackupDamaged, CouldNotLook, IncusError
 from fixtures.secrets import Secret
@@ -48,6 +49,14 @@ def test_it_is_what_the_runbooks_own_command_reads(sealed, tmp_path):
 def test_the_wrong_passphrase_is_told(sealed):
     with pytest.raises(BackupDamaged, match="the passphrase is wrong"):
         inspect(sealed.path, volume=VOLUME, passphrase=Secret("another-passphrase"))
+
+
+def test_another_passphrase_is_tried_and_refused(sealed, monkeypatch):
+    seen = inspect(sealed.path, volume=VOLUME, passphrase=PASSPHRASE)
+    assert "decrypts with its passphrase, another passphrase is refused" in str(seen)
+    monkeypatch.setattr(gpg.secrets, "token_urlsafe", lambda _: PASSPHRASE.reveal())
+    with pytest.raises(BackupDamaged, match="decrypted by a passphrase that is not its own"):
+        inspect(sealed.path, volume=VOLUME, passphrase=PASSPHRASE)
 
 
 def test_every_truncated_or_flipped_file_is_refused(sealed):
