@@ -8,6 +8,7 @@ from html import unescape
 from fixtures.evidence.html import render_drill, render_page, render_summary, table_cells
 from fixtures.evidence.record import CanaryRecord, DrillRecord, RunRecord
 from fixtures.evidence.verdict import Verdict
+from fixtures.evidence.view import verdict_of
 
 
 def words(html: str) -> str:
@@ -20,14 +21,15 @@ def test_every_verdict_is_a_word(golden: RunRecord) -> None:
     assert {drill.verdict for drill in golden.drills} == set(Verdict)
     for drill in golden.drills:
         text = words(render_drill(drill))
-        assert f" {drill.verdict} " in text, drill.id
+        assert f" {verdict_of(drill)} " in text, drill.id
+        assert verdict_of(drill).startswith(drill.verdict)
         assert drill.reason is None or drill.reason in text
 
 
 def test_the_verdict_of_the_run_is_one_sentence(golden: RunRecord) -> None:
     assert (
-        "1 of 6 drills recovered within target; 1 wrong data, 1 not recovered, 2 not verified, "
-        "1 recovered late, but the run itself had 2 faults."
+        "1 of 6 drills recovered within target; 1 wrong data, 1 not recovered, 1 not verified, "
+        "1 recovered late; 1 not verified: stand-in for Grafana, but the run itself had 2 faults."
     ) in words(render_summary(golden))
 
 

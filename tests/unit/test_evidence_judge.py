@@ -7,12 +7,13 @@ from typing import Any
 
 import pytest
 
-from fixtures.evidence.judge import judge_drill, judge_run
+from fixtures.evidence.judge import is_only_stand_in, judge_drill, judge_run, stand_ins_of
 from fixtures.evidence.record import (
     CanaryRecord,
     CheckRecord,
     CleanupRecord,
     DrillRecord,
+    MemberRecord,
     PhaseRecord,
     RunRecord,
     SourceRecord,
@@ -188,3 +189,41 @@ FALSE_GREENS: list[tuple[str, dict[str, Any], Verdict]] = [
 )
 def test_no_false_green(changed: dict[str, Any], expected: Verdict) -> None:
     assert judge_drill(drill(**changed)) is expected
+
+
+STAND_IN: dict[str, Any] = {"stand_in": True, "verdict": Verdict.NOT_VERIFIED}
+
+
+@pytest.mark.parametrize("rto", [5.0, 901.0])
+def test_a_stand_in_alone_is_told_apart(rto: float) -> None:
+    assert judge_drill(drill(**STAND_IN, rto=rto)) is Verdict.NOT_VERIFIED
+    assert is_only_stand_in(drill(**STAND_IN, rto=rto))
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"stand_in": False},
+        {"verdict": Verdict.NOT_RECOVERED},
+        {"verdict": Verdict.WRONG_DATA},
+        {"checks": [BROKEN]},
+        {"checks": [UNSEEN]},
+        {"checks": []},
+        {"canaries": None},
+        {"rto": None},
+        {"phases": PHASES[:4]},
+        {"phases": [*PHASES[:4], PHASES[4].model_copy(update={"failed": True})]},
+        {"trace": "Traceback"},
+        {"members": [MemberRecord(service="loki", fault="not healthy")]},
+    ],
+    ids=str,
+)
+def test_a_stand_in_excuses_nothing_else(changed: dict[str, Any]) -> None:
+    assert not is_only_stand_in(drill(**{**STAND_IN, **changed}))
+
+
+def test_the_stand_ins_of_a_fleet_are_its_members() -> None:
+    members = [MemberRecord(service="loki"), MemberRecord(service="grafana", stand_in=True)]
+    assert stand_ins_of(drill(**STAND_IN, members=members)) == ["grafana"]
+    assert stand_ins_of(drill(**STAND_IN)) == ["step-ca"]
+    assert stand_ins_of(drill()) == []

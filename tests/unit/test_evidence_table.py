@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
+from fixtures.evidence.coverage import coverage, unexplained
 from fixtures.evidence.record import BenchmarkRow, IncusRecord, RunRecord
-from fixtures.evidence.runbook_table import as_markdown, benchmark_rows, coverage, unexplained
+from fixtures.evidence.runbook_table import as_markdown, benchmark_rows
 from fixtures.evidence.verdict import Verdict
 from fixtures.evidence.view import rate, seconds, size
 from fixtures.evidence.writer import HistoryLine, read_evidence
@@ -100,6 +101,46 @@ def test_over_the_row_s_target_is_late(golden: RunRecord) -> None:
     )
 
 
+def stand_in(service: str, **changed: object) -> HistoryLine:
+    """A line that its stand-ins alone keep from `recovered`."""
+    only = changed.pop("only_stand_ins", [service])
+    return line(service=service, verdict=Verdict.NOT_VERIFIED, only_stand_ins=only, **changed)
+
+
+def test_a_row_short_of_stand_ins_alone_has_its_figure(golden: RunRecord) -> None:
+    history = [line(rto=60.0), stand_in("grafana", rto=70.0), stand_in("atlantis", rto=50.0)]
+    found = row(golden, history, "rebuild")
+    assert (found.actual, found.slowest, found.verdict) == (70.0, "grafana", Verdict.NOT_VERIFIED)
+    assert found.stand_ins == ["grafana", "atlantis"]
+    assert "1 min 10 s (incl. stand-ins: grafana, atlantis), not verified" in as_markdown([found])
+
+
+def test_a_full_rebuild_has_the_figure_of_the_fleet(golden: RunRecord) -> None:
+    whole = stand_in("fleet", scenario="full-rebuild", rto=14.0, only_stand_ins=["grafana"])
+    found = row(golden, [whole], "full-rebuild")
+    assert (found.actual, found.slowest, found.stand_ins) == (14.0, "fleet", ["grafana"])
+
+
+def test_beside_another_shortcoming_no_stand_in_is_counted(golden: RunRecord) -> None:
+    other = line(service="loki", verdict=Verdict.NOT_VERIFIED, rto=90.0)
+    found = row(golden, [line(rto=60.0), stand_in("grafana", rto=70.0), other], "rebuild")
+    assert (found.actual, found.stand_ins) == (60.0, [])
+    assert found.reason == (
+        "loki, rehearsal: not verified; stand-ins: grafana; "
+        "not drilled in this run; figures of run older"
+    )
+
+
+def test_a_stand_in_without_a_figure_of_an_older_suite_shows_none(golden: RunRecord) -> None:
+    old = line(service="grafana", verdict=Verdict.NOT_VERIFIED, rto=70.0)
+    assert row(golden, [old], "rebuild").actual is None
+
+
+def test_the_slowest_variant_is_named(golden: RunRecord) -> None:
+    history = [line(variant="copy", rto=61.0), line(rto=60.0)]
+    assert row(golden, history, "rebuild").slowest == "step-ca, copy"
+
+
 def test_markdown_shows_a_bare_figure_only_for_a_pass(golden: RunRecord) -> None:
     history = [line()]
     text = as_markdown(benchmark_rows(golden, history, TITLES), measured_on="lab, host h|x")
@@ -130,6 +171,46 @@ def test_a_blank_reason_explains_nothing(golden: RunRecord) -> None:
     blank = golden.not_verified[0].model_copy(update={"reason": " "})
     run = golden.model_copy(update={"not_verified": [blank, *golden.not_verified[1:]]})
     assert len(unexplained(run)) == 1
+
+
+def test_the_worst_of_several_ways_is_the_cell_s(golden: RunRecord) -> None:
+    good = golden.drills[0]
+    bad = good.model_copy(update={"variant": "xz", "verdict": Verdict.NOT_RECOVERED})
+    run = golden.model_copy(update={"drills": [good, bad]})
+    cell = coverage(run).cells["step-ca", "snapshot", "rehearsal"]
+    assert (cell.verdict, cell.words, cell.drills) == (
+        Verdict.NOT_RECOVERED,
+        "not recovered",
+        (good, bad),
+    )
+
+
+def test_a_cell_says_stand_in_only_where_it_is_all(golden: RunRecord) -> None:
+    grafana = golden.drills[4]
+    cells = coverage(golden).cells
+    assert cells["grafana", "tarball", "rehearsal"].words == "not verified: stand-in"
+    unseen = grafana.model_copy(update={"canaries": None})
+    run = golden.model_copy(update={"drills": [grafana, unseen]})
+    assert coverage(run).cells["grafana", "tarball", "rehearsal"].words == "not verified"
+
+
+def test_columns_that_nobody_is_promised_are_left_out_in_words(golden: RunRecord) -> None:
+    cells = [
+        cell.model_copy(update={"promised": (cell.scenario, cell.origin) != ("native", "existing")})
+        for cell in golden.not_verified
+    ]
+    table = coverage(golden.model_copy(update={"not_verified": cells}))
+    assert table.left_out == ["native, existing"]
+    assert len(table.promised) == 8 * 8 * 2 - 8
+    assert table.widths["native"] == 1
+    assert len(table.row("grafana")) == 15
+
+
+def test_what_is_not_promised_still_needs_its_reason(golden: RunRecord) -> None:
+    blank = golden.not_verified[0].model_copy(update={"reason": " ", "promised": False})
+    run = golden.model_copy(update={"not_verified": [blank, *golden.not_verified[1:]]})
+    assert len(unexplained(run)) == 1
+    assert len(coverage(run).promised) == 8 * 8 * 2
 
 
 def test_a_service_that_the_run_did_not_list_has_a_row(golden: RunRecord) -> None:

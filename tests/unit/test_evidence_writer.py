@@ -117,7 +117,21 @@ def test_history_has_one_line_for_each_drill(golden: RunRecord, tmp_path: Path) 
         "rto": 2.14,
         "rpo": 3.2,
         "target_rto": 900.0,
+        "variant": None,
+        "only_stand_ins": [],
     }
+    stand_in = next(line for line in lines if line.service == "grafana")
+    assert (stand_in.verdict, stand_in.only_stand_ins) == ("not verified", ["grafana"])
+
+
+def test_a_line_of_an_older_suite_is_read(golden: RunRecord, tmp_path: Path) -> None:
+    path = tmp_path / "history.jsonl"
+    append_history(golden, path)
+    old = [json.loads(line) for line in path.read_text().splitlines()]
+    for line in old:
+        del line["variant"], line["only_stand_ins"]
+    path.write_text("".join(json.dumps(line) + "\n" for line in old))
+    assert [line.only_stand_ins for line in read_history(path)] == [[]] * len(golden.drills)
 
 
 def test_no_history_is_empty(tmp_path: Path) -> None:

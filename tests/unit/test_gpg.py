@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from fixtures.backups import gpg
 from fixtures.backups.tarball import inspect, write_tarball
 from fixtures.errors import BackupDamaged, CouldNotLook, IncusError
 from fixtures.secrets import Secret
@@ -48,6 +49,14 @@ def test_it_is_what_the_runbooks_own_command_reads(sealed, tmp_path):
 def test_the_wrong_passphrase_is_told(sealed):
     with pytest.raises(BackupDamaged, match="the passphrase is wrong"):
         inspect(sealed.path, volume=VOLUME, passphrase=Secret("another-passphrase"))
+
+
+def test_another_passphrase_is_tried_and_refused(sealed, monkeypatch):
+    seen = inspect(sealed.path, volume=VOLUME, passphrase=PASSPHRASE)
+    assert "decrypts with its passphrase, another passphrase is refused" in str(seen)
+    monkeypatch.setattr(gpg.secrets, "token_urlsafe", lambda _: PASSPHRASE.reveal())
+    with pytest.raises(BackupDamaged, match="decrypted by a passphrase that is not its own"):
+        inspect(sealed.path, volume=VOLUME, passphrase=PASSPHRASE)
 
 
 def test_every_truncated_or_flipped_file_is_refused(sealed):
@@ -125,7 +134,11 @@ def test_the_passphrase_is_in_no_process_that_others_can_look_at(tmp_path):
     assert not any(PASSPHRASE.reveal().encode() in text for text in seen)
 
 
-def test_no_agent_and_no_directory_is_left(sealed, tmp_path):
-    left = list(Path("/tmp").glob("atlas-drills-gpg-*"))
-    agents = subprocess.run(["pgrep", "-f", "gpg-agent.*atlas-drills"], capture_output=True)
-    assert (left, agents.stdout) == ([], b"")
+def test_no_agent_and_no_directory_is_left(sealed, tmp_path, monkeypatch):
+    homes = tmp_path / "homes"
+    homes.mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(homes))
+    inspect(sealed.path, volume=VOLUME, passphrase=PASSPHRASE)
+    write_tarball(iter([PLAIN]), tmp_path, VOLUME, "zstd", PASSPHRASE)
+    agents = subprocess.run(["pgrep", "-f", f"gpg-agent.*{homes}"], capture_output=True)
+    assert (list(homes.iterdir()), agents.stdout) == ([], b"")

@@ -1,0 +1,73 @@
+"""The drill of the backup procedure, seen red for each of its verifications."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+import drills.test_backup_procedure as runbook
+import tests.sabotage.acts as acts
+from fixtures.errors import DrillError
+from fixtures.evidence.verdict import Verdict
+from fixtures.plugin.procedures import by_the_procedure
+from fixtures.procedure.found import newest
+
+KIND = "encrypted-tarball"
+
+body = runbook.test_service_restored_from_the_backup_procedure
+
+
+@pytest.fixture
+def drilled(older, fleet, scratch, monkeypatch):
+    """Runs the drill's body after `sabotage(service, directory)` and returns its evidence."""
+    monkeypatch.setattr("fixtures.recovery.service.HEALTHY_SECONDS", 6.0)
+
+    def run(sabotage, after=acts.nothing):
+        drill, service = older("step-ca", KIND)
+        directory = scratch / "backups"
+        try:
+            sabotage(service, directory)
+            backup = by_the_procedure(service, KIND, fleet, directory)
+            after(service, backup)
+            body(drill, service, backup)
+        except DrillError as error:
+            drill.fail(error)
+        return drill.record(), service
+
+    return run
+
+
+def test_a_sane_procedure_is_recovered_and_its_downtime_told(drilled):
+    record, _service = drilled(lambda *_: None)
+    assert record.verdict is Verdict.RECOVERED, record.reason
+    assert 0 < record.backup.downtime < 60
+    assert record.backup.encrypted
+
+
+def test_an_export_that_fails_is_told_and_the_service_runs_again(drilled):
+    def sabotage(service, directory):
+        directory.mkdir()
+        (directory / "step-ca").write_text("in the way")
+
+    record, service = drilled(sabotage)
+    assert record.verdict is Verdict.NOT_VERIFIED
+    assert "step-ca: encrypted-tarball: backup directory" in record.reason
+    assert service.instance.status() == "Running"
+
+
+def test_a_file_that_is_not_what_its_note_says_is_damaged(older, fleet, scratch):
+    _drill, service = older("step-ca", KIND)
+    backup = by_the_procedure(service, KIND, fleet, scratch / "backups")
+    file = backup.tarball.path
+    note = file.with_name(f"{file.name}.json")
+    told = json.loads(note.read_text())
+    note.write_text(json.dumps({**told, "sha256": "0" * 64}))
+    with pytest.raises(DrillError, match="is not what was written"):
+        newest(scratch / "backups", "step-ca", KIND, backup.tarball.passphrase, [])
+
+
+def test_another_ca_than_the_note_says_is_wrong_data(drilled):
+    act = acts.after("start", acts.another_ca)
+    record, _service = drilled(lambda *_: None, act)
+    assert record.verdict in (Verdict.NOT_RECOVERED, Verdict.WRONG_DATA)
