@@ -228,6 +228,35 @@ def test_up_recovers_from_a_down_that_was_killed(
     assert lab.status().images == tuple(sorted(IMAGES))
 
 
+def test_a_lab_has_the_images_that_are_wanted_and_takes_further_ones(
+    config: settings.Settings,
+) -> None:
+    """1. A lab with one image. 2. Another is wanted of it. 3. It is killed, and goes on."""
+    lines: list[str] = []
+    lab = Lab(NAME, config=config, images=["mosquitto"])
+    try:
+        assert lab.up()
+        assert (lab.status().images, lab.status().is_current) == (("mosquitto",), True)
+        wider = Lab(NAME, lines.append, config, images=["mosquitto", "atlantis"])
+        pid = lab.status().pid
+        assert not wider.up()
+        assert lines[-1] == "image atlantis: added to the running lab"
+        assert wider.status().pid == pid
+        assert wider.status().images == ("atlantis", "mosquitto")
+        assert wider.inventory()["images"].keys() == {"atlantis", "mosquitto"}
+        assert Lab(NAME, config=config).status().is_current
+        lines.clear()
+        assert not wider.up()
+        assert lines == [f"lab {NAME}: is up already"]
+        assert pid is not None
+        os.kill(pid, signal.SIGKILL)
+        wait_for(lambda: lab.status().state == "stale", "the lab is stale")
+        assert lab.up()
+        assert lab.inventory()["images"].keys() == {"atlantis", "mosquitto"}
+    finally:
+        lab.down()
+
+
 def test_golden_state_killed_midway_is_made_again(
     config: settings.Settings, tmp_path_factory: pytest.TempPathFactory
 ) -> None:

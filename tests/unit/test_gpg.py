@@ -134,7 +134,11 @@ def test_the_passphrase_is_in_no_process_that_others_can_look_at(tmp_path):
     assert not any(PASSPHRASE.reveal().encode() in text for text in seen)
 
 
-def test_no_agent_and_no_directory_is_left(sealed, tmp_path):
-    left = list(Path("/tmp").glob("atlas-drills-gpg-*"))
-    agents = subprocess.run(["pgrep", "-f", "gpg-agent.*atlas-drills"], capture_output=True)
-    assert (left, agents.stdout) == ([], b"")
+def test_no_agent_and_no_directory_is_left(sealed, tmp_path, monkeypatch):
+    homes = tmp_path / "homes"
+    homes.mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(homes))
+    inspect(sealed.path, volume=VOLUME, passphrase=PASSPHRASE)
+    write_tarball(iter([PLAIN]), tmp_path, VOLUME, "zstd", PASSPHRASE)
+    agents = subprocess.run(["pgrep", "-f", f"gpg-agent.*{homes}"], capture_output=True)
+    assert (list(homes.iterdir()), agents.stdout) == ([], b"")

@@ -1,0 +1,95 @@
+"""PostgreSQL, which no class knows, is drilled by its fleet file, and its loss is seen."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import drills.test_restore_from_snapshot as runbook
+from fixtures.errors import CouldNotLook, DrillError
+from fixtures.evidence.verdict import Verdict
+from fixtures.fleet.load import load_fleet
+from fixtures.lab.house import Lab
+
+ROOT = Path(__file__).resolve().parents[2]
+FLEET = ROOT / "fleets" / "postgresql.yaml"
+FACTS = {"rows of each table", "sum of each table", "databases", "page checksums", "damaged pages"}
+
+
+@pytest.fixture(scope="module")
+def postgresql(drill_project):
+    """The service's entry; the lab of this run has its image."""
+    fleet = load_fleet(FLEET)
+    lab = Lab(images=fleet.images)
+    assert str(lab.socket) == drill_project.endpoint
+    lab.up()
+    assert set(fleet.images) <= set(lab.status().images)
+    return fleet.service("postgresql")
+
+
+def sql(service, statement):
+    psql = ["psql", "-AtX", "-v", "ON_ERROR_STOP=1", "-c", statement]
+    return service.instance.must_exec(["runuser", "-u", "postgres", "--", *psql]).strip()
+
+
+def test_its_rows_come_back_from_an_encrypted_tarball(postgresql, tmp_path):
+    """By its fleet file alone; what another fleet has in the same lab stays."""
+    command = [sys.executable, "-m", "pytest", "drills", f"--fleet={FLEET}"]
+    command += ["-k", "restored_from_encrypted", f"--reports={tmp_path}", "-p", "no:cacheprovider"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stdout
+    [path] = tmp_path.glob("*/evidence.json")
+    evidence = json.loads(path.read_text())
+    [drill] = evidence["drills"]
+    assert (drill["scenario"], drill["verdict"]) == ("encrypted-tarball", "recovered")
+    assert len(drill["canaries"]["recovered"]) == len(drill["canaries"]["gone"]) == 3
+    held = {check["name"]: check["detail"] for check in drill["checks"]}
+    assert held.keys() >= FACTS
+    assert (held["rows of each table"], held["page checksums"]) == ("public.drill: 3", "on")
+    assert "postgresql" in evidence["images"]
+    backups = Lab().state_dir / "backups"
+    assert all(list((backups / source).iterdir()) for source in ("atlas", "postgresql"))
+
+
+def test_a_changed_and_a_deleted_row_are_wrong_data(postgresql, make_service):
+    drill, service = make_service("postgresql", "snapshot", spec=postgresql)
+    service.deploy()
+    backup = service.back_up("snapshot")
+    whole = service.wait_until_healthy
+    first, second, _ = (canary.key for canary in service.held)
+
+    def spoiled():
+        whole()
+        sql(service, f"update drill set value = value || ' ' where id = '{first}'")
+        sql(service, f"delete from drill where id = '{second}'")
+
+    service.wait_until_healthy = spoiled
+    try:
+        runbook.test_service_restored_from_snapshot(drill, service, backup)
+    except DrillError as error:
+        drill.fail(error)
+    record = drill.record()
+    assert record.verdict is Verdict.WRONG_DATA
+    assert record.canaries.recovered == ["earlier canary 3"]
+    assert len(record.canaries.gone) == 3
+    assert record.canaries.changed == ["earlier canary 1"]
+    assert record.canaries.lost == ["earlier canary 2"]
+    broken = {check.name for check in record.checks if check.outcome == "broken"}
+    assert broken == {"canaries", "rows of each table", "sum of each table"}
+    assert service.subject.version().startswith("postgresql 17.")
+
+
+def test_a_read_that_echoes_is_refused_before_anything_is_lost(postgresql, make_service):
+    echo = {"read": ("psql", "-AtX", "-c", "select '{id}'")}
+    spoiled = postgresql.model_copy(update={"canary": postgresql.canary.model_copy(update=echo)})
+    drill, service = make_service("postgresql", "snapshot", spec=spoiled)
+    with pytest.raises(CouldNotLook) as told:
+        service.deploy()
+    assert "for an id that was never written" in told.value.message
+    drill.fail(told.value)
+    assert drill.record().verdict is Verdict.NOT_VERIFIED
+    assert service.instance.exists()
