@@ -21,6 +21,7 @@ from tests.unit.test_evidence_judge import drill
             "made anew",
             f"root (made anew; was {'a' * 12}…, is {'b' * 12}…)",
         ),
+        ('replaced: keys: was [{"a": 1}], is [{"a": 2}]', "made anew", "keys (made anew)"),
         ("replaced: something", "made anew", "something (made anew)"),
         ("not in this kind of backup: user x", "never in such a backup", "user x"),
         ("in words that nobody foresaw", "not brought back", "in words that nobody foresaw"),
