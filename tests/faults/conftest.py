@@ -17,6 +17,8 @@ from fixtures.incus.guard import DrillPolicy
 
 ROOT = Path(__file__).resolve().parents[2]
 DRILL = "snapshot and prometheus"
+WITH_SIGINT = ("env", "--default-signal=INT")
+"""A shell starts its background jobs with SIGINT ignored, and so would be what they start."""
 
 
 class DrillRun:
@@ -25,7 +27,7 @@ class DrillRun:
     def __init__(self, socket, reports, *options, drill=DRILL, environment=None):
         self.reports = reports
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "pytest", "drills", "--incus=unix", "-k", drill]
+            [*WITH_SIGINT, sys.executable, "-m", "pytest", "drills", "--incus=unix", "-k", drill]
             + [f"--reports={reports}", "-p", "no:cacheprovider", *options],
             cwd=ROOT,
             env={**os.environ, "INCUS_SOCKET": str(socket), **(environment or {})},

@@ -20,10 +20,11 @@ from fixtures.incus.volumes import Volume
 from fixtures.procedure.guard import BackupPolicy
 from fixtures.procedure.run import Procedure
 from fixtures.procedure.store import INCOMING, Store
+from tests.faults.conftest import WITH_SIGINT
+from tests.faults.plaintext import plaintext_in
 
 ROOT = Path(__file__).resolve().parents[2]
 FLEET = load_fleet(ROOT / "fleets" / "atlas.yaml")
-MARK = b"backup/index.yaml"
 
 
 @pytest.fixture
@@ -46,7 +47,8 @@ def start(drill_project, tmp_path, secret):
     started = []
 
     def begin(*options, to=tmp_path / "backups"):
-        argv = [sys.executable, "-m", "fixtures.plugin.backup", "--incus=unix", f"--to={to}"]
+        program = [*WITH_SIGINT, sys.executable, "-m", "fixtures.plugin.backup"]
+        argv = [*program, "--incus=unix", f"--to={to}"]
         child = subprocess.Popen(
             [*argv, f"--passphrase-file={secret}", *options],
             cwd=ROOT,
@@ -69,6 +71,13 @@ def start(drill_project, tmp_path, secret):
 
 def finish(child, seconds=120):
     return child.communicate(timeout=seconds)[0], child.returncode
+
+
+def test_plaintext_would_be_seen(start, tmp_path):
+    said, status = finish(start("--only", "mosquitto", "--kinds", "tarball"))
+    assert status == 0, said
+    (found,) = plaintext_in(tmp_path / "backups")
+    assert found.name.startswith("mosquitto-tarball-")
 
 
 def wait_for(is_so, what, seconds=30.0):
@@ -98,7 +107,7 @@ def test_an_interrupted_backup_is_made_good(start, source, tmp_path, number):
     else:
         assert stopped.exists(), "the journal outlives the kill"
     whole = Store(tmp_path / "backups").notes("step-ca", "encrypted-tarball")
-    assert not [path for path in files(tmp_path / "backups") if MARK in path.read_bytes()]
+    assert plaintext_in(tmp_path / "backups") == []
 
     said, status = finish(start("--only", "step-ca", "--kinds", "encrypted-tarball"))
     assert status == 0, said
@@ -110,7 +119,7 @@ def test_an_interrupted_backup_is_made_good(start, source, tmp_path, number):
     assert left == []
     made = Store(tmp_path / "backups").notes("step-ca", "encrypted-tarball")
     assert len(made) == len(whole) + 1
-    assert not [path for path in files(tmp_path / "backups") if MARK in path.read_bytes()]
+    assert plaintext_in(tmp_path / "backups") == []
 
 
 def test_a_full_disk_fails_one_backup_and_no_other(start, source, tmp_path):

@@ -1,0 +1,50 @@
+"""kill -9 while gpg runs: no plaintext of the backup is on our disk, and the next run is green."""
+
+from __future__ import annotations
+
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.faults.plaintext import plaintext_in
+
+DRILL = "encrypted_tarball and not procedure"
+
+
+@pytest.mark.parametrize(
+    ("work", "after"), [("--symmetric", "collected"), ("--decrypt", ": destroy ")]
+)
+def test_a_killed_drill_leaves_no_plaintext(start, drill_projects, tmp_path, work, after):
+    temporary = tmp_path / "tmp"
+    temporary.mkdir()
+    run = start(drill=DRILL, environment={"TMPDIR": str(temporary)})
+    run.read_until(after)
+    wait_for_gpg(run.process.pid, work)
+    run.hurt(signal.SIGKILL)
+    assert run.finish() == -signal.SIGKILL
+    left = [path for path in temporary.rglob("*") if path.is_file()]
+    assert left, "the kill came while the export was on its way"
+    assert plaintext_in(temporary) == []
+    orphans = drill_projects()
+
+    second = start(drill=DRILL)
+    assert second.finish() == 0, second.output
+    assert set(second.evidence["cleanup"]["reaped"]) == orphans
+    assert drill_projects() == set()
+
+
+def wait_for_gpg(leader, work, seconds=60.0):
+    """Until a gpg of that run does this work."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        for place in Path("/proc").glob("[0-9]*"):
+            try:
+                words = (place / "cmdline").read_bytes().split(b"\0")
+                session = int((place / "stat").read_text().rsplit(")", 1)[1].split()[3])
+            except (OSError, IndexError, ValueError):
+                continue
+            if session == leader and words[0] == b"gpg" and work.encode() in words:
+                return
+    raise AssertionError(f"no gpg {work} was seen")
