@@ -61,6 +61,14 @@ def test_the_sentence_compares_the_fleet_s_kind_with_the_fastest() -> None:
     )
 
 
+def test_noise_is_no_difference() -> None:
+    chosen = of_kind("zstd", 0.38, chosen=True, downtime=3.1, file_bytes=8 * MIB)
+    assert table(of_kind("none", 0.19, file_bytes=16 * MIB), chosen).sentence == (
+        "The fleet file orders zstd: restored in 0.38 s, too close to none, the fastest (0.19 s), "
+        "to tell them apart; its file is 8.0 MiB instead of 16.0 MiB."
+    )
+
+
 def test_the_other_sentences() -> None:
     chosen = of_kind("zstd", 1.0, chosen=True)
     assert table(of_kind("gzip", 2.0), chosen).sentence == (
