@@ -75,7 +75,7 @@ def keep_dashboards(export, change):
 
 def test_an_export_without_one_of_its_blocks_is_wrong_data(spoiled):
     def sabotage(service, backup):
-        first, *rest = must_be_whole(backup.export)
+        _, *rest = must_be_whole(backup.export)
         assert rest, "one block is to be left"
         keep_blocks(backup.export, rest)
 
