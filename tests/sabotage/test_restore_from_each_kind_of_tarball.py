@@ -14,6 +14,10 @@ from fixtures.evidence.verdict import Verdict
 from fixtures.plugin.collect import FORMS
 from fixtures.recovery.backup import Form
 
+PARTS = (0.0, 0.3, 0.6, 0.99)
+CHECKED = ("gzip", "zstd", "xz")
+"""Compressions that have a checksum of their own; a bare tar and lzma have none."""
+
 body = runbook.test_service_restored_from_each_kind_of_tarball
 
 
@@ -23,17 +27,20 @@ def test_every_kind_that_is_cut_or_flipped_is_damaged(make_service, tmp_path):
     for form in FORMS:
         tarball = service.back_up("tarball", form).tarball
         whole = tarball.path.read_bytes()
-        for part in (0.0, 0.3, 0.6, 0.99):
-            at = int(len(whole) * part)
-            cut = tmp_path / tarball.path.name
-            cut.write_bytes(whole[:at])
-            with pytest.raises(BackupDamaged):
-                inspect(cut, volume=tarball.volume)
+        for at in (*(int(len(whole) * part) for part in PARTS), len(whole) - 1):
+            other = tmp_path / tarball.path.name
+            other.write_bytes(whole[:at])
+            with pytest.raises(BackupDamaged, match=f"{tarball.path.name} is damaged: "):
+                inspect(other, volume=tarball.volume)
             flipped = bytearray(whole)
             flipped[at] ^= 1
             tarball.path.write_bytes(flipped)
             with pytest.raises(BackupDamaged, match="is damaged: its sha256 is"):
                 tarball.must_match_checksum()
+            if form.compression in CHECKED and at:
+                other.write_bytes(flipped)
+                with pytest.raises(BackupDamaged, match=f"{form.compression} stream is bad"):
+                    inspect(other, volume=tarball.volume)
 
 
 def test_another_kind_than_was_ordered_is_no_drill_of_it(make_service):
@@ -43,6 +50,7 @@ def test_another_kind_than_was_ordered_is_no_drill_of_it(make_service):
     service.volume.export = lambda *_, **__: whole("gzip")
     with pytest.raises(BackupDamaged, match="is of kind gzip, but zstd was ordered"):
         service.back_up("tarball", Form("zstd"))
+    service.wait_until_healthy()
     with pytest.raises(BackupDamaged, match="is of kind gzip, but optimized-gzip was ordered"):
         service.back_up("tarball", Form("gzip", optimized=True))
 
@@ -75,4 +83,5 @@ def test_a_pools_own_stream_that_is_changed_under_its_checksum_is_refused_by_inc
 
     drill = spoiled(body, "mosquitto", "tarball", sabotage)
     assert drill.verdict is Verdict.NOT_RECOVERED
-    assert "import volume mosquitto01-data" in drill.reason
+    assert "as volume mosquitto01-data on pool local: " in drill.reason
+    assert "unexpected header" in drill.reason

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import tarfile
+from dataclasses import replace
+
 import pytest
 
 import drills.test_restore_from_native_export as runbook
 import tests.sabotage.acts as acts
 from fixtures.evidence.verdict import Verdict
+from fixtures.services import grafana_native
+from fixtures.services.tsdb_snapshot import must_be_whole
 from tests.sabotage.test_rebuild import keep_the_volume, only_the_instance, wipe
 
 NAMES = ["prometheus", "grafana"]
@@ -50,6 +55,67 @@ def test_an_export_that_is_cut_is_not_recovered(spoiled, name):
     drill = spoiled(body, name, "native", sabotage)
     assert drill.verdict is Verdict.NOT_RECOVERED
     assert CUT[name] in drill.reason
+
+
+def keep_blocks(export, keep):
+    """Write the TSDB snapshot anew, with these of its blocks alone."""
+    with tarfile.open(export) as whole, tarfile.open(f"{export}.new", "w") as other:
+        for entry in whole:
+            if entry.name.removeprefix("./").split("/")[0] in {".", "", *keep}:
+                other.addfile(entry, whole.extractfile(entry) if entry.isreg() else None)
+    export.with_name(f"{export.name}.new").replace(export)
+
+
+def keep_dashboards(export, change):
+    """Write Grafana's export anew, whole by its manifest, with these dashboards."""
+    held = grafana_native.read(export)
+    other = replace(held, dashboards=change(held.dashboards))
+    assert grafana_native.write(other, "sabotage", export.parent) == export
+
+
+def test_an_export_without_one_of_its_blocks_is_wrong_data(spoiled):
+    def sabotage(service, backup):
+        _, *rest = must_be_whole(backup.export)
+        assert rest, "one block is to be left"
+        keep_blocks(backup.export, rest)
+
+    drill = spoiled(body, "prometheus", "native", sabotage)
+    assert drill.verdict is Verdict.WRONG_DATA
+    assert "canaries: lost: " in drill.reason
+    assert drill.canaries.recovered, "the other block came back"
+
+
+def test_an_export_of_nothing_is_not_recovered(spoiled):
+    def sabotage(service, backup):
+        keep_blocks(backup.export, [])
+
+    drill = spoiled(body, "prometheus", "native", sabotage)
+    assert drill.verdict is Verdict.NOT_RECOVERED
+    assert "holds no block" in drill.reason
+
+
+def rename(dashboards):
+    first, *rest = dashboards
+    return [{**first, "dashboard": {**first["dashboard"], "title": "renamed"}}, *rest]
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (lambda dashboards: dashboards[1:], "canaries: lost: "),
+        (rename, "canaries: changed: "),
+        (lambda dashboards: [], "canaries: lost: "),
+    ],
+    ids=["one missing", "one changed", "none"],
+)
+def test_an_export_that_lacks_or_changed_dashboards_is_wrong_data(spoiled, change, told):
+    def sabotage(service, backup):
+        keep_dashboards(backup.export, change)
+
+    drill = spoiled(body, "grafana", "native", sabotage)
+    assert drill.verdict is Verdict.WRONG_DATA
+    assert told in drill.reason
+    assert " dashboard " in drill.reason
 
 
 def test_a_server_that_was_not_empty_is_wrong_data(spoiled):

@@ -21,7 +21,9 @@ INDEX = "name: {name}\ntype: {kind}\npool: local\nconfig:\n  volume:\n    name: 
 def export(name="grafana01-data", kind="custom", inner=None, *, index=True):
     """The bytes of an export as Incus writes it, uncompressed."""
     out, rng = io.BytesIO(), random.Random(7)
-    files = {"backup/volume/grafana.db": rng.randbytes(50_000), "backup/volume/x": b"y" * 9_000}
+    # Zeros at the end of the last file, so that they alone do not tell where the archive ends.
+    zeros = b"y" * 7_000 + bytes(2_000)
+    files = {"backup/volume/grafana.db": rng.randbytes(50_000), "backup/volume/x": zeros}
     if index:
         text = INDEX.format(name=name, kind=kind, inner=inner or name).encode()
         files = {"backup/index.yaml": text, **files}
@@ -30,7 +32,8 @@ def export(name="grafana01-data", kind="custom", inner=None, *, index=True):
             entry = tarfile.TarInfo(path)
             entry.size = len(data)
             archive.addfile(entry, io.BytesIO(data))
-    return out.getvalue().rstrip(b"\0").ljust(len(out.getvalue()), b"\0")
+        end = archive.offset
+    return out.getvalue()[:end] + bytes(1024)
 
 
 def packed(data, compression):
@@ -68,9 +71,8 @@ def test_an_intact_export_is_read_to_its_last_byte(look, compression):
 @pytest.mark.parametrize("compression", ["none", "gzip", "zstd", "xz", "bzip2", "lzma"])
 def test_a_file_cut_short_anywhere_is_damaged(look, compression):
     data = packed(export(), compression)
-    for cut in [*random.Random(3).sample(range(len(data) - 1), 120), len(data) - 5, len(data) - 1]:
-        if compression == "none" and data[:cut].endswith(bytes(1024)):
-            continue
+    last = range(len(data) - 2_500, len(data), 1 if compression == "none" else 250)
+    for cut in [*random.Random(3).sample(range(len(data) - 1), 120), *last, len(data) - 1]:
         with pytest.raises(BackupDamaged):
             look(data[:cut])
 
