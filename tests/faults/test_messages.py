@@ -87,7 +87,7 @@ def test_a_plan_contacts_nobody(tmp_path):
 def test_nothing_selected_is_no_success(tmp_path):
     status, output = pytest_of("-k", "no-such-service", f"--reports={tmp_path}")
     assert status == pytest.ExitCode.NO_TESTS_COLLECTED
-    assert "prometheus, step-ca: not selected in this run" in output
+    assert "step-ca: not selected in this run" in " ".join(output.split())
     assert "verdict of the run: not verified" in output
 
 
