@@ -21,6 +21,7 @@ BODIES = {
 def drilled(make_platform, monkeypatch):
     """Runs a drill's body on a sabotaged platform and returns its evidence."""
     monkeypatch.setattr("fixtures.recovery.service.HEALTHY_SECONDS", 8.0)
+    monkeypatch.setattr("fixtures.recovery.bucket.HEALTHY_SECONDS", 4.0)
 
     def run(scenario, sabotage):
         drill, platform = make_platform(scenario, "mosquitto", "alertmanager")
@@ -93,8 +94,43 @@ def test_a_service_that_is_started_before_what_it_needs_is_not_recovered(drilled
 
 def test_a_state_that_is_not_restored_is_not_recovered(drilled):
     drill = drilled(WITH_DATA, skip("restore_state"))
-    assert drill.verdict is not Verdict.RECOVERED
-    assert "atlas-terraform-state" in drill.reason or "bucket" in drill.reason
+    assert drill.verdict is Verdict.NOT_RECOVERED
+    assert "-state healthy: not within" in drill.reason
+    assert "NoSuchBucket" in drill.reason
+
+
+def test_a_bucket_without_its_state_is_wrong_data(drilled):
+    def sabotage(platform, backups):
+        whole = platform.restore_state
+
+        def spoiled(_):
+            whole(backups)
+            for bucket in platform.buckets.values():
+                bucket.subject.s3.delete(bucket.spec.key)
+
+        platform.restore_state = spoiled
+
+    drill = drilled(WITH_DATA, sabotage)
+    assert drill.verdict is Verdict.WRONG_DATA
+    assert "canaries: lost: " in drill.reason and "mosquitto" not in drill.reason
+    faults = {member.service: bool(member.fault) for member in drill.members}
+    assert faults == {"atlas-terraform-state": True, "mosquitto": False, "alertmanager": False}
+
+
+@pytest.mark.parametrize("scenario", [WITH_DATA, WITHOUT])
+def test_a_member_that_nobody_rebuilds_leaves_the_whole_unproven(drilled, scenario):
+    def sabotage(platform, backups):
+        whole = platform.destroy
+
+        def spoiled():
+            whole()
+            del platform.services["mosquitto"]
+
+        platform.destroy = spoiled
+
+    drill = drilled(scenario, sabotage)
+    assert drill.verdict is Verdict.NOT_VERIFIED
+    assert "not the whole fleet: without mosquitto" in drill.reason
 
 
 def test_a_loss_that_did_not_happen_is_not_recovered(drilled):

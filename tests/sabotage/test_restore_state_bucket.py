@@ -15,8 +15,9 @@ body = runbook.test_state_bucket_restored_from_export
 
 
 @pytest.fixture
-def drilled(make_bucket):
+def drilled(make_bucket, monkeypatch):
     """Runs the drill's body on a sabotaged bucket and returns its evidence."""
+    monkeypatch.setattr("fixtures.recovery.bucket.HEALTHY_SECONDS", 4.0)
 
     def run(sabotage):
         drill, bucket = make_bucket()
@@ -52,6 +53,8 @@ def test_a_forgotten_import_is_not_recovered(drilled):
 
     drill = drilled(sabotage)
     assert drill.verdict is Verdict.NOT_RECOVERED
+    assert "-state healthy: not within" in drill.reason
+    assert "NoSuchBucket" in drill.reason
 
 
 def test_an_older_state_is_wrong_data(make_bucket):
@@ -85,11 +88,7 @@ def test_a_state_of_another_lineage_is_wrong_data(drilled):
 def test_a_bucket_without_its_state_is_wrong_data(drilled):
     drill = drilled(after_import(lambda bucket: bucket.subject.s3.delete(bucket.spec.key)))
     assert drill.verdict is Verdict.WRONG_DATA
-    assert f"object {bucket_key(drill)}" in drill.reason
-
-
-def bucket_key(drill):
-    return "atlas/terraform.tfstate"
+    assert "object atlas/terraform.tfstate" in drill.reason
 
 
 def test_a_lock_that_does_not_come_back_is_wrong_data(drilled):
@@ -102,6 +101,44 @@ def test_a_key_that_is_missing_is_wrong_data(drilled):
     drill = drilled(after_import(lambda bucket: bucket.bucket.delete_key("reader")))
     assert drill.verdict is Verdict.WRONG_DATA
     assert "key reader: gone" in drill.reason
+
+
+def test_a_key_of_the_same_name_with_another_secret_is_wrong_data(drilled):
+    def change(bucket):
+        bucket.bucket.delete_key("reader")
+        bucket.bucket.create_key("reader", "read-only")
+
+    drill = drilled(after_import(change))
+    assert drill.verdict is Verdict.WRONG_DATA
+    assert "key reader: other" in drill.reason
+
+
+def test_an_admin_key_that_works_no_more_is_not_recovered(drilled):
+    def change(bucket):
+        admin = next(key for key in bucket.keys if key.role == "admin")
+        bucket.bucket.delete_key(admin.name)
+
+    drill = drilled(after_import(change))
+    assert drill.verdict is Verdict.NOT_RECOVERED
+    assert "-state healthy: not within" in drill.reason
+    assert "InvalidAccessKeyId" in drill.reason
+
+
+@pytest.mark.parametrize("verb", ["DELETE", "PUT"])
+def test_any_object_that_is_missing_or_changed_is_wrong_data(make_bucket, verb):
+    drill, bucket = make_bucket()
+    bucket.subject.s3.ask("PUT", "atlas/other", data=b"whole")
+    backup = bucket.back_up()
+    act = after_import(lambda bucket: bucket.subject.s3.ask(verb, "atlas/other", data=b"changed"))
+    act(bucket, backup)
+    try:
+        body(drill, bucket, backup)
+    except DrillError as error:
+        drill.fail(error)
+    record = drill.record()
+    assert record.verdict is Verdict.WRONG_DATA
+    assert "object atlas/other: is " in record.reason
+    assert not record.canaries.lost
 
 
 def test_an_export_that_rots_is_not_imported(drilled):
