@@ -3,8 +3,8 @@
 Loses:  the instance and its volume, in the drill project; Incus answers 404 for both.
 Needs:  an image of the service, and gpg; nothing of the source is touched.
 Proves: the file really is encrypted, with AES256, and decrypts with its passphrase to a whole
-        export of this volume; it is decrypted on its way into Incus, so that no plaintext of it
-        lies on our disk; the service is healthy within its target and holds every canary.
+        export of this volume; it is decrypted on its way into Incus, and the suite writes no
+        plaintext of it; the service is healthy within its target and holds every canary.
 """
 
 import pytest

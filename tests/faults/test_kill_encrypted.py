@@ -27,6 +27,7 @@ def test_a_killed_drill_leaves_no_plaintext(start, drill_projects, tmp_path, wor
     left = [path for path in temporary.rglob("*") if path.is_file()]
     assert left, "the kill came while the export was on its way"
     assert plaintext_in(temporary) == []
+    assert plaintext_in(run.reports) == []
     orphans = drill_projects()
 
     second = start(drill=DRILL)

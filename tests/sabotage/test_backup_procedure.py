@@ -70,4 +70,5 @@ def test_a_file_that_is_not_what_its_note_says_is_damaged(older, fleet, scratch)
 def test_another_ca_than_the_note_says_is_wrong_data(drilled):
     act = acts.after("start", acts.another_ca)
     record, _service = drilled(lambda *_: None, act)
-    assert record.verdict in (Verdict.NOT_RECOVERED, Verdict.WRONG_DATA)
+    assert record.verdict is Verdict.WRONG_DATA
+    assert "certificate that does not chain to the root" in record.reason

@@ -61,6 +61,22 @@ def test_data_that_was_to_be_given_up_and_is_there_is_wrong_data(rebuilt, name):
     assert "there although written after the backup: " in drill.reason
 
 
+def test_an_old_snapshot_that_is_put_back_is_wrong_data(rebuilt):
+    def old_snapshot(service, stock):
+        acts.restore_older_snapshot(service, stock)
+        only_the_instance(service, stock)
+
+    def sabotage(service, stock):
+        acts.instead("destroy", keep_the_volume)(service, stock)
+        acts.instead("rebuild", old_snapshot)(service, stock)
+
+    drill = rebuilt("prometheus", sabotage)
+    assert drill.verdict is Verdict.WRONG_DATA
+    assert "there although written after the backup: " in drill.reason
+    assert drill.canaries.unexpected
+    assert all('generation="earlier"' in each for each in drill.canaries.unexpected)
+
+
 def test_an_account_of_before_is_wrong_data(rebuilt):
     def sabotage(service, stock):
         acts.instead("destroy", keep_the_volume)(service, stock)
