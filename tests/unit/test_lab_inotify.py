@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from fixtures.lab.host import is_inhabited
 from fixtures.lab.inotify import WANTED, give_back, make_room
 
 
@@ -44,3 +45,15 @@ def test_a_larger_limit_is_left_alone(limit: Path, tmp_path: Path) -> None:
 def test_a_host_that_refuses_keeps_its_own(tmp_path: Path) -> None:
     make_room(tmp_path / "no" / "limit", tmp_path)
     assert not (tmp_path / "inotify-before").exists()
+
+
+def test_a_cgroup_that_was_left_behind_is_no_lab(tmp_path: Path) -> None:
+    (tmp_path / "left").mkdir()
+    (tmp_path / "left" / "cgroup.events").write_text("populated 0\nfrozen 0\n")
+    (tmp_path / "lab").mkdir()
+    (tmp_path / "lab" / "cgroup.events").write_text("populated 1\nfrozen 0\n")
+    assert [is_inhabited(tmp_path / name) for name in ("left", "lab", "gone")] == [
+        False,
+        True,
+        False,
+    ]
