@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from fixtures.errors import BackupDamaged, CouldNotLook, UsageError
-from fixtures.plugin.backup import read_passphrase
+from fixtures.plugin.passphrase import read_passphrase
 from fixtures.procedure.journal import Journal
 from fixtures.procedure.store import Note, Store, final_name
 
