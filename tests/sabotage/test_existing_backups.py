@@ -18,6 +18,7 @@ from fixtures.plugin.drilling import stage_of
 from fixtures.plugin.existing import found_for, place_of
 from fixtures.procedure.store import Store
 from fixtures.secrets import Secret
+from fixtures.services.holding import Holding
 from fixtures.services.mqtt import connected
 from fixtures.services.step_ca_files import new_ca
 
@@ -141,6 +142,18 @@ def test_data_that_ends_too_early_is_wrong_data(drilled, name):
     drill = drilled(name, "tarball", later)
     assert drill.verdict is Verdict.WRONG_DATA
     assert "time of the newest data: is " in drill.reason
+
+
+def test_an_older_backup_under_a_newer_note_is_wrong_data(drilled):
+    def one_message_later(existing):
+        known = existing.backup.known
+        newer = Holding("retained messages", "newer/topic", "SHA-256 0", 0)
+        known = replace(known, held=(*known.held, newer))
+        existing.backup = replace(existing.backup, known=known)
+
+    drill = drilled("mosquitto", "tarball", one_message_later)
+    assert drill.verdict is Verdict.WRONG_DATA
+    assert drill.canaries.lost == ["retained messages: newer/topic"]
 
 
 def test_a_backup_that_is_too_old_is_stale(drilled):
