@@ -3,7 +3,14 @@
 from __future__ import annotations
 
 from fixtures.fleet.model import declared_cells
-from fixtures.plugin.collect import NOT_PROMISED, unanswered, why_not
+from fixtures.plugin.collect import (
+    ENCRYPTED_ONES,
+    NO_DIRECTORY,
+    NOT_PROMISED,
+    ONE_BY_ONE,
+    unanswered,
+    why_not,
+)
 
 
 def test_every_cell_has_a_drill_or_a_reason(fleet):
@@ -17,8 +24,18 @@ def test_every_cell_has_a_drill_or_a_reason(fleet):
 
 
 def test_a_rehearsal_never_answers_for_an_existing_backup(fleet):
-    reason = why_not(fleet.service("step-ca"), "snapshot", "existing")
-    assert reason == "existing backups of the source are not restored yet; a rehearsal proves none"
+    cells = unanswered(fleet, [], has_files=False)
+    reasons = {(c.service, c.scenario): c.reason for c in cells if c.origin == "existing"}
+    assert reasons["step-ca", "encrypted-tarball"] == NO_DIRECTORY
+    assert reasons["atlas-terraform-state", "native"] == NO_DIRECTORY
+    assert reasons["step-ca", "snapshot"] == "not selected in this run"
+    assert reasons["fleet", "full-rebuild-with-data"] == ONE_BY_ONE
+
+
+def test_encrypted_tarballs_take_the_place_of_plaintext_ones(fleet):
+    assert why_not(fleet.service("step-ca"), "tarball", "existing") == ENCRYPTED_ONES
+    assert why_not(fleet.service("step-ca"), "tarball", "rehearsal") is None
+    assert why_not(fleet.service("loki"), "tarball", "existing") is None
 
 
 def test_what_can_be_drilled_has_no_excuse(fleet):

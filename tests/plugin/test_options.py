@@ -43,14 +43,29 @@ def test_the_ids_say_what_is_drilled():
 
 
 def test_a_newcomer_finds_a_drill_by_its_words():
-    assert collected("-k", "step-ca and encrypted_tarball and not procedure") == [
+    assert collected("-k", "step-ca and encrypted_tarball and not procedure and not existing") == [
         "drills/test_restore_from_encrypted_tarball.py::"
         "test_service_restored_from_encrypted_tarball[step-ca-rehearsal]"
     ]
 
 
+def test_a_drill_of_a_real_backup_is_found_by_its_words():
+    assert collected("-k", "step-ca and encrypted_tarball and existing") == [
+        "drills/test_existing_backups.py::test_newest_encrypted_tarball_of_the_source"
+        "[step-ca-existing]"
+    ]
+
+
+def test_without_a_directory_only_snapshots_are_looked_for():
+    found = collected("-m", "existing", "--incus=unix")
+    assert len(found) == len(SERVICES)
+    assert all("test_newest_snapshot_of_the_source[" in id for id in found)
+
+
 def test_stand_ins_can_be_left_out():
-    assert [id for id in collected("-m", "snapshot and stand_in") if "[" in id] == [
+    assert [
+        id for id in collected("-m", "snapshot and stand_in and not existing") if "[" in id
+    ] == [
         f"drills/test_restore_from_snapshot.py::test_service_restored_from_snapshot[{name}-rehearsal]"
         for name in STAND_INS
     ]
@@ -82,7 +97,8 @@ def test_a_fleet_without_a_command_has_no_drill_of_it(tmp_path):
 
 
 def test_markers_select_scenarios():
-    assert len(collected("-m", "snapshot")) == len(SERVICES)
+    assert len(collected("-m", "snapshot and not existing")) == len(SERVICES)
+    assert len(collected("-m", "snapshot and existing")) == len(SERVICES)
 
 
 def test_collecting_makes_no_report(tmp_path):

@@ -1,0 +1,268 @@
+"""The drill of existing backups, seen red for each of its verifications."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+import drills.test_existing_backups as runbook
+import fixtures.recovery.service as verbs
+from fixtures.errors import CouldNotLook, DrillError
+from fixtures.evidence.verdict import Verdict
+from fixtures.incus.guard import OwnServerPolicy
+from fixtures.plugin.collect import Planned
+from fixtures.plugin.drilling import stage_of
+from fixtures.plugin.existing import found_for, place_of
+from fixtures.procedure.store import Store
+from fixtures.secrets import Secret
+from fixtures.services.mqtt import connected
+from fixtures.services.step_ca_files import new_ca
+
+body = runbook.restored
+ALL = ["prometheus", "loki", "step-ca", "alertmanager", "mosquitto"]
+
+
+@pytest.fixture
+def place(pytestconfig, drill_project, tmp_path):
+    """The source's backups, their files as a copy that may be spoiled."""
+    stage = stage_of(pytestconfig)
+    where = place_of(stage)
+    copy = tmp_path / "backups"
+    shutil.copytree(where.directory, copy)
+    return replace(where, directory=copy)
+
+
+@pytest.fixture
+def drilled(pytestconfig, fleet, make_service, place, monkeypatch):
+    """Runs the drill of a service on what is in `place`, with a sabotage before its body."""
+    monkeypatch.setattr(verbs, "HEALTHY_SECONDS", 6.0)
+
+    def run(name, kind, sabotage=lambda existing: None, where=None, **spec):
+        subject = fleet.service(name).model_copy(update=spec)
+        drill, existing = stage_of(pytestconfig).new_drill(Planned(subject, kind, "existing")), None
+        try:
+            existing = found_for(drill, subject, where or place, make_service)
+            sabotage(existing)
+            body(drill, existing)
+        except DrillError as error:
+            drill.fail(error)
+        if existing is not None:
+            existing.service.remove()
+        return drill.record()
+
+    return run
+
+
+def after(verb, act):
+    """Let a step do its work, then do `act(existing)`."""
+
+    def sabotage(existing):
+        whole = getattr(existing, verb)
+
+        def spoiled():
+            whole()
+            act(existing)
+
+        setattr(existing, verb, spoiled)
+
+    return sabotage
+
+
+def empty(existing):
+    existing.service.rebuild()
+
+
+def start_on_nothing(existing):
+    existing.restore = lambda: empty(existing)
+    existing.start = existing.service.start_empty
+
+
+@pytest.mark.parametrize("name", ["prometheus", "loki", "alertmanager", "mosquitto"])
+def test_an_empty_service_is_not_what_the_source_held(drilled, name):
+    drill = drilled(name, "snapshot", start_on_nothing)
+    assert drill.verdict is Verdict.WRONG_DATA
+    assert "restored and started, but with other data" in drill.reason
+    assert "lost: " in drill.reason
+    assert drill.canaries.lost
+
+
+def test_another_ca_is_other_data(drilled):
+    def other_root(existing):
+        existing.service.subject.trusted_root = new_ca("/home/step", "ca.atlas.internal").root
+
+    drill = drilled("step-ca", "encrypted-tarball", other_root)
+    assert drill.verdict is Verdict.WRONG_DATA
+    assert "restored and started, but with other data than the source's" in drill.reason
+
+
+def test_a_ca_whose_source_is_gone_is_known_by_the_noted_fingerprint(drilled):
+    def forget(existing):
+        existing.service.subject.trusted_root = None
+
+    drill = drilled("step-ca", "encrypted-tarball", forget)
+    assert drill.verdict is Verdict.RECOVERED, drill.reason
+
+    def announce_another(existing):
+        existing.service.subject.trusted_root = None
+        existing.service.subject.announced = "0" * 64
+
+    drill = drilled("step-ca", "encrypted-tarball", announce_another)
+    assert drill.verdict is not Verdict.RECOVERED
+    assert "has no root of fingerprint 000" in drill.reason
+
+
+def test_one_message_more_or_less_is_wrong_data(drilled):
+    def publish(payload):
+        def act(existing):
+            topic = "atlas-drills/earlier/retained/text" if not payload else "atlas-drills/alien"
+            with connected(existing.service.subject._dial) as client:
+                client.publish(topic, payload, 1, retain=True)
+
+        return act
+
+    less = drilled("mosquitto", "snapshot", after("wait_until_healthy", publish(b"")))
+    assert less.verdict is Verdict.WRONG_DATA
+    assert less.canaries.lost == ["retained messages: atlas-drills/earlier/retained/text"]
+    more = drilled("mosquitto", "snapshot", after("wait_until_healthy", publish(b"x")))
+    assert more.verdict is Verdict.WRONG_DATA
+    assert "there, and the source had it not: retained messages: atlas-drills/alien" in more.reason
+
+
+@pytest.mark.parametrize("name", ["prometheus", "loki"])
+def test_data_that_ends_too_early_is_wrong_data(drilled, name):
+    def later(existing):
+        known = existing.backup.known
+        newer = replace(known, newest=known.newest + timedelta(minutes=1))
+        existing.backup = replace(existing.backup, known=newer)
+
+    drill = drilled(name, "tarball", later)
+    assert drill.verdict is Verdict.WRONG_DATA
+    assert "time of the newest data: is " in drill.reason
+
+
+def test_a_backup_that_is_too_old_is_stale(drilled):
+    def days_ago(existing):
+        existing.drill.target_rpo = 0.001
+
+    drill = drilled("mosquitto", "snapshot", days_ago)
+    assert drill.verdict is Verdict.RECOVERED_LATE
+    assert drill.reason.startswith("stale: the age of its data is 0:0")
+
+
+def test_one_changed_byte_is_damage(drilled, place):
+    note = Store(place.directory).notes("loki", "tarball")[-1]
+    file = Store(place.directory).path(note)
+    whole = bytearray(file.read_bytes())
+    whole[len(whole) // 2] ^= 1
+    file.write_bytes(whole)
+    drill = drilled("loki", "tarball")
+    assert drill.verdict is Verdict.NOT_RECOVERED
+    assert "is not what was written" in drill.reason
+
+
+def test_another_services_backup_under_this_name_is_damage(drilled, place):
+    store = Store(place.directory)
+    right, other = (store.notes(name, "tarball")[-1] for name in ("loki", "mosquitto"))
+    shutil.copy(store.path(other), store.path(right))
+    forged = right.model_copy(update={"sha256": other.sha256, "file_bytes": other.file_bytes})
+    store.keep(forged, None)
+    drill = drilled("loki", "tarball")
+    assert drill.verdict is Verdict.NOT_RECOVERED
+    assert "is a backup of volume mosquitto01-data, not of loki01-data" in drill.reason
+    alien = other.model_copy(update={"name": right.name}).model_dump_json()
+    store.path(right).with_name(f"{right.name}.json").write_text(alien)
+    drill = drilled("loki", "tarball")
+    assert drill.verdict is Verdict.NOT_RECOVERED
+    assert "has no note that tells what it is" in drill.reason
+
+
+def test_without_its_passphrase_nothing_is_verified(drilled, place):
+    drill = drilled("step-ca", "encrypted-tarball", where=replace(place, passphrase=None))
+    assert drill.verdict is Verdict.NOT_VERIFIED
+    assert "no passphrase was given" in drill.reason
+    wrong = replace(place, passphrase=Secret("another passphrase"))
+    drill = drilled("step-ca", "encrypted-tarball", where=wrong)
+    assert drill.verdict is Verdict.NOT_RECOVERED
+    assert "Bad session key" in drill.reason
+
+
+def test_no_backup_is_not_verified(drilled, place):
+    drill = drilled("loki", "tarball", where=replace(place, directory=None))
+    assert drill.verdict is Verdict.NOT_VERIFIED
+    assert "no directory of backups is known" in drill.reason
+    past = replace(place, as_of=datetime(2020, 1, 1, tzinfo=UTC))
+    for kind in ("snapshot", "tarball"):
+        drill = drilled("loki", kind, where=past)
+        assert drill.verdict is Verdict.NOT_VERIFIED
+        assert "from before 2020-01-01" in drill.reason
+
+
+def without_note(existing):
+    existing.backup = replace(existing.backup, known=None, not_known=None)
+
+
+def test_without_anything_to_compare_with_it_is_not_verified(drilled):
+    drill = drilled("mosquitto", "snapshot", without_note)
+    assert drill.verdict is Verdict.NOT_VERIFIED
+    assert "nothing to compare with" in drill.reason
+
+
+def test_the_fleet_files_expectations_are_held(drilled):
+    met = drilled("mosquitto", "snapshot", without_note, expect={"retained messages": 3})
+    assert met.verdict is Verdict.RECOVERED, met.reason
+    assert met.compared_with == "the fleet file's expectations"
+    unmet = drilled("mosquitto", "snapshot", without_note, expect={"retained messages": 4})
+    assert unmet.verdict is Verdict.WRONG_DATA
+    assert "expects at least 4 retained messages: there are 3" in unmet.reason
+
+
+def test_verified_but_not_restored_says_so(drilled):
+    def in_the_way(existing):
+        existing.service._create_volume()
+
+    for kind in ("snapshot", "tarball"):
+        drill = drilled("mosquitto", kind, after("must_be_absent", in_the_way))
+        assert drill.verdict is Verdict.NOT_RECOVERED
+        assert "was verified, but does not restore" in drill.reason
+        assert "the source is untouched" in drill.reason
+
+
+def test_restored_but_not_started_says_so(drilled):
+    def mask(existing):
+        existing.service.instance.wait_until_usable()
+        existing.service.instance.must_exec(["systemctl", "disable", "--now", "mosquitto"])
+
+    drill = drilled("mosquitto", "snapshot", after("start", mask))
+    assert drill.verdict is Verdict.NOT_RECOVERED
+    assert "was restored, but the service does not become healthy on it" in drill.reason
+
+
+def test_what_is_there_already_is_no_recovery(drilled):
+    drill = drilled("mosquitto", "snapshot", empty)
+    assert drill.verdict is Verdict.NOT_RECOVERED
+    assert "the loss could not be staged" in drill.reason
+
+
+def test_the_source_cannot_be_changed_by_its_view(place):
+    with pytest.raises(DrillError, match="the guard refused"):
+        place.incus.api.instances["mosquitto01"].state.put(json={"action": "stop"})
+    assert not isinstance(place.incus.policy, OwnServerPolicy)
+
+
+def test_a_spoiled_bucket_export_is_damage(place, pytestconfig, fleet, drill_project, s3, scratch):
+    from fixtures.plugin.wholes import bucket_of
+    from fixtures.procedure.found import existing_export
+
+    stage, spec = stage_of(pytestconfig), fleet.buckets[0]
+    drill = stage.new_drill(Planned(spec, "native", "existing"))
+    bucket = bucket_of(stage, drill_project, spec, s3, drill, scratch)
+    note = Store(place.directory).notes(spec.name, "native")[-1]
+    forged = note.model_copy(update={"facts": {**note.facts, "object alien": "1 bytes"}})
+    Store(place.directory).keep(forged, None)
+    with pytest.raises(DrillError, match="does not hold what its note says: object alien"):
+        existing_export(place, bucket)
+    with pytest.raises(CouldNotLook, match="no directory of backups is known"):
+        existing_export(replace(place, directory=None), bucket)
