@@ -1,0 +1,44 @@
+"""A remote Incus is drilled over HTTPS by the incus client's own configuration."""
+
+from __future__ import annotations
+
+import json
+
+from fixtures.evidence.record import RunRecord
+from fixtures.plugin.target import inventory
+
+SOURCE = "production"
+
+
+def record_in(reports):
+    (file,) = reports.glob("*/evidence.json")
+    return RunRecord.model_validate(json.loads(file.read_text()))
+
+
+def drilled(far, reports, *options, target="far"):
+    """A run of drills as an operator types it; returns its process and its record."""
+    done = far.run(
+        *("-m", "pytest", "drills", "-q", "-p", "no:cacheprovider", f"--incus={target}"),
+        *(f"--fleet={far.fleet}", "--provision=copy", f"--backups={far.backups}"),
+        *(f"--passphrase-file={far.passphrase}", f"--reports={reports}", *options),
+    )
+    return done, record_in(reports)
+
+
+def test_existing_backups_of_a_remote_are_drilled(far, tmp_path):
+    before = inventory(far.owner, SOURCE)
+    done, run = drilled(far, tmp_path, "-m", "existing")
+    told = "\n".join(far.said[-60:])
+    assert {(one.service, str(one.verdict)) for one in run.drills} == {
+        ("mosquitto", "recovered"),
+        ("prometheus", "recovered"),
+        ("step-ca", "recovered"),
+    }, told
+    assert done.returncode == 0, told
+    assert run.incus is not None
+    assert run.incus.target == "far"
+    assert run.source is not None
+    assert run.source.is_unchanged
+    assert inventory(far.owner, SOURCE) == before
+    projects = far.owner.api.projects.get(params={"recursion": "1"}).json()["metadata"]
+    assert [one["name"] for one in projects if one["name"].startswith("drill-")] == []
