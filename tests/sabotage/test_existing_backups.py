@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -12,12 +13,16 @@ import drills.test_existing_backups as runbook
 import fixtures.recovery.service as verbs
 from fixtures.errors import CouldNotLook, DrillError
 from fixtures.evidence.verdict import Verdict
+from fixtures.incus.client import Incus
 from fixtures.incus.guard import OwnServerPolicy
+from fixtures.incus.instances import Instance
+from fixtures.incus.relay import Relay
 from fixtures.plugin.collect import Planned
 from fixtures.plugin.drilling import stage_of
 from fixtures.plugin.existing import found_for, place_of
 from fixtures.procedure.store import Store
 from fixtures.secrets import Secret
+from fixtures.services.holding import Holding
 from fixtures.services.mqtt import connected
 from fixtures.services.step_ca_files import new_ca
 
@@ -143,6 +148,18 @@ def test_data_that_ends_too_early_is_wrong_data(drilled, name):
     assert "time of the newest data: is " in drill.reason
 
 
+def test_an_older_backup_under_a_newer_note_is_wrong_data(drilled):
+    def one_message_later(existing):
+        known = existing.backup.known
+        newer = Holding("retained messages", "newer/topic", "SHA-256 0", 0)
+        known = replace(known, held=(*known.held, newer))
+        existing.backup = replace(existing.backup, known=known)
+
+    drill = drilled("mosquitto", "tarball", one_message_later)
+    assert drill.verdict is Verdict.WRONG_DATA
+    assert drill.canaries.lost == ["retained messages: newer/topic"]
+
+
 def test_a_backup_that_is_too_old_is_stale(drilled):
     def days_ago(existing):
         existing.drill.target_rpo = 0.001
@@ -217,6 +234,61 @@ def test_the_fleet_files_expectations_are_held(drilled):
     unmet = drilled("mosquitto", "snapshot", without_note, expect={"retained messages": 4})
     assert unmet.verdict is Verdict.WRONG_DATA
     assert "expects at least 4 retained messages: there are 3" in unmet.reason
+
+
+@pytest.fixture
+def alive(pytestconfig, place, fleet):
+    """The source's services as their users reach them, on this host's loopback."""
+    socket = str(stage_of(pytestconfig).target.incus.endpoint)
+    source = Incus(socket, OwnServerPolicy(socket), project=place.project)
+    with contextlib.ExitStack() as open_relays:
+
+        def reach(name):
+            spec = fleet.service(name)
+            instance, port = Instance(source, spec.instance), spec.ports[0].port
+            relay = Relay(lambda: instance.dial(port, patience=2))
+            return f"127.0.0.1:{open_relays.enter_context(relay).port}"
+
+        yield reach
+
+
+@pytest.mark.parametrize("name", ["mosquitto", "step-ca", "prometheus", "loki", "alertmanager"])
+def test_without_a_note_the_live_service_tells(drilled, alive, name):
+    drill = drilled(name, "snapshot", without_note, live=alive(name))
+    assert drill.verdict is Verdict.RECOVERED, drill.reason
+    assert drill.compared_with == "the live service"
+
+
+def test_what_differs_from_the_live_service_is_not_verified(drilled, alive):
+    def one_less(existing):
+        topic = "atlas-drills/earlier/retained/text"
+        with connected(existing.service.subject._dial) as client:
+            client.publish(topic, b"", 1, retain=True)
+
+    def sabotage(existing):
+        without_note(existing)
+        after("wait_until_healthy", one_less)(existing)
+
+    drill = drilled("mosquitto", "snapshot", sabotage, live=alive("mosquitto"))
+    assert drill.verdict is Verdict.NOT_VERIFIED
+    assert "differ from the live service: changed since the backup, or wrong in it" in drill.reason
+
+
+def test_what_the_live_service_had_at_one_moment_is_exact(drilled, alive):
+    drill = drilled(
+        "prometheus",
+        "snapshot",
+        lambda existing: (without_note(existing), start_on_nothing(existing)),
+        live=alive("prometheus"),
+    )
+    assert drill.verdict is Verdict.WRONG_DATA
+    assert "lost: series: in the hour before" in drill.reason
+
+
+def test_a_live_service_that_is_away_is_not_verified(drilled):
+    drill = drilled("mosquitto", "snapshot", without_note, live="127.0.0.1:1")
+    assert drill.verdict is Verdict.NOT_VERIFIED
+    assert "the live service: no connection to the broker" in drill.reason
 
 
 def test_verified_but_not_restored_says_so(drilled):

@@ -1,0 +1,19 @@
+"""The backups of the lab's source, as a copy that may be spoiled."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import replace
+
+import pytest
+
+from fixtures.plugin.drilling import stage_of
+from fixtures.plugin.existing import place_of
+
+
+@pytest.fixture(scope="module")
+def place(pytestconfig, drill_project, tmp_path_factory):
+    where = place_of(stage_of(pytestconfig))
+    copy = tmp_path_factory.mktemp("mutations") / "backups"
+    shutil.copytree(where.directory, copy)
+    return replace(where, directory=copy)

@@ -1,0 +1,86 @@
+"""Seeded damage to a file: what disks, networks, scripts and people do to backups."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+
+Act = Callable[[random.Random, bytes], bytes]
+
+
+def flip_a_bit(dice: random.Random, whole: bytes) -> bytes:
+    place = dice.randrange(len(whole))
+    return whole[:place] + bytes([whole[place] ^ 1 << dice.randrange(8)]) + whole[place + 1 :]
+
+
+def flip_a_bit_near_an_end(dice: random.Random, whole: bytes) -> bytes:
+    near = dice.randrange(min(600, len(whole)))
+    place = dice.choice([near, len(whole) - 1 - near])
+    return whole[:place] + bytes([whole[place] ^ 1 << dice.randrange(8)]) + whole[place + 1 :]
+
+
+def overwrite(dice: random.Random, whole: bytes) -> bytes:
+    start, length = dice.randrange(len(whole)), dice.randint(1, 4096)
+    end = min(start + length, len(whole))
+    return whole[:start] + dice.randbytes(end - start) + whole[end:]
+
+
+def zero(dice: random.Random, whole: bytes) -> bytes:
+    start, length = dice.randrange(len(whole)), dice.randint(1, 65536)
+    end = min(start + length, len(whole))
+    return whole[:start] + bytes(end - start) + whole[end:]
+
+
+def truncate(dice: random.Random, whole: bytes) -> bytes:
+    return whole[: dice.randrange(len(whole))]
+
+
+def truncate_a_little(dice: random.Random, whole: bytes) -> bytes:
+    return whole[: -dice.randint(1, min(2048, len(whole) - 1))]
+
+
+def leave_out(dice: random.Random, whole: bytes) -> bytes:
+    start = dice.randrange(len(whole))
+    return whole[:start] + whole[start + dice.randint(1, 4096) :]
+
+
+def put_in(dice: random.Random, whole: bytes) -> bytes:
+    start = dice.randrange(len(whole))
+    return whole[:start] + dice.randbytes(dice.randint(1, 512)) + whole[start:]
+
+
+def exchange_blocks(dice: random.Random, whole: bytes) -> bytes:
+    size = min(4096, len(whole) // 3)
+    one, other = sorted(dice.sample(range(len(whole) // size), 2))
+    blocks = [whole[n : n + size] for n in range(0, len(whole), size)]
+    blocks[one], blocks[other] = blocks[other], blocks[one]
+    return b"".join(blocks)
+
+
+def append(dice: random.Random, whole: bytes) -> bytes:
+    return whole + dice.randbytes(dice.randint(1, 2048))
+
+
+def empty(dice: random.Random, whole: bytes) -> bytes:
+    return b""
+
+
+ACTS: tuple[Act, ...] = (
+    *(flip_a_bit, flip_a_bit_near_an_end, overwrite, zero, truncate, truncate_a_little),
+    *(leave_out, put_in, exchange_blocks, append, empty),
+)
+
+
+def mutations(seed: str, whole: bytes, count: int) -> list[tuple[str, bytes]]:
+    """(what was done, the damaged bytes), none of them equal to the whole; each act by turns.
+
+    >>> len(mutations("a", bytes(range(256)) * 40, 22))
+    22
+    """
+    dice, made = random.Random(seed), []
+    while len(made) < count:
+        act = ACTS[len(made) % len(ACTS)]
+        damaged = act(dice, whole)
+        if damaged != whole:
+            made.append((f"{act.__name__} {len(made)}", damaged))
+    return made

@@ -1,0 +1,199 @@
+"""Audits as evidence: how they are judged, told and kept apart from recoveries."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from fixtures.evidence.audits import audit_sentence, findings, why_not_in_order
+from fixtures.evidence.html import render_audit, render_summary, table_cells
+from fixtures.evidence.judge import judge_audit, judge_audits, judge_run
+from fixtures.evidence.openmetrics import metrics
+from fixtures.evidence.record import AuditRecord, CheckRecord, RunRecord, SourceRecord
+from fixtures.evidence.terminal import WIDTH, summary_lines
+from fixtures.evidence.verdict import AuditVerdict, Verdict, merge_audits
+from fixtures.evidence.writer import (
+    append_history,
+    read_audits,
+    read_evidence,
+    read_history,
+    write_evidence,
+)
+from tests.report.test_html import words
+from tests.unit.test_evidence_judge import BEGUN, HELD, UNSEEN, drill, run
+
+FOUND = CheckRecord(
+    name="newest snapshot",
+    outcome="broken",
+    detail="9 days old <b>",
+    advice="./run backup --to DIR --only step-ca",
+    where="line 17",
+)
+
+
+def audit(**changed: Any) -> AuditRecord:
+    """An audit that is in order, but for what is changed."""
+    return AuditRecord(
+        **{
+            "id": "step-ca-backup-regime",
+            "subject": "step-ca",
+            "topic": "backup regime",
+            "begun": BEGUN,
+            "seconds": 0.5,
+            "checks": [HELD],
+            **changed,
+        }
+    )
+
+
+SOUND, BAD, BLIND = audit(), audit(checks=[HELD, FOUND]), audit(checks=[HELD, UNSEEN])
+
+
+@pytest.mark.parametrize(
+    ("record", "verdict"),
+    [
+        (SOUND, AuditVerdict.IN_ORDER),
+        (BAD, AuditVerdict.FINDINGS),
+        (BLIND, AuditVerdict.NOT_VERIFIED),
+        (audit(checks=[FOUND, UNSEEN], reason="cut"), AuditVerdict.FINDINGS),
+        (audit(checks=[]), AuditVerdict.NOT_VERIFIED),
+        (audit(reason="no such project"), AuditVerdict.NOT_VERIFIED),
+        (audit(trace="Traceback"), AuditVerdict.NOT_VERIFIED),
+    ],
+)
+def test_an_audit_is_judged_by_what_was_seen(record: AuditRecord, verdict: AuditVerdict) -> None:
+    assert judge_audit(record) is verdict
+
+
+def test_only_in_order_is_a_pass_and_nothing_is_not_verified() -> None:
+    assert [one.is_pass for one in AuditVerdict] == [True, False, False]
+    assert merge_audits([]) is AuditVerdict.NOT_VERIFIED
+    with pytest.raises(ValueError, match="recovered"):
+        merge_audits(["recovered"])  # type: ignore[list-item]
+
+
+def test_audits_never_make_a_run_better() -> None:
+    assert judge_run(run(drills=[], audits=[SOUND])) is Verdict.NOT_VERIFIED
+    assert judge_run(run(audits=[SOUND])) is Verdict.RECOVERED
+    assert judge_run(run(audits=[SOUND, BAD])) is Verdict.NOT_VERIFIED
+    wrong = drill(verdict=Verdict.WRONG_DATA)
+    assert judge_run(run(drills=[wrong], audits=[SOUND])) is Verdict.WRONG_DATA
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        {"errors": ["cut"]},
+        {"interrupted": True},
+        {"finished": None},
+        {"source": SourceRecord(project="atlas", before="a", after="b")},
+    ],
+)
+def test_a_fault_of_the_run_leaves_no_audit_in_order(fault: dict[str, Any]) -> None:
+    assert judge_audits(run(drills=[], audits=[SOUND])) is AuditVerdict.IN_ORDER
+    assert judge_audits(run(drills=[], audits=[SOUND], **fault)) is AuditVerdict.NOT_VERIFIED
+
+
+def test_what_is_broken_is_told_before_what_was_not_looked_at() -> None:
+    rows = findings(run(audits=[BLIND, SOUND, BAD]))
+    assert [(row.check.outcome, row.is_broken) for row in rows] == [
+        ("broken", True),
+        ("not looked", False),
+    ]
+    assert rows[0].words == "step-ca: line 17: newest snapshot: 9 days old <b>"
+    assert audit_sentence(run(audits=[BLIND, SOUND, BAD])) == (
+        "3 audits: 1 finding in 1 of them; 1 promise not looked at."
+    )
+    assert audit_sentence(run(audits=[SOUND])) == "1 audit: 1 promise looked at, all in order."
+    assert audit_sentence(run()) == ""
+
+
+def test_an_audit_that_was_not_made_is_told() -> None:
+    for record in (audit(checks=[]), audit(reason="no project atlas"), audit(trace="Traceback")):
+        assert len(findings(run(audits=[record]))) == 1
+    assert why_not_in_order(audit(reason="no project atlas")) == (
+        "step-ca, backup regime: not verified\n- the audit (not looked): no project atlas"
+    )
+
+
+def test_a_failed_test_says_what_to_do() -> None:
+    assert why_not_in_order(BAD) == (
+        "step-ca, backup regime: findings\n"
+        "- line 17: newest snapshot (broken): 9 days old <b>\n"
+        "  HINT: ./run backup --to DIR --only step-ca"
+    )
+
+
+def test_the_terminal_tells_findings_and_that_nothing_was_recovered() -> None:
+    lines = summary_lines(run(drills=[], audits=[SOUND, BAD]))
+    assert lines == [
+        "audit (an audit reads and compares: it proves no recovery):",
+        "  ✓ step-ca, backup regime: in order",
+        "  ✕ step-ca, backup regime: findings",
+        "      line 17: newest snapshot: 9 days old <b>",
+        "        ./run backup --to DIR --only step-ca",
+        "2 audits: 1 finding in 1 of them.",
+        "No drill was made: this run proves no recovery.",
+        "verdict of the audit: findings",
+    ]
+    assert max(map(len, lines)) <= WIDTH
+    both = summary_lines(run(audits=[BAD]))
+    assert both[-1] == "verdict of the run: not verified"
+    assert both[-2] == ("The only drill recovered within target, but 1 of 1 audit not in order.")
+
+
+def test_the_page_tells_findings_with_their_advice() -> None:
+    html = render_summary(run(drills=[], audits=[SOUND, BAD, BLIND]))
+    text = words(html)
+    assert "audit: findings" in text
+    assert "No drill was made: this run proves no recovery." in text
+    assert "nothing was restored, so that it proves no recovery" in text
+    assert "9 days old &lt;b&gt;" in html
+    assert "./run backup --to DIR --only step-ca" in text
+    assert "v-recovered" not in html.partition("<h3>Benchmark</h3>")[0]
+    assert 'id="audit"' not in render_summary(run())
+    assert "✕ findings step-ca" in words(render_audit(BAD))
+
+
+def test_an_audit_has_no_rto_in_the_list_of_tests() -> None:
+    verdict, *rest = table_cells(BAD)
+    assert "✕ audit: findings" in verdict
+    assert all("—" in cell for cell in rest)
+
+
+def samples(record: RunRecord) -> dict[str, float]:
+    """`name{labels}` -> value."""
+    return {
+        f"{one.name}{sorted(one.labels.values())}": one.value
+        for family in text_string_to_metric_families(metrics(record))
+        for one in family.samples
+    }
+
+
+def test_metrics_of_audits() -> None:
+    seen = samples(run(drills=[], audits=[BAD]))
+    place = "['backup-regime', 'step-ca']"
+    assert seen[f"dr_audit_findings{place}"] == 1
+    assert seen[f"dr_audit_not_looked{place}"] == 0
+    assert seen["dr_audit_verdict['backup-regime', 'findings', 'step-ca']"] == 1
+    assert seen["dr_audit_verdict['backup-regime', 'in-order', 'step-ca']"] == 0
+    assert not any(name.startswith("dr_run_verdict") for name in seen)
+    assert not any(name.startswith("dr_audit_") for name in samples(run()))
+    assert any(name.startswith("dr_run_verdict") for name in samples(run(audits=[BAD])))
+
+
+def test_audits_survive_the_file_and_stand_in_the_history(tmp_path: Path) -> None:
+    record = run(audits=[SOUND, BAD])
+    assert read_evidence(write_evidence(record, tmp_path)) == record
+    path = tmp_path / "history.jsonl"
+    append_history(record, path)
+    append_history(run(drills=[], audits=[SOUND]), path)
+    assert [line.service for line in read_history(path)] == ["step-ca"]
+    assert [(line.verdict.value, line.findings) for line in read_audits(path)] == [
+        ("in order", 0),
+        ("findings", 1),
+        ("in order", 0),
+    ]
