@@ -55,6 +55,11 @@ class Server:
         self.owner.api.patch(json={"config": {"core.https_address": f"127.0.0.1:{PORT}"}})
         return str(self.owner.server["environment"]["certificate"])
 
+    def projects(self, prefix: str) -> list[str]:
+        """Names of the server's projects that begin so."""
+        found = self.owner.api.projects.get(params={"recursion": "1"}).json()["metadata"]
+        return [one["name"] for one in found if one["name"].startswith(prefix)]
+
     def trust(self, certificate: str, name: str, projects: Sequence[str] = ()) -> None:
         """Trust a client certificate, restricted to projects where some are given."""
         lines = certificate.strip().splitlines()[1:-1]
