@@ -133,6 +133,7 @@ def test_a_pair_of_certificates_drills_what_it_may(confined, tmp_path):
         "--provision=image",
     )
     verdicts = {one.scenario: one for one in record.drills}
+    assert verdicts, told
     snapshot = verdicts["snapshot"]
     assert str(snapshot.verdict) == "not verified", told
     assert "Incus copies between projects only for a client that may read both" in told
