@@ -1,0 +1,82 @@
+"""The CI definitions in docs/ci: what they type is what the programs take."""
+
+from __future__ import annotations
+
+import configparser
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from fixtures.plugin import backup
+
+ROOT = Path(__file__).parents[2]
+CI = ROOT / "docs" / "ci"
+
+
+def typed() -> list[tuple[str, list[str]]]:
+    """(file, words) of every call of `./run` in the definitions."""
+    github = yaml.safe_load((CI / "github-actions.yml").read_text())
+    gitlab = yaml.safe_load((CI / "gitlab-ci.yml").read_text())
+    found = [
+        ("github-actions.yml", step["run"])
+        for job in github["jobs"].values()
+        for step in job["steps"]
+        if "run" in step
+    ]
+    found += [
+        ("gitlab-ci.yml", line)
+        for job in gitlab.values()
+        if isinstance(job, dict)
+        for line in job.get("script", [])
+    ]
+    for unit in sorted(CI.glob("*.service")):
+        parser = configparser.RawConfigParser(strict=False)
+        parser.optionxform = str  # type: ignore[assignment, method-assign]
+        parser.read(unit)
+        found.append((unit.name, parser["Service"]["ExecStart"]))
+    return [(name, shlex.split(line)) for name, line in found]
+
+
+TYPED = typed()
+
+
+def test_every_definition_types_something() -> None:
+    assert {name for name, _ in TYPED} == {
+        *("github-actions.yml", "gitlab-ci.yml", "atlas-drills.service", "atlas-backup.service")
+    }
+    assert {words[0].rpartition("/")[2] for _, words in TYPED} == {"run"}
+
+
+@pytest.mark.parametrize("name, words", TYPED, ids=[f"{n}-{i}" for i, (n, _) in enumerate(TYPED)])
+def test_what_is_typed_is_taken(name: str, words: list[str], tmp_path: Path) -> None:
+    """Each file and directory that is named exists here under another path."""
+    passphrase = tmp_path / "passphrase"
+    passphrase.write_text("words\n")
+    passphrase.chmod(0o600)
+    there = {"--backups": tmp_path, "--passphrase-file": passphrase, "--reports": tmp_path / "r"}
+    options = []
+    for word in words[2:]:
+        flag, _, value = word.partition("=")
+        options.append(f"{flag}={there[flag]}" if value and flag in there else word)
+    if words[1] == "backup":
+        assert backup.main([*options, "--dry-run"]) == 0
+        return
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "drills", "--collect-only", "-q", *options],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "::" in done.stdout
+    assert "existing" in done.stdout or "rehearsal" in done.stdout
+
+
+def test_every_service_has_a_timer() -> None:
+    services = {unit.stem for unit in CI.glob("*.service")}
+    assert services == {unit.stem for unit in CI.glob("*.timer")}
