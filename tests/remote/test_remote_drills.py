@@ -56,3 +56,31 @@ def test_a_volume_that_incus_spoils_on_import_is_found_out(far, tmp_path):
     assert str(drill.verdict) == "wrong data"
     assert "retained messages" in drill.reason
     assert any("initial.uid" in note for note in drill.notes)
+
+
+def test_backups_of_a_remote_are_made(far, tmp_path):
+    done = far.run(
+        *("-m", "fixtures.plugin.backup", "--incus=far", f"--fleet={far.fleet}"),
+        *(f"--to={tmp_path / 'made'}", "--only", "mosquitto", "--kinds", "tarball"),
+    )
+    assert done.returncode == 0, far.said
+    assert len(list((tmp_path / "made" / "mosquitto" / "tarball").glob("*.tar.zst"))) == 1
+
+
+def test_a_plan_contacts_nobody(far, tmp_path):
+    done = far.run(
+        *("-m", "pytest", "drills", "-q", "-p", "no:cacheprovider", "--plan", "-m", "existing"),
+        *("--incus=far", "--drill-projects=drill-a", f"--fleet={far.fleet}"),
+        *(f"--backups={far.backups}", f"--reports={tmp_path}"),
+    )
+    assert done.returncode == 0, far.said
+    assert "use:     project drill-a, lent by its operator; emptied before and after" in done.stdout
+    assert "nothing was contacted, made or destroyed" in done.stdout
+    assert far.projects("drill-") == []
+
+
+def test_a_drill_that_deploys_goes_over_https_too(far, tmp_path):
+    done, run = drilled(far, tmp_path, "-k", "snapshot and mosquitto and rehearsal")
+    told = "\n".join(far.said[-40:])
+    assert [str(one.verdict) for one in run.drills] == ["recovered"], told
+    assert done.returncode == 0, told
