@@ -1,0 +1,59 @@
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import sys
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from fixtures.errors import CouldNotLook
+from fixtures.fleet.load import load_fleet
+from fixtures.lab import settings
+from fixtures.lab.house import Lab
+from fixtures.procedure.source import populate
+from tests.remote.server import Server, small_fleet, write_conf
+
+IMAGES = ("mosquitto", "prometheus", "step-ca")
+
+
+def pytest_collection_modifyitems(items):
+    here = Path(__file__).parent
+    for item in items:
+        if here in item.path.parents and (sys.platform != "linux" or os.geteuid() != 0):
+            item.add_marker(pytest.mark.skip(reason="the lab needs root on Linux"))
+
+
+@contextlib.contextmanager
+def no_buckets():
+    raise CouldNotLook("the fleet of this server has none")
+    yield
+
+
+def serve(version):
+    """A server of its own with a small fleet, backups of it, and a client that it trusts."""
+    # Short, since the path of a Unix socket is.
+    home = Path(tempfile.mkdtemp(prefix="atlas-remote-", dir="/var/tmp"))
+    config = replace(settings.from_environment(), state=home, incus=version, images=tuple(IMAGES))
+    lab = Lab(f"remote-{os.getpid()}", config=config)
+    try:
+        lab.up()
+        file = small_fleet(home / "fleet.yaml", IMAGES)
+        server = Server(lab, file, home / "backups", home / "conf", home / "backups/passphrase")
+        pinned = server.listen()
+        populate(str(lab.socket), load_fleet(file), server.backups, lambda _: None, no_buckets)
+        write_conf(server.conf, {"far": {}}, pinned)
+        server.trust((server.conf / "client.crt").read_text(), "operator")
+        yield server
+    finally:
+        lab.down()
+        shutil.rmtree(home)
+
+
+@pytest.fixture(scope="session", params=settings.INCUS_VERSIONS)
+def far(request):
+    """A remote server, of each LTS series in turn."""
+    yield from serve(request.param)

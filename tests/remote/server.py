@@ -1,0 +1,164 @@
+"""A standalone Incus, reached over HTTPS as an operator's own would be."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import yaml
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+
+from fixtures.incus.client import Incus
+from fixtures.incus.guard import OwnServerPolicy
+from fixtures.lab.house import Lab
+
+ROOT = Path(__file__).resolve().parents[2]
+PORT = 8443
+ADDRESS = f"https://127.0.0.1:{PORT}"
+
+
+@dataclass
+class Server:
+    """One server with a source project, and a user who has an incus client.
+
+    Attributes:
+        lab: the daemon, in a network namespace of its own.
+        fleet: file of the fleet that its source project holds.
+        backups: directory of the source's exported files.
+        conf: the user's configuration of the incus client.
+        passphrase: file.
+    """
+
+    lab: Lab
+    fleet: Path
+    backups: Path
+    conf: Path
+    passphrase: Path
+    said: list[str] = field(default_factory=list)
+
+    @property
+    def owner(self) -> Incus:
+        """The owner's view, by the unix socket."""
+        socket = str(self.lab.socket)
+        return Incus(socket, OwnServerPolicy(socket))
+
+    def listen(self) -> str:
+        """Serve HTTPS on the loopback of its namespace; returns its certificate (PEM)."""
+        self.owner.api.patch(json={"config": {"core.https_address": f"127.0.0.1:{PORT}"}})
+        return str(self.owner.server["environment"]["certificate"])
+
+    def projects(self, prefix: str) -> list[str]:
+        """Names of the server's projects that begin so."""
+        found = self.owner.api.projects.get(params={"recursion": "1"}).json()["metadata"]
+        return [one["name"] for one in found if one["name"].startswith(prefix)]
+
+    def trust(self, certificate: str, name: str, projects: Sequence[str] = ()) -> None:
+        """Trust a client certificate, restricted to projects where some are given."""
+        lines = certificate.strip().splitlines()[1:-1]
+        order = {
+            "type": "client",
+            "name": name,
+            "certificate": "".join(lines),
+            "restricted": bool(projects),
+            "projects": list(projects),
+        }
+        self.owner.api.certificates.post(json=order)
+
+    def run(self, *argv: str, **more: str) -> subprocess.CompletedProcess[str]:
+        """Run a program of this checkout inside the server's network, with the user's client."""
+        pid = self.lab._daemon().pid()
+        done = subprocess.run(
+            ["nsenter", f"--net=/proc/{pid}/ns/net", sys.executable, *argv],
+            cwd=ROOT,
+            env={
+                **{k: v for k, v in os.environ.items() if not k.startswith("PYTEST_")},
+                "INCUS_CONF": str(self.conf),
+                "INCUS_GLOBAL_CONF": str(self.conf / "none"),
+                "PYTHONPATH": str(ROOT),
+                **more,
+            },
+            capture_output=True,
+            text=True,
+            timeout=280,
+        )
+        self.said = (done.stdout + done.stderr).splitlines()
+        return done
+
+
+def write_conf(directory: Path, remotes: dict[str, dict[str, str]], pinned: str) -> Path:
+    """An incus client's configuration with a fresh certificate, laid out as by the client."""
+    (directory / "servercerts").mkdir(parents=True)
+    listed = {
+        "local": {"addr": "unix://", "protocol": "incus", "public": False},
+        **{
+            name: {
+                "addr": ADDRESS,
+                "auth_type": "tls",
+                "project": "default",
+                "protocol": "incus",
+                "public": False,
+                **remote,
+            }
+            for name, remote in remotes.items()
+        },
+    }
+    content = {"default-remote": "local", "remotes": listed, "aliases": {}}
+    (directory / "config.yml").write_text(yaml.safe_dump(content))
+    for name in remotes:
+        (directory / "servercerts" / f"{name}.crt").write_text(pinned)
+    write_pair(directory / "client")
+    return directory
+
+
+def write_pair(stem: Path, password: bytes | None = None) -> str:
+    """A self-signed certificate and its key beside `stem`; returns the certificate (PEM)."""
+    key = ec.generate_private_key(ec.SECP384R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, stem.name)])
+    begun = datetime.now(UTC) - timedelta(hours=1)
+    made = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(begun)
+        .not_valid_after(begun + timedelta(days=2))
+        .sign(key, hashes.SHA384())
+    )
+    lock = (
+        serialization.BestAvailableEncryption(password)
+        if password
+        else serialization.NoEncryption()
+    )
+    stem.parent.mkdir(parents=True, exist_ok=True)
+    certificate = made.public_bytes(serialization.Encoding.PEM).decode()
+    stem.with_suffix(".crt").write_text(certificate)
+    stem.with_suffix(".key").write_bytes(
+        key.private_bytes(
+            serialization.Encoding.PEM, serialization.PrivateFormat.TraditionalOpenSSL, lock
+        )
+    )
+    return certificate
+
+
+def small_fleet(file: Path, names: Sequence[str], change: Callable[[dict], None] = lambda _: None):
+    """Some services of Atlas as a fleet of their own, in another source project."""
+    whole = yaml.safe_load((ROOT / "fleets" / "atlas.yaml").read_text())
+    whole["name"] = "remote"
+    whole["source_project"] = "production"
+    whole["services"] = [one for one in whole["services"] if one["name"] in names]
+    for one in whole["services"]:
+        one.pop("depends_on", None)
+    whole.pop("apply", None)
+    whole["buckets"] = []
+    change(whole)
+    file.write_text(yaml.safe_dump(whole))
+    return file

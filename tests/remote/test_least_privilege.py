@@ -1,0 +1,288 @@
+"""What the printed commands give: drills work; the server itself keeps the source unchanged."""
+
+from __future__ import annotations
+
+import contextlib
+import subprocess
+from datetime import UTC, datetime
+
+import pytest
+import requests
+import urllib3
+
+from fixtures.errors import IncusError
+from fixtures.incus.guard import MARKER_KEY
+from fixtures.incus.project import EXPIRES_KEY, HOST_KEY, KEEP_KEY, LIFETIME
+from fixtures.incus.reaper import run_lock
+from fixtures.incus.relay import Relay
+from fixtures.incus.standing import StandingProject
+from fixtures.plugin import certificate
+from fixtures.plugin.target import inventory
+from tests.guard.test_every_route import TEMPLATES, paths
+from tests.remote.server import PORT, write_conf, write_pair
+from tests.remote.test_remote_drills import SOURCE, record_in
+
+DRILLS = ("drill-a", "drill-b")
+ROUTE = "authorization.client.tls-restricted"
+
+
+def typed(far, *options):
+    """Type the printed commands on the server, as its administrator does."""
+    parsed = certificate._options(
+        [*options, f"--projects={','.join(DRILLS)}", f"--source={SOURCE}"]
+    )
+    lines = certificate.commands(parsed)
+    # The server sees this directory as /var/lib/incus.
+    text = "\n".join(lines).replace(f"{far.lab.state_dir}/lib", "/var/lib/incus")
+    pid = str(far.lab._daemon().pid())
+    enter = ["nsenter", "-t", pid, "-m", "-n", "-p", "env", "INCUS_CONF=/tmp/admin"]
+    done = subprocess.run(
+        [*enter, "bash", "-e", "-c", f"cd /var/lib/incus; {text}"],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        stdin=subprocess.DEVNULL,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def forget(far):
+    """Take back what was typed."""
+    server = far.owner
+    if server.has("authorization_router") or ROUTE in (server.server.get("config") or {}):
+        server.api.patch(json={"config": {ROUTE: "", "authorization.scriptlet": ""}})
+    for one in server.api.certificates.get(params={"recursion": "1"}).json()["metadata"]:
+        if one["name"].startswith(certificate.NAME):
+            server.api.certificates[one["fingerprint"]].delete()
+    for name in far.projects("drill-"):
+        server.api.projects[name].delete()
+
+
+@pytest.fixture
+def confined(far, tmp_path):
+    """A client's configuration: `drills` may drill, `reads` may read; not yet trusted."""
+    pinned = (far.conf / "servercerts" / "far.crt").read_text()
+    far_conf, far.conf = (
+        far.conf,
+        write_conf(tmp_path / "conf", {"drills": {}, "reads": {}}, pinned),
+    )
+    write_pair(far.conf / "clientcerts" / "reads")
+    seen = far.lab.state_dir / "lib"
+    (seen / "client.crt").write_text((far.conf / "client.crt").read_text())
+    (seen / "reader.crt").write_text((far.conf / "clientcerts" / "reads.crt").read_text())
+    yield far
+    forget(far)
+    far.conf = far_conf
+
+
+def run(far, reports, *options):
+    done = far.run(
+        *("-m", "pytest", "drills", "-q", "-p", "no:cacheprovider", "--incus=drills"),
+        *(f"--fleet={far.fleet}", f"--backups={far.backups}", f"--drill-projects={DRILLS[0]}"),
+        *(f"--passphrase-file={far.passphrase}", f"--reports={reports}", *options),
+    )
+    return done, record_in(reports), "\n".join(far.said[-60:])
+
+
+def must_be_given_back(far):
+    """The lent projects are there, empty and free."""
+    assert far.projects("drill-") == list(DRILLS)
+    for name in DRILLS:
+        view = far.owner.within(name)
+        assert view.api.instances.get().json()["metadata"] == []
+        assert view.api.storage_pools["local"].volumes.custom.get().json()["metadata"] == []
+        assert view.api.profiles["default"].get().json()["metadata"]["config"] == {}
+
+
+@contextlib.contextmanager
+def plain(far):
+    """A session with the drills' certificate, and no guard; and where the server answers."""
+    urllib3.disable_warnings()
+    session = requests.Session()
+    session.trust_env = False
+    session.verify = False
+    session.cert = (str(far.conf / "client.crt"), str(far.conf / "client.key"))
+    with Relay(lambda: far.lab.dial(PORT)) as relay, session:
+        yield session, f"https://127.0.0.1:{relay.port}"
+
+
+def with_scriptlet(far):
+    if not far.owner.has("direct_backup"):
+        pytest.skip("Incus 6.0 has no authorization by scriptlet")
+    typed(far, f"--scriptlet={far.lab.state_dir}/lib/client.crt")
+
+
+def test_one_certificate_drills_and_reads_by_the_scriptlet(confined, tmp_path):
+    with_scriptlet(confined)
+    before = inventory(confined.owner, SOURCE)
+    done, record, told = run(
+        confined, tmp_path / "r", "-m", "existing", "--provision=copy", f"--source={SOURCE}"
+    )
+    assert {str(one.verdict) for one in record.drills} == {"recovered"}, told
+    assert len(record.drills) == 7
+    assert done.returncode == 0, told
+    assert inventory(confined.owner, SOURCE) == before
+    must_be_given_back(confined)
+
+
+def test_a_pair_of_certificates_drills_what_it_may(confined, tmp_path):
+    typed(confined)
+    before = inventory(confined.owner, SOURCE)
+    done, record, told = run(
+        *(confined, tmp_path / "r", "-k", "mosquitto and existing", "--reader=reads"),
+        "--provision=image",
+    )
+    verdicts = {one.scenario: one for one in record.drills}
+    assert verdicts, told
+    snapshot = verdicts["snapshot"]
+    assert str(snapshot.verdict) == "not verified", told
+    assert "Incus copies between projects only for a client that may read both" in told
+    assert "permission" in snapshot.reason
+    good = confined.owner.has("direct_backup")
+    assert str(verdicts["tarball"].verdict) == ("recovered" if good else "wrong data"), told
+    assert done.returncode == 1
+    assert inventory(confined.owner, SOURCE) == before
+    must_be_given_back(confined)
+
+
+def test_a_source_that_nobody_may_read_is_no_empty_source(confined, tmp_path):
+    typed(confined)
+    done, record, _ = run(confined, tmp_path / "r", "-k", "mosquitto and existing")
+    assert done.returncode == 1
+    (error,) = record.errors
+    assert error.startswith(f"the source project {SOURCE} may not be read by this client")
+    assert "--reader=REMOTE" in error
+
+
+@pytest.mark.parametrize("trusted", [with_scriptlet, typed], ids=["scriptlet", "pair"])
+def test_without_any_guard_the_server_refuses_to_change_the_source(confined, trusted):
+    trusted(confined)
+    before = inventory(confined.owner, SOURCE)
+    names = {"instances": "mosquitto01", "custom": "mosquitto01-data", "storage-pools": "local"}
+    every = sorted(
+        {real(path, names) for template in TEMPLATES for path in paths(template)} - {"/"}
+    )
+    with plain(confined) as (session, address):
+        passed = [
+            f"{verb} {path}: {answer.text[:80]}"
+            for path in every
+            for verb in ("POST", "PUT", "PATCH", "DELETE")
+            if (
+                answer := session.request(
+                    verb, f"{address}{path}", params={"project": SOURCE}, json={}, timeout=30
+                )
+            ).ok
+        ]
+    assert len(every) > 100
+    assert passed == []
+    assert inventory(confined.owner, SOURCE) == before
+
+
+def real(path, names):
+    """The path with the names of what the source really has."""
+    parts = path.split("/")
+    for number in range(1, len(parts)):
+        if parts[number] == "local" and parts[number - 1] in names:
+            parts[number] = names[parts[number - 1]]
+    return "/".join(parts)
+
+
+CHANGES = {
+    "stop": ("PUT", "/1.0/instances/mosquitto01/state", {"action": "stop", "force": True}),
+    "exec": ("POST", "/1.0/instances/mosquitto01/exec", {"command": ["true"]}),
+    "file": ("POST", "/1.0/instances/mosquitto01/files?path=/evil", None),
+    "config": ("PATCH", "/1.0/instances/mosquitto01", {"config": {"user.evil": "1"}}),
+    "snapshot": (
+        "POST",
+        "/1.0/storage-pools/local/volumes/custom/mosquitto01-data/snapshots",
+        {"name": "evil"},
+    ),
+    "volume": ("DELETE", "/1.0/storage-pools/local/volumes/custom/step-ca01-data", None),
+    "project": ("PATCH", f"/1.0/projects/{SOURCE}", {"config": {"user.evil": "1"}}),
+    "lent project": ("PATCH", "/1.0/projects/drill-a", {"config": {"restricted": "false"}}),
+    "server": ("PATCH", "/1.0", {"config": {"user.evil": "1"}}),
+}
+
+
+@pytest.mark.parametrize("trusted", [with_scriptlet, typed], ids=["scriptlet", "pair"])
+def test_a_well_formed_change_of_the_source_is_forbidden(confined, trusted):
+    trusted(confined)
+    with plain(confined) as (session, address):
+        for what, (verb, path, body) in CHANGES.items():
+            query = "" if "/projects/" in path else f"{'&' if '?' in path else '?'}project={SOURCE}"
+            url = f"{address}{path}{query}"
+            assert session.request(verb, url, json=body, timeout=30).status_code == 403, what
+
+
+def test_a_lent_project_has_one_run_at_a_time(confined):
+    typed(confined)
+    server = confined.owner
+    first = StandingProject(server, "run-1", "drill-a")
+    with run_lock("run-1"):
+        view = first.create("local")
+        with pytest.raises(IncusError, match=r"drill-a is in use by run run-1 on .*untouched"):
+            StandingProject(server, "run-2", "drill-a").create("local")
+    # Its lock is free: that run is dead, and what it left goes.
+    view.api.storage_pools["local"].volumes.custom.post(json={"name": "left", "type": "custom"})
+    second = StandingProject(server, "run-2", "drill-a")
+    second.create("local")
+    assert not first.exists()
+    second.delete()
+    must_be_given_back(confined)
+
+
+def test_two_claims_at_one_moment_are_one(confined, monkeypatch):
+    typed(confined)
+    server = confined.owner
+    late = StandingProject(server, "run-2", "drill-a")
+    free = late._profile(server.within("drill-a"))
+    StandingProject(server, "run-1", "drill-a").create("local")
+    monkeypatch.setattr(late, "_profile", lambda _: free)
+    with pytest.raises(IncusError, match="in use by a run that claimed it at this moment"):
+        late.create("local")
+
+
+def test_a_kept_drill_is_not_emptied_until_it_is_given_free(confined):
+    typed(confined)
+    server = confined.owner
+    kept = StandingProject(server, "run-1", "drill-a", "far:")
+    kept.create("local")
+    assert "incus profile unset far:default user.atlas-drills.keep --project drill-a" in kept.keep()
+    other = StandingProject(server, "run-2", "drill-a")
+    with pytest.raises(IncusError, match="holds what run run-1 kept for a look; it is untouched"):
+        other.create("local")
+    profile = server.within("drill-a").api.profiles["default"].get().json()["metadata"]
+    config = {key: value for key, value in profile["config"].items() if key != KEEP_KEY}
+    server.within("drill-a").api.profiles["default"].put(json={**profile, "config": config})
+    other.create("local")
+    other.delete()
+
+
+def test_a_run_on_another_machine_is_believed_for_a_day(confined):
+    typed(confined)
+    server = confined.owner
+    claim = {MARKER_KEY: "far-away", HOST_KEY: "elsewhere/boot"}
+    profile = server.within("drill-a").api.profiles["default"]
+    until = datetime.now(UTC) + LIFETIME
+    profile.put(json={"config": {**claim, EXPIRES_KEY: until.isoformat()}, "devices": {}})
+    mine = StandingProject(server, "run-2", "drill-a")
+    with pytest.raises(IncusError, match="in use by run far-away on elsewhere"):
+        mine.create("local")
+    profile.put(json={"config": {**claim, EXPIRES_KEY: "2026-01-01T00:00:00+00:00"}, "devices": {}})
+    mine.create("local")
+    mine.delete()
+
+
+def test_a_project_that_is_not_set_apart_is_refused(confined):
+    server = confined.owner
+    server.api.projects.post(json={"name": "drill-x", "config": {"features.images": "false"}})
+    with pytest.raises(IncusError) as refused:
+        StandingProject(server, "run-1", "drill-x").create("local")
+    assert str(refused.value) == (
+        "project drill-x is not set apart for drills: it lacks user.atlas-drills.standing=true, "
+        "lacks restricted=true, lacks restricted.devices.nic=block, "
+        "lacks restricted.devices.disk=managed; nothing in it was touched\n"
+        "HINT: ./run certificate prints the commands that make such a project"
+    )
+    with pytest.raises(IncusError, match="drill-gone is not there, or this certificate may not"):
+        StandingProject(server, "run-1", "drill-gone").create("local")
