@@ -6,7 +6,7 @@ import signal
 
 import pytest
 
-from fixtures.plugin.target import inventory
+from fixtures.incus.inventory import inventory
 
 BEFORE = {
     "destroy": "collected",

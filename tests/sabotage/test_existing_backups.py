@@ -16,7 +16,9 @@ from fixtures.evidence.verdict import Verdict
 from fixtures.incus.client import Incus
 from fixtures.incus.guard import OwnServerPolicy
 from fixtures.incus.instances import Instance
+from fixtures.incus.inventory import compare, inventory
 from fixtures.incus.relay import Relay
+from fixtures.incus.volumes import Volume
 from fixtures.plugin.collect import Planned
 from fixtures.plugin.drilling import stage_of
 from fixtures.plugin.existing import found_for, place_of
@@ -322,6 +324,21 @@ def test_the_source_cannot_be_changed_by_its_view(place):
     with pytest.raises(DrillError, match="the guard refused"):
         place.incus.api.instances["mosquitto01"].state.put(json={"action": "stop"})
     assert not isinstance(place.incus.policy, OwnServerPolicy)
+
+
+def test_a_change_of_the_source_is_named(pytestconfig, place):
+    socket = str(place.incus.endpoint)
+    owner = Incus(socket, OwnServerPolicy(socket), project=place.project)
+    begun, before = datetime.now(UTC), inventory(place.incus, place.project)
+    volume = Volume(owner, "local", "atlantis01-data")
+    volume.snapshot("somebody-elses")
+    try:
+        found = compare(before, inventory(place.incus, place.project), begun)
+        told = "volume atlantis01-data on pool local: snapshot somebody-elses is new"
+        assert found.changed == [told]
+    finally:
+        volume.delete_snapshot("somebody-elses")
+    assert compare(before, inventory(place.incus, place.project), begun).changed == []
 
 
 def test_a_spoiled_bucket_export_is_damage(place, pytestconfig, fleet, drill_project, s3, scratch):

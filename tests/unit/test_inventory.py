@@ -1,0 +1,76 @@
+"""Two looks at a source: what a run could have changed fails it, what Incus does is told."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from fixtures.evidence.record import SourceRecord
+from fixtures.evidence.view import source_words
+from fixtures.incus.inventory import Difference, Seen, compare, digest, digest_of
+
+BEGUN = datetime.now(UTC) - timedelta(minutes=5)
+LATER = BEGUN + timedelta(minutes=1)
+VOLUME = "volume loki01-data on pool local"
+SNAPSHOT = f"{VOLUME}: snapshot"
+BEFORE = {
+    VOLUME: Seen("1", schedule="@daily", pattern="auto-{{ creation_date }}"),
+    f"{SNAPSHOT} old": Seen("2", BEGUN - timedelta(days=9), BEGUN + timedelta(seconds=1)),
+    f"{SNAPSHOT} kept": Seen("3", BEGUN - timedelta(days=1)),
+    "instance loki01": Seen("4"),
+    "state of instance loki01": Seen("Running"),
+}
+
+
+def test_nothing_differs_from_itself() -> None:
+    assert compare(BEFORE, dict(BEFORE), BEGUN) == Difference()
+
+
+def test_a_scheduled_snapshot_and_an_expired_one_are_incus_own() -> None:
+    after = {**BEFORE, f"{SNAPSHOT} auto-2026": Seen("5", LATER)}
+    del after[f"{SNAPSHOT} old"]
+    found = compare(BEFORE, after, BEGUN)
+    assert found.changed == []
+    assert found.by_itself == [f"{SNAPSHOT} auto-2026 is new", f"{SNAPSHOT} old is gone"]
+
+
+@pytest.mark.parametrize(
+    "name, seen",
+    [
+        (f"{SNAPSHOT} by-hand", Seen("5", LATER)),
+        (f"{SNAPSHOT} auto-2026", Seen("5", BEGUN - timedelta(seconds=1))),
+        (f"{SNAPSHOT} auto-2026", Seen("5")),
+        ("volume other on pool local: snapshot auto-2026", Seen("5", LATER)),
+        ("instance other", Seen("5")),
+    ],
+)
+def test_what_is_new_for_no_such_reason_is_a_change(name: str, seen: Seen) -> None:
+    assert compare(BEFORE, {**BEFORE, name: seen}, BEGUN).changed == [f"{name} is new"]
+
+
+def test_what_is_gone_or_changed_is_a_change() -> None:
+    after = {**BEFORE, "instance loki01": Seen("6"), "state of instance loki01": Seen("Stopped")}
+    del after[f"{SNAPSHOT} kept"]
+    assert compare(BEFORE, after, BEGUN).changed == [
+        "instance loki01 is changed",
+        "state of instance loki01 is changed: was Running, is Stopped",
+        f"{SNAPSHOT} kept is gone",
+    ]
+
+
+def test_what_changes_by_itself_has_no_part_in_a_digest() -> None:
+    assert digest({"a": 1, "used_by": ["x"]}) == digest({"a": 1, "used_by": []})
+    assert digest({"a": [1, 2]}) == digest({"a": [2, 1]})
+    assert digest_of(BEFORE) != digest_of({**BEFORE, "instance loki01": Seen("6")})
+
+
+def test_the_evidence_tells_what_changed() -> None:
+    own = SourceRecord(project="p", before="1", after="2", by_itself=["x is new"])
+    assert own.is_unchanged
+    assert source_words(own) == "project p is unchanged; Incus itself: x is new"
+    changed = SourceRecord(project="p", before="1", after="2", changed=["y is gone"])
+    assert not changed.is_unchanged
+    assert source_words(changed) == "source project p changed during the run: y is gone"
+    assert not SourceRecord(project="p", before="1", after="2").is_unchanged
+    assert not SourceRecord(project="p", before="1", after=None).is_unchanged
