@@ -1,0 +1,23 @@
+"""Runbook, "Backup Schedule Recommendations", "Automated Snapshot Scheduling", "Verification".
+
+Loses:  nothing: everything is read, and nothing is restored. It takes seconds, for every night.
+Needs:  the source project, and its directory of backups.
+Proves: a backup of each kind that the schedule promises is there and young enough, retention is
+        kept, Incus is told to make the snapshots that the fleet file says, files are what they were
+        when they were made, and what must be encrypted is, with no plaintext beside it. It proves
+        no recovery.
+"""
+
+import pytest
+
+pytestmark = pytest.mark.audit("backup regime")
+
+
+def test_backup_regime_is_kept(audit, regime):
+    """Each promise of the schedule, compared with what there is."""
+    audit.take(regime.ages())
+    audit.take(regime.retention())
+    audit.take(regime.snapshot_settings())
+    audit.take(regime.files())
+    audit.take(regime.secrecy())
+    audit.take(regime.growth())

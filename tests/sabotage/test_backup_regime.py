@@ -1,0 +1,150 @@
+"""The drill of the backup regime, seen red on a real source and real files."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+import drills.test_backup_regime as regime_drill
+from fixtures.audit.audit import Audit
+from fixtures.audit.seen import look, names_volume
+from fixtures.evidence.verdict import AuditVerdict, Verdict
+from fixtures.evidence.writer import HistoryLine
+from fixtures.incus.client import Incus
+from fixtures.incus.guard import OwnServerPolicy
+from fixtures.incus.volumes import Volume
+from fixtures.plugin.drilling import stage_of
+from fixtures.plugin.existing import place_of
+from fixtures.plugin.regimes import RegimeUnderAudit, projection
+from fixtures.procedure.store import Store
+
+
+@pytest.fixture
+def place(pytestconfig, drill_project, tmp_path):
+    """The source's backups, their files as a copy that may be spoiled."""
+    where = place_of(stage_of(pytestconfig))
+    copy = tmp_path / "backups"
+    shutil.copytree(where.directory, copy)
+    copy.chmod(0o700)
+    return replace(where, directory=copy)
+
+
+@pytest.fixture
+def audited(place, fleet):
+    """Makes the audit of a subject by the drill's own body; returns what is not in order."""
+
+    def run(name, where=None, now=None):
+        subject = next(one for one in fleet.parts if one.name == name)
+        audit = Audit(name, "backup regime")
+        seen = look(where or place, subject, now or datetime.now(UTC))
+        regime_drill.test_backup_regime_is_kept(audit, RegimeUnderAudit(seen))
+        told = {check.name: check.detail for check in audit.checks if check.outcome != "held"}
+        assert (audit.verdict is AuditVerdict.IN_ORDER) == (not told)
+        return told
+
+    return run
+
+
+def owner_of(place):
+    """The source as its owner sees it, who may change it."""
+    socket = str(place.incus.endpoint)
+    return Incus(socket, OwnServerPolicy(socket), project=place.project)
+
+
+@pytest.mark.parametrize("name", ["mosquitto", "step-ca", "atlas-terraform-state"])
+def test_the_labs_source_is_in_order(audited, name):
+    assert audited(name) == {}
+
+
+def test_days_without_a_backup_are_seen(audited):
+    later = datetime.now(UTC) + timedelta(days=9)
+    told = audited("step-ca", now=later)
+    assert set(told) == {"newest snapshot", "newest encrypted-tarball"}
+    assert "9 d old; the schedule @weekly allows 7 d 17 h" in told["newest snapshot"]
+
+
+def test_a_changed_file_is_seen(audited, place):
+    store = Store(place.directory)
+    file = store.path(store.notes("mosquitto", "tarball")[-1])
+    file.write_bytes(file.read_bytes()[:-1])
+    assert set(audited("mosquitto")) == {"checksums of the notes"}
+
+
+def test_plaintext_of_an_encrypted_volume_is_seen_under_any_name(audited, place, fleet):
+    source = owner_of(place)
+    hidden = place.directory / "mosquitto" / "tarball" / ".incoming" / "left-over.bin"
+    hidden.parent.mkdir(mode=0o700, exist_ok=True)
+    hidden.write_bytes(b"".join(Volume(source, "local", "step-ca01-data").export("zstd")))
+    hidden.chmod(0o600)
+    assert names_volume(hidden) == "step-ca01-data"
+    told = audited("step-ca")
+    assert set(told) == {"no plaintext beside them"}
+    assert "mosquitto/tarball/.incoming/left-over.bin" in told["no plaintext beside them"]
+
+
+def test_half_an_export_is_plaintext_too(audited, place):
+    source = owner_of(place)
+    half = place.directory / "half.tar.gz"
+    whole = b"".join(Volume(source, "local", "step-ca01-data").export("gzip"))
+    half.write_bytes(whole[: len(whole) * 9 // 10])
+    half.chmod(0o600)
+    assert "half.tar.gz" in audited("step-ca")["no plaintext beside them"]
+
+
+def test_a_file_that_is_not_encrypted_is_seen(audited, place):
+    store = Store(place.directory)
+    note = store.notes("step-ca", "encrypted-tarball")[-1]
+    other = store.path(store.notes("mosquitto", "tarball")[-1])
+    shutil.copy(other, store.path(note))
+    assert {"checksums of the notes", "encrypted"} == set(audited("step-ca"))
+
+
+def test_open_modes_and_strays_are_seen(audited, place):
+    directory = place.directory / "loki" / "tarball"
+    directory.chmod(0o755)
+    (directory / "copy-of-a-copy.tar").write_bytes(b"x")
+    (directory / "copy-of-a-copy.tar").chmod(0o644)
+    told = audited("loki")
+    assert set(told) == {"every file has a note", "nobody else may read them"}
+    assert "loki/tarball (0755)" in told["nobody else may read them"]
+
+
+def test_another_schedule_on_the_volume_is_seen(audited, place):
+    owner = owner_of(place)
+    node = owner.api.storage_pools["local"].volumes.custom["atlantis01-data"]
+    config = {"snapshots.schedule": "@yearly", "snapshots.expiry": "30d"}
+    owner.wait(node.patch(json={"config": config}))
+    try:
+        told = audited("atlantis")
+        assert "is '@yearly', the fleet file says '@weekly'" in told["snapshots.schedule"]
+        assert "is '30d', the fleet file says '2w'" in told["snapshots.expiry"]
+    finally:
+        owner.wait(node.patch(json={"config": dict.fromkeys(config, "")}))
+
+
+def test_a_projection_needs_a_measured_drill(place, fleet):
+    seen = look(place, fleet.service("mosquitto"), datetime.now(UTC))
+    line = HistoryLine(
+        run="r",
+        begun=datetime.now(UTC),
+        host="h",
+        incus=None,
+        target=None,
+        service="mosquitto",
+        scenario="tarball",
+        origin="existing",
+        verdict=Verdict.RECOVERED,
+        rto=10.0,
+        rpo=None,
+        target_rto=1800.0,
+        restored_bytes=64 * 2**20,
+        restore_seconds=4.0,
+        copied=True,
+    )
+    seen.used_bytes = 640 * 2**20
+    assert projection([], fleet, seen) is None
+    assert projection([line.model_copy(update={"restored_bytes": 1000})], fleet, seen) is None
+    assert projection([line], fleet, seen) == (10.0 - 4.0 + 40.0, 1800.0)

@@ -1,0 +1,193 @@
+"""The backup regime judged: each promise kept, and each one broken once."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fixtures.audit import regime as rules
+from fixtures.audit.seen import File, Seen
+from fixtures.fleet.load import load_fleet
+from fixtures.fleet.model import Fleet
+from fixtures.procedure.store import Note
+
+ROOT = Path(__file__).parents[2]
+NOW = datetime(2026, 11, 24, 3, 0, tzinfo=UTC)
+DAY = timedelta(days=1)
+
+
+@pytest.fixture(scope="module")
+def atlas() -> Fleet:
+    return load_fleet(ROOT / "fleets" / "atlas.yaml")
+
+
+def note(kind: str, taken_at: datetime, service: str = "step-ca") -> Note:
+    return Note(
+        service=service,
+        kind=kind,
+        name=f"{taken_at:%Y%m%d}",
+        taken_at=taken_at,
+        project="atlas",
+        pool="local",
+        volume=f"{service}01-data",
+        seconds=1.0,
+    )
+
+
+def seen(atlas: Fleet, name: str, **more: Any) -> Seen:
+    """Daily snapshots for eight days, all well."""
+    snapshots = {f"backup-{n}": NOW - n * DAY for n in range(8)}
+    known = {"snapshots": snapshots, "noted": frozenset(snapshots), "used_bytes": 10**6}
+    return Seen(atlas.service(name), NOW, Path("/srv"), **{**known, **more})
+
+
+def broken(checks: Any) -> list[str]:
+    found = list(checks)
+    assert all(one.advice for one in found if one.outcome == "broken")
+    return [f"{one.name}: {one.detail}" for one in found if one.outcome == "broken"]
+
+
+def test_what_is_kept_is_in_order(atlas: Fleet) -> None:
+    here = seen(atlas, "mosquitto")
+    for look in (rules.retention, rules.snapshot_settings, rules.files, rules.secrecy):
+        assert broken(look(here)) == []
+    assert broken(rules.growth(here, (60.0, 1800.0))) == []
+    assert [one.outcome for one in rules.ages(here)] == ["held", "held"]
+
+
+def test_a_missing_or_old_backup_is_a_finding(atlas: Fleet) -> None:
+    assert broken(rules.ages(seen(atlas, "mosquitto", snapshots={}))) == [
+        "newest snapshot: there is no snapshot"
+    ]
+    old = seen(atlas, "mosquitto", snapshots={"a": NOW - 1.2 * DAY})
+    assert broken(rules.ages(old)) == [
+        "newest snapshot: it is 1 d 5 h old; the schedule @daily allows 1 d 2 h"
+    ]
+    just = seen(atlas, "mosquitto", snapshots={"a": NOW - 1.09 * DAY})
+    assert broken(rules.ages(just)) == []
+
+
+def test_without_a_directory_files_are_not_looked_at(atlas: Fleet) -> None:
+    here = seen(atlas, "step-ca")
+    here.directory = None
+    outcomes = {one.name: one.outcome for one in rules.ages(here)}
+    assert outcomes == {"newest snapshot": "held", "newest encrypted-tarball": "not looked"}
+    assert list(rules.files(here)) == []
+
+
+def test_holes_in_the_window_are_named(atlas: Fleet) -> None:
+    snapshots = {str(n): NOW - n * DAY for n in (0, 1, 4, 5, 6)}
+    here = seen(atlas, "mosquitto", snapshots=snapshots)
+    assert broken(rules.retention(here)) == [
+        "retention of snapshots: nothing missing: none between 2026-11-20 03:00 and "
+        "2026-11-23 03:00"
+    ]
+    # Before the first one that is known, nobody can tell.
+    young = seen(atlas, "mosquitto", snapshots={str(n): NOW - n * DAY for n in (0, 1, 2)})
+    assert broken(rules.retention(young)) == []
+
+
+def test_what_should_have_been_pruned_is_named(atlas: Fleet) -> None:
+    snapshots = {str(n): NOW - n * DAY for n in (*range(8), 20, 30)}
+    found = broken(rules.retention(seen(atlas, "mosquitto", snapshots=snapshots)))
+    assert "nothing left over: 2 older than 7d are left, from 2026-10-25" in found[-1]
+
+
+@given(st.lists(st.integers(0, 100), min_size=1, max_size=40), st.integers(1, 30))
+def test_a_hole_is_named_exactly_where_one_is(hours: list[int], gap: int) -> None:
+    times = sorted({NOW - timedelta(hours=one) for one in hours})
+    named = rules.missing(times, NOW - timedelta(hours=200), timedelta(hours=gap))
+    holes = sum((other - one) > timedelta(hours=gap) for one, other in pairwise(times))
+    assert len(named) == holes
+
+
+GOOD = {
+    "snapshots.schedule": "0 0 * * *",
+    "snapshots.expiry": "1w",
+    "snapshots.pattern": "auto-{{ creation_date }}",
+}
+
+
+@pytest.mark.parametrize(
+    "change, told",
+    [
+        ({"snapshots.schedule": "@weekly"}, "is '@weekly', the fleet file says '@daily'"),
+        ({"snapshots.expiry": "5d"}, "is '5d', the fleet file says '7d'"),
+        ({"snapshots.expiry": ""}, "Incus never removes a snapshot"),
+        ({"snapshots.expiry": "7 days"}, "is none that Incus knows"),
+        ({"snapshots.pattern": "nightly"}, "gives every snapshot the same name"),
+    ],
+)
+def test_the_volumes_settings_are_those_of_the_fleet_file(
+    atlas: Fleet, change: dict[str, str], told: str
+) -> None:
+    assert broken(rules.snapshot_settings(seen(atlas, "mosquitto", config=GOOD))) == []
+    here = seen(atlas, "mosquitto", config={**GOOD, **change})
+    assert told in broken(rules.snapshot_settings(here))[0]
+
+
+def test_an_expiry_below_the_schedules_gap_is_a_finding(atlas: Fleet) -> None:
+    service = atlas.service("mosquitto")
+    short = service.backups["snapshot"].model_copy(update={"retention": "12H"})
+    here = seen(atlas, "mosquitto", config={**GOOD, "snapshots.expiry": "12H"})
+    here.subject = service.model_copy(update={"backups": {"snapshot": short}})
+    assert "is over before the next of" in broken(rules.snapshot_settings(here))[0]
+
+
+def test_a_volume_of_which_nobody_makes_snapshots_is_a_finding(atlas: Fleet) -> None:
+    here = seen(atlas, "mosquitto", noted=frozenset())
+    assert broken(rules.snapshot_settings(here)) == [
+        "snapshots.schedule: neither Incus nor ./run backup makes any"
+    ]
+
+
+def test_files_that_changed_or_are_strange_or_open_are_findings(atlas: Fleet) -> None:
+    one = File(note("encrypted-tarball", NOW), Path("/srv/x"), damage="x is not what was written")
+    here = seen(
+        atlas,
+        "step-ca",
+        files={"encrypted-tarball": [one]},
+        strays=[Path("/srv/odd.tar")],
+        exposed=["srv/x (0644)"],
+    )
+    assert broken(rules.files(here)) == [
+        "checksums of the notes: x is not what was written",
+        "every file has a note: no note tells what these are: odd.tar",
+        "nobody else may read them: others may read srv/x (0644)",
+    ]
+
+
+def test_plaintext_is_a_finding(atlas: Fleet) -> None:
+    one = File(note("encrypted-tarball", NOW), Path("/srv/x"), not_encrypted="x is no message")
+    here = seen(
+        atlas, "step-ca", files={"encrypted-tarball": [one]}, plaintext=[Path("/srv/a/b.tar")]
+    )
+    assert broken(rules.secrecy(here)) == [
+        "encrypted: x is no message",
+        "no plaintext beside them: exports in the clear lie beside them: a/b.tar",
+    ]
+
+
+def test_a_full_volume_and_a_late_projection_are_findings(atlas: Fleet) -> None:
+    full = seen(atlas, "mosquitto", used_bytes=4_600_000_000)
+    assert "it is almost full" in broken(rules.growth(full, None))[0]
+    late = broken(rules.growth(seen(atlas, "mosquitto"), (4000.0, 1800.0)))
+    assert late == ["size against RTO: projected to 977 KiB: 1 h 7 min; the target is 30 min"]
+
+
+@pytest.mark.parametrize(
+    "expiry, days", [("7d", 7), ("1w 3d", 10), ("7d 4w 3m", 7 + 28 + 90), ("x", None), ("", None)]
+)
+def test_expiries_as_incus_writes_them(expiry: str, days: int | None) -> None:
+    assert rules.expiry_seconds(expiry) == (None if days is None else days * 86400)
+
+
+def test_several_schedules_are_a_set() -> None:
+    assert rules.same_schedule("@daily, @weekly", "0 0 * * 0, 0 0 * * *")
+    assert not rules.same_schedule("@daily, @weekly", "@daily")
