@@ -1,0 +1,185 @@
+"""Three servers in one cluster, each in namespaces of its own, joined by a bridge."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from fixtures.errors import CouldNotLook
+from fixtures.fleet.load import load_fleet
+from fixtures.incus.client import Incus
+from fixtures.incus.guard import OwnServerPolicy
+from fixtures.lab import images, settings
+from fixtures.lab.cache import Cache, Progress
+from fixtures.lab.daemon import Daemon
+from fixtures.procedure.source import populate
+from tests.remote.server import ROOT, small_fleet, write_conf
+
+NAMES = ("m1", "m2", "m3")
+POOL = {"source": "", "size": "5GiB"}
+WHERE = {"mosquitto": "m2", "alertmanager": "m3"}
+"""Services of the source -> their member; m1 holds the bridge, and is never killed."""
+
+
+@dataclass
+class Cluster:
+    """A cluster with a source project on it, and a user of the client.
+
+    Attributes:
+        home: of everything.
+        daemons: name -> member.
+    """
+
+    home: Path
+    daemons: dict[str, Daemon]
+
+    @property
+    def first(self) -> Incus:
+        """The owner's view, by the first member's socket."""
+        socket = str(self.daemons["m1"].socket)
+        return Incus(socket, OwnServerPolicy(socket))
+
+    def run(self, *argv: str, timeout: float = 280) -> subprocess.CompletedProcess[str]:
+        """Run a program of this checkout inside the first member's network."""
+        pid = self.daemons["m1"].pid()
+        environment = {k: v for k, v in os.environ.items() if not k.startswith("PYTEST_")}
+        environment |= {"INCUS_CONF": str(self.home / "conf"), "PYTHONPATH": str(ROOT)}
+        environment |= {"INCUS_GLOBAL_CONF": str(self.home / "none")}
+        return subprocess.run(
+            ["nsenter", f"--net=/proc/{pid}/ns/net", sys.executable, *argv],
+            cwd=ROOT,
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+        )
+
+    def kill(self, name: str) -> None:
+        """End a member as a power cut would."""
+        self.daemons[name].stop()
+
+    def down(self) -> None:
+        """End all of it; nothing of it is left."""
+        for daemon in reversed(self.daemons.values()):
+            daemon.stop()
+        shutil.rmtree(self.home)
+
+
+def inside(daemon: Daemon, *argv: str) -> None:
+    """Run `ip` in a member's network namespace."""
+    subprocess.run(
+        ["nsenter", f"--net=/proc/{daemon.pid()}/ns/net", "ip", *argv], check=True, timeout=30
+    )
+
+
+def up() -> Cluster:
+    """Start, connect, join and fill it.
+
+    Raises:
+        LabError: a member did not start.
+    """
+    home = Path(tempfile.mkdtemp(prefix="atlas-cluster-", dir="/var/tmp"))
+    config = replace(settings.from_environment(), state=home, images=tuple(WHERE))
+    artefacts = images.build(Cache(config.cache, Progress(lambda _: None)), config)
+    made = Cluster(home, {})
+    try:
+        for name in NAMES:
+            made.daemons[name] = Daemon(name, home / name, artefacts.rootfs)
+            made.daemons[name].start(dies_with_us=True)
+        _connect(made.daemons)
+        pinned = _join(made)
+        for name, tarball in artefacts.images.items():
+            client = made.daemons["m1"].client
+            done = client.upload("/1.0/images", tarball, {"X-Incus-filename": tarball.name})
+            alias = {"name": name, "target": done["metadata"]["fingerprint"]}
+            client.call("POST", "/1.0/images/aliases", alias)
+        _fill(made)
+        write_conf(home / "conf", {"far": {"addr": f"https://{address('m1')}:8443"}}, pinned)
+        lines = (home / "conf" / "client.crt").read_text().strip().splitlines()[1:-1]
+        trust = {"type": "client", "name": "operator", "certificate": "".join(lines)}
+        made.first.api.certificates.post(json=trust)
+    except BaseException:
+        made.down()
+        raise
+    return made
+
+
+def address(name: str) -> str:
+    """Of a member, on the bridge."""
+    return f"10.77.0.1{name[1:]}"
+
+
+def _connect(daemons: dict[str, Daemon]) -> None:
+    first = daemons["m1"]
+    inside(first, "link", "add", "br0", "type", "bridge")
+    inside(first, "addr", "add", f"{address('m1')}/24", "dev", "br0")
+    inside(first, "link", "set", "br0", "up")
+    for name in NAMES[1:]:
+        cable = ["link", "add", f"to-{name}", "type", "veth", "peer", "name", "eth0"]
+        inside(first, *cable, "netns", str(daemons[name].pid()))
+        inside(first, "link", "set", f"to-{name}", "master", "br0", "up")
+        inside(daemons[name], "addr", "add", f"{address(name)}/24", "dev", "eth0")
+        inside(daemons[name], "link", "set", "eth0", "up")
+
+
+def _join(cluster: Cluster) -> str:
+    """Make a cluster of the first, a pool on it, and let the others join; its certificate."""
+    first = cluster.daemons["m1"].client
+    first.call("PATCH", "/1.0", {"config": {"core.https_address": f"{address('m1')}:8443"}})
+    first.call("PUT", "/1.0/cluster", {"server_name": "m1", "enabled": True})
+    pool = {"name": "local", "driver": "btrfs"}
+    first.call("POST", "/1.0/storage-pools?target=m1", {**pool, "config": POOL})
+    first.call("POST", "/1.0/storage-pools", pool)
+    root = {"type": "disk", "path": "/", "pool": "local"}
+    first.call("PUT", "/1.0/profiles/default", {"devices": {"root": root}})
+    pinned = (cluster.daemons["m1"].state / "lib" / "cluster.crt").read_text()
+    for name in NAMES[1:]:
+        given = cluster.first.api.cluster.members.post(json={"server_name": name})
+        found = given.json()["metadata"]["metadata"]
+        token = {
+            "server_name": name,
+            "fingerprint": found["fingerprint"],
+            "addresses": found["addresses"],
+            "secret": found["secret"],
+            "expires_at": found["expiresAt"],
+        }
+        cluster.daemons[name].client.call(
+            "PUT",
+            "/1.0/cluster",
+            {
+                "server_name": name,
+                "enabled": True,
+                "server_address": f"{address(name)}:8443",
+                "cluster_address": f"{address('m1')}:8443",
+                "cluster_certificate": pinned,
+                "cluster_token": base64.b64encode(json.dumps(token).encode()).decode(),
+                "member_config": [
+                    {"entity": "storage-pool", "name": "local", "key": key, "value": value}
+                    for key, value in POOL.items()
+                ],
+            },
+        )
+    return pinned
+
+
+class _NoBuckets:
+    """A server whose fleet has none."""
+
+    def __enter__(self):
+        raise CouldNotLook("the fleet of this cluster has none")
+
+    def __exit__(self, *_):
+        raise AssertionError("it was never entered")
+
+
+def _fill(cluster: Cluster) -> None:
+    file = small_fleet(cluster.home / "fleet.yaml", tuple(WHERE))
+    socket, backups = str(cluster.daemons["m1"].socket), cluster.home / "backups"
+    populate(socket, load_fleet(file), backups, lambda _: None, _NoBuckets, WHERE)

@@ -1,0 +1,95 @@
+"""Drills on a cluster: placed where the source's data is; a member that is gone is named."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from fixtures.lab import host
+from tests.cluster.cluster import Cluster, up
+
+pytestmark = pytest.mark.skipif(
+    sys.platform != "linux" or os.geteuid() != 0, reason="the lab needs root on Linux"
+)
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    made = up()
+    try:
+        yield made
+    finally:
+        made.down()
+        left = list(host.cgroup2_root().glob("atlas-drills-m[123]-*"))
+        assert [one for one in left if host.is_inhabited(one)] == []
+        assert host.loop_devices(made.home) == []
+
+
+def drilled(cluster: Cluster, reports: Path, *options: str):
+    """Run drills over HTTPS; (process, evidence, seconds)."""
+    begun = time.monotonic()
+    backups = cluster.home / "backups"
+    done = cluster.run(
+        *("-m", "pytest", "drills", "-q", "-p", "no:cacheprovider", "--incus=far"),
+        *(f"--fleet={cluster.home / 'fleet.yaml'}", f"--backups={backups}"),
+        *(f"--passphrase-file={backups / 'passphrase'}", f"--reports={reports}"),
+        *options,
+    )
+    seconds = time.monotonic() - begun
+    found = list(reports.glob("*/evidence.json"))
+    return done, json.loads(found[0].read_text()) if found else None, seconds
+
+
+def verdicts(evidence) -> dict[str, str]:
+    return {one["id"]: one["verdict"] for one in evidence["drills"]}
+
+
+def test_drills_are_placed_where_the_source_has_its_data(cluster, tmp_path):
+    done, evidence, _ = drilled(cluster, tmp_path, "-m", "snapshot or (tarball and existing)")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert set(verdicts(evidence).values()) == {"recovered"}
+    assert {"mosquitto-snapshot-existing", "alertmanager-tarball-existing"} <= set(
+        verdicts(evidence)
+    )
+    assert [one.split(" ")[0] for one in evidence["incus"]["members"]] == ["m1", "m2", "m3"]
+    assert evidence["source"]["changed"] == []
+    projects = cluster.first.api.projects.get(params={"recursion": "1"}).json()["metadata"]
+    assert [one["name"] for one in projects if one["name"].startswith("drill-")] == []
+
+
+def test_a_member_that_is_gone_is_named_and_the_others_are_drilled(cluster, tmp_path):
+    cluster.kill("m2")
+    members = cluster.first.api.cluster.members
+    ends = time.monotonic() + 60
+    while time.monotonic() < ends:
+        listed = members.get(params={"recursion": "1"}).json()["metadata"]
+        if {one["server_name"]: one["status"] for one in listed}["m2"] == "Offline":
+            break
+        time.sleep(0.5)
+    done, evidence, seconds = drilled(cluster, tmp_path, "-m", "existing and not encrypted_tarball")
+    assert done.returncode == 1
+    found = verdicts(evidence)
+    assert found["alertmanager-snapshot-existing"] == "recovered", done.stdout
+    assert found["alertmanager-tarball-existing"] == "recovered"
+    assert found["mosquitto-snapshot-existing"] == "not verified"
+    reasons = {one["id"]: one["reason"] for one in evidence["drills"]}
+    assert "member m2 (Offline" in reasons["mosquitto-snapshot-existing"]
+    assert any(one.startswith("m2 (Offline") for one in evidence["incus"]["members"])
+    assert seconds < 120
+
+
+def test_without_quorum_nothing_is_made(cluster, tmp_path):
+    """The last test: what is left cannot be mended."""
+    cluster.kill("m3")
+    done, _, seconds = drilled(cluster, tmp_path, "-m", "existing")
+    assert done.returncode != 0
+    told = done.stdout + done.stderr
+    assert "the cluster has no quorum" in told, told
+    assert "nothing was made" in told
+    assert "Traceback" not in told
+    assert seconds < 90
