@@ -90,6 +90,6 @@ def test_without_quorum_nothing_is_made(cluster, tmp_path):
     assert done.returncode != 0
     told = done.stdout + done.stderr
     assert "the cluster has no quorum" in told, told
-    assert "nothing was made" in told
+    assert "No drill was made" in told
     assert "Traceback" not in told
     assert seconds < 90
