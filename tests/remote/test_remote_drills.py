@@ -7,7 +7,7 @@ import json
 import pytest
 
 from fixtures.evidence.record import RunRecord
-from fixtures.plugin.target import inventory
+from fixtures.incus.inventory import inventory
 
 SOURCE = "production"
 
