@@ -97,5 +97,5 @@ def test_a_server_with_another_certificate_gets_nothing(far, tmp_path):
     )
     told = "\n".join(far.said)
     assert done.returncode != 0
-    assert "another certificate than the pinned one" in told, told
+    assert "another certificate than the one that is pinned" in told, told
     assert "Traceback" not in told
