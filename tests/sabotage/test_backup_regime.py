@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -10,7 +11,7 @@ import pytest
 
 import drills.test_backup_regime as regime_drill
 from fixtures.audit.audit import Audit
-from fixtures.audit.seen import look, names_volume
+from fixtures.audit.seen import everything, look, names_volume
 from fixtures.evidence.verdict import AuditVerdict, Verdict
 from fixtures.evidence.writer import HistoryLine
 from fixtures.incus.client import Incus
@@ -75,14 +76,15 @@ def test_a_changed_file_is_seen(audited, place):
 
 def test_plaintext_of_an_encrypted_volume_is_seen_under_any_name(audited, place, fleet):
     source = owner_of(place)
-    hidden = place.directory / "mosquitto" / "tarball" / ".incoming" / "left-over.bin"
+    # A note by its name, and an export by what is in it.
+    hidden = place.directory / "mosquitto" / "tarball" / ".incoming" / "left-over.json"
     hidden.parent.mkdir(mode=0o700, exist_ok=True)
     hidden.write_bytes(b"".join(Volume(source, "local", "step-ca01-data").export("zstd")))
     hidden.chmod(0o600)
     assert names_volume(hidden) == "step-ca01-data"
     told = audited("step-ca")
     assert set(told) == {"no plaintext beside them"}
-    assert "mosquitto/tarball/.incoming/left-over.bin" in told["no plaintext beside them"]
+    assert "mosquitto/tarball/.incoming/left-over.json" in told["no plaintext beside them"]
 
 
 def test_half_an_export_is_plaintext_too(audited, place):
@@ -132,7 +134,7 @@ def test_a_projection_needs_a_measured_drill(place, fleet):
         begun=datetime.now(UTC),
         host="h",
         incus=None,
-        target=None,
+        target="r1",
         service="mosquitto",
         scenario="tarball",
         origin="existing",
@@ -145,6 +147,68 @@ def test_a_projection_needs_a_measured_drill(place, fleet):
         copied=True,
     )
     seen.used_bytes = 640 * 2**20
-    assert projection([], fleet, seen) is None
-    assert projection([line.model_copy(update={"restored_bytes": 1000})], fleet, seen) is None
-    assert projection([line], fleet, seen) == (10.0 - 4.0 + 40.0, 1800.0)
+    assert projection([], fleet, seen, "r1") is None
+    small = line.model_copy(update={"restored_bytes": 1000})
+    assert projection([small], fleet, seen, "r1") is None
+    assert projection([line], fleet, seen, "r1") == (10.0 - 4.0 + 40.0, 1800.0)
+    # What the lab moves in a second says nothing of production.
+    assert projection([line], fleet, seen, "r2") is None
+
+
+def test_an_expiry_that_takes_the_procedures_snapshots_is_seen(audited, place):
+    owner = owner_of(place)
+    node = owner.api.storage_pools["local"].volumes.custom["atlantis01-data"]
+    owner.wait(node.patch(json={"config": {"snapshots.expiry": "1d"}}))
+    try:
+        assert "removes snapshots after '1d'" in audited("atlantis")["snapshots.expiry"]
+    finally:
+        owner.wait(node.patch(json={"config": {"snapshots.expiry": ""}}))
+
+
+def test_a_snapshot_that_somebody_removed_is_seen(audited, place):
+    volume = Volume(owner_of(place), "local", "atlantis01-data")
+    store = Store(place.directory)
+    note = store.notes("atlantis", "snapshot")[-1]
+    gone = note.model_copy(update={"name": "backup-20260101-000000-000000"})
+    store.keep(gone, None)
+    told = audited("atlantis")
+    assert set(told) == {"snapshots of the notes"}
+    assert gone.name in told["snapshots of the notes"]
+    assert not volume.has_snapshot(gone.name)
+
+
+def test_half_a_file_and_a_note_alone_are_seen(audited, place):
+    directory = place.directory / "loki" / "tarball"
+    half = directory / ".incoming" / ".half.tar.partial"
+    half.parent.mkdir(mode=0o700, exist_ok=True)
+    half.write_bytes(b"x")
+    half.chmod(0o600)
+    assert audited("loki") == {}
+    os.utime(half, (0, 0))
+    store = Store(place.directory)
+    store.path(store.notes("loki", "tarball")[-1]).unlink()
+    told = audited("loki")["every file has a note"]
+    assert "an interrupted run left half a file: loki/tarball/.incoming/.half.tar.partial" in told
+    assert "these notes cannot be read, or have no file: loki/tarball/" in told
+
+
+def test_what_cannot_be_read_is_not_in_order(place, monkeypatch):
+    (place.directory / "step-ca" / "locked").mkdir(mode=0o700)
+    listed = os.scandir
+
+    def refuse(path):
+        if str(path).endswith("locked"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return listed(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    with pytest.raises(OSError, match="Permission denied"):
+        list(everything(place.directory))
+
+
+def test_a_younger_backup_does_not_count_before_its_time(place, fleet):
+    before = datetime.now(UTC) - timedelta(days=2)
+    told = look(replace(place, as_of=before), fleet.service("loki"), before)
+    assert told.snapshots == {}
+    assert told.files == {"tarball": []}
+    assert told.removed == {}

@@ -12,9 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fixtures.audit import regime as rules
+from fixtures.audit import settings
 from fixtures.audit.seen import File, Seen
 from fixtures.fleet.load import load_fleet
 from fixtures.fleet.model import Fleet
+from fixtures.plugin.backup import _options
 from fixtures.procedure.store import Note
 
 ROOT = Path(__file__).parents[2]
@@ -55,7 +57,7 @@ def broken(checks: Any) -> list[str]:
 
 def test_what_is_kept_is_in_order(atlas: Fleet) -> None:
     here = seen(atlas, "mosquitto")
-    for look in (rules.retention, rules.snapshot_settings, rules.files, rules.secrecy):
+    for look in (rules.retention, settings.snapshot_settings, rules.files, rules.secrecy):
         assert broken(look(here)) == []
     assert broken(rules.growth(here, (60.0, 1800.0))) == []
     assert [one.outcome for one in rules.ages(here)] == ["held", "held"]
@@ -127,9 +129,9 @@ GOOD = {
 def test_the_volumes_settings_are_those_of_the_fleet_file(
     atlas: Fleet, change: dict[str, str], told: str
 ) -> None:
-    assert broken(rules.snapshot_settings(seen(atlas, "mosquitto", config=GOOD))) == []
+    assert broken(settings.snapshot_settings(seen(atlas, "mosquitto", config=GOOD))) == []
     here = seen(atlas, "mosquitto", config={**GOOD, **change})
-    assert told in broken(rules.snapshot_settings(here))[0]
+    assert told in broken(settings.snapshot_settings(here))[0]
 
 
 def test_an_expiry_below_the_schedules_gap_is_a_finding(atlas: Fleet) -> None:
@@ -137,12 +139,12 @@ def test_an_expiry_below_the_schedules_gap_is_a_finding(atlas: Fleet) -> None:
     short = service.backups["snapshot"].model_copy(update={"retention": "12H"})
     here = seen(atlas, "mosquitto", config={**GOOD, "snapshots.expiry": "12H"})
     here.subject = service.model_copy(update={"backups": {"snapshot": short}})
-    assert "is over before the next of" in broken(rules.snapshot_settings(here))[0]
+    assert "is over before the next of" in broken(settings.snapshot_settings(here))[0]
 
 
 def test_a_volume_of_which_nobody_makes_snapshots_is_a_finding(atlas: Fleet) -> None:
     here = seen(atlas, "mosquitto", noted=frozenset())
-    assert broken(rules.snapshot_settings(here)) == [
+    assert broken(settings.snapshot_settings(here)) == [
         "snapshots.schedule: neither Incus nor ./run backup makes any"
     ]
 
@@ -182,12 +184,111 @@ def test_a_full_volume_and_a_late_projection_are_findings(atlas: Fleet) -> None:
 
 
 @pytest.mark.parametrize(
-    "expiry, days", [("7d", 7), ("1w 3d", 10), ("7d 4w 3m", 7 + 28 + 90), ("x", None), ("", None)]
+    "expiry, days",
+    [("7d", 7), ("1w 3d", 10), ("7d 4w 3m", 7 + 28 + 90), ("86400S", 1), ("x", None), ("", None)],
 )
 def test_expiries_as_incus_writes_them(expiry: str, days: int | None) -> None:
-    assert rules.expiry_seconds(expiry) == (None if days is None else days * 86400)
+    assert settings.expiry_seconds(expiry) == (None if days is None else days * 86400)
 
 
 def test_several_schedules_are_a_set() -> None:
-    assert rules.same_schedule("@daily, @weekly", "0 0 * * 0, 0 0 * * *")
-    assert not rules.same_schedule("@daily, @weekly", "@daily")
+    assert settings.same_schedule("@daily, @weekly", "0 0 * * 0, 0 0 * * *")
+    assert not settings.same_schedule("@daily, @weekly", "@daily")
+
+
+def test_schedules_are_compared_by_when_they_come() -> None:
+    for one in ("0 0 * * 0", "0 0 * * 7", "0 0 * * sun", "0 0 * * SUN"):
+        assert settings.same_schedule(one, "@weekly")
+    assert not settings.same_schedule("0 0 * * 1", "@weekly")
+    # Commas of cron are no second schedule: Mondays and Thursdays are 4 days apart, not 7.
+    assert settings.gap_of("0 0 * * 1,4") == 4 * 86400
+    assert settings.same_schedule("0 0 * * 4,1", "0 0 * * mon,thu")
+
+
+@given(st.sets(st.integers(0, 23), min_size=1), st.sets(st.integers(0, 6), min_size=1))
+def test_the_order_in_a_schedule_is_no_difference(hours: set[int], days: set[int]) -> None:
+    def written(reverse: bool) -> str:
+        listed = (sorted(one, reverse=reverse) for one in (hours, days))
+        hour, day = (",".join(map(str, one)) for one in listed)
+        return f"0 {hour} * * {day}"
+
+    assert settings.same_schedule(written(False), written(True))
+
+
+def test_the_future_is_no_age(atlas: Fleet) -> None:
+    ahead = seen(atlas, "mosquitto", snapshots={"a": NOW + 3 * DAY, "b": NOW - 30 * DAY})
+    assert broken(rules.ages(ahead)) == [
+        "newest snapshot: it is dated 3 d in the future, so that its age is not known"
+    ]
+    near = seen(atlas, "mosquitto", snapshots={"a": NOW + timedelta(minutes=4)})
+    assert broken(rules.ages(near)) == []
+
+
+def test_an_expiry_counts_for_snapshots_by_hand_as_well(atlas: Fleet) -> None:
+    def told(config: dict[str, str]) -> list[str]:
+        return broken(settings.snapshot_settings(seen(atlas, "mosquitto", config=config)))
+
+    assert told({"snapshots.expiry": "1d"}) == [
+        "snapshots.expiry: Incus removes snapshots after '1d', the fleet file keeps them for '7d'"
+    ]
+    assert told({"snapshots.expiry": "1d", "snapshots.expiry.manual": "7d"}) == []
+    assert told({"snapshots.expiry": "7d", "snapshots.expiry.manual": "1H"}) == [
+        "snapshots.expiry.manual: Incus removes snapshots after '1H', the fleet file keeps them "
+        "for '7d'"
+    ]
+
+
+def test_without_a_directory_the_procedures_snapshots_are_known_by_name(atlas: Fleet) -> None:
+    named = {"backup-20261124-010000-000000": NOW - DAY}
+    here = seen(atlas, "mosquitto", snapshots=named, noted=frozenset())
+    assert broken(settings.snapshot_settings(here)) == []
+
+
+def test_a_snapshot_that_is_gone_before_its_time_is_a_finding(atlas: Fleet) -> None:
+    here = seen(atlas, "mosquitto", removed={"backup-1": NOW - DAY})
+    assert broken(rules.retention(here)) == [
+        "snapshots of the notes: taken, noted, and gone before its time: "
+        "backup-1 of 2026-11-23 03:00"
+    ]
+
+
+def test_notes_alone_and_half_files_are_findings(atlas: Fleet) -> None:
+    here = seen(
+        atlas,
+        "mosquitto",
+        strays=[Path("/srv/mosquitto/tarball/x.tar.json")],
+        unfinished=[Path("/srv/mosquitto/tarball/.incoming/.y.partial")],
+    )
+    assert broken(rules.files(here)) == [
+        "every file has a note: these notes cannot be read, or have no file: "
+        "mosquitto/tarball/x.tar.json; an interrupted run left half a file: "
+        "mosquitto/tarball/.incoming/.y.partial"
+    ]
+
+
+def test_nothing_is_held_of_no_files(atlas: Fleet) -> None:
+    names = {one.name for look in (rules.files, rules.secrecy) for one in look(seen(atlas, "loki"))}
+    assert names == {"every file has a note", "nobody else may read them"}
+    names = {one.name for one in rules.secrecy(seen(atlas, "step-ca"))}
+    assert names == {"no plaintext beside them"}
+
+
+def test_a_volumes_own_limit_counts_as_incus_writes_it(atlas: Fleet) -> None:
+    small = seen(atlas, "mosquitto", used_bytes=950_000_000, config={"size": "1GB"})
+    assert "of 954 MiB used: it is almost full" in broken(rules.growth(small, None))[0]
+    roomy = seen(atlas, "mosquitto", used_bytes=950_000_000, config={"size": "5GB"})
+    assert broken(rules.growth(roomy, None)) == []
+
+
+def test_advice_can_be_typed(atlas: Fleet) -> None:
+    here = seen(atlas, "step-ca", snapshots={}, place="local v --project p")
+    advice = [one.advice for one in rules.ages(here) if one.outcome == "broken"]
+    assert advice[0] == "./run backup --to /srv --only step-ca --kinds snapshot"
+    assert "--passphrase-file FILE" in (advice[1] or "")
+    (one,) = settings.snapshot_settings(seen(atlas, "loki", noted=frozenset(), place="l v"))
+    assert (one.advice or "").startswith(
+        "incus storage volume set l v snapshots.schedule='@weekly'"
+    )
+    for line in filter(None, advice):
+        options = _options(line.split()[2:])
+        assert options.only == ["step-ca"]
