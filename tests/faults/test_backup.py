@@ -27,6 +27,22 @@ ROOT = Path(__file__).resolve().parents[2]
 FLEET = load_fleet(ROOT / "fleets" / "atlas.yaml")
 
 
+@pytest.fixture(autouse=True)
+def source_as_before(drill_project):
+    """The source keeps no snapshot of these tests: their notes go with them."""
+    owner = Incus(
+        drill_project.endpoint,
+        OwnServerPolicy(drill_project.endpoint),
+        project=FLEET.source_project,
+    )
+    volumes = [Volume(owner, FLEET.pool, s.volumes[0].name) for s in FLEET.services]
+    before = {volume.name: set(volume.snapshots()) for volume in volumes}
+    yield
+    for volume in volumes:
+        for name in set(volume.snapshots()) - before[volume.name]:
+            volume.delete_snapshot(name)
+
+
 @pytest.fixture
 def secret(tmp_path):
     file = tmp_path / "passphrase"

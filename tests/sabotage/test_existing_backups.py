@@ -229,6 +229,30 @@ def test_without_anything_to_compare_with_it_is_not_verified(drilled):
     assert "nothing to compare with" in drill.reason
 
 
+@pytest.mark.parametrize("name, kind", [("mosquitto", "tarball"), ("step-ca", "encrypted-tarball")])
+def test_a_tarball_without_a_note_is_restored_and_compared_with_what_is_expected(
+    drilled, place, tmp_path, name, kind
+):
+    store = Store(place.directory)
+    file = store.path(store.notes(name, kind)[-1])
+    bare = replace(place, directory=tmp_path / "own")
+    bare.directory.mkdir()
+    copy = bare.directory / f"{name}01-data-20261124{''.join(file.suffixes[-3:])}"
+    shutil.copy(file, copy)
+    unknown = drilled(name, kind, where=bare)
+    assert unknown.verdict is Verdict.NOT_VERIFIED
+    assert "nothing to compare with" in unknown.reason
+    expect = {"roots": 1} if name == "step-ca" else {"retained messages": 3}
+    assert drilled(name, kind, where=bare, expect=expect).verdict is Verdict.RECOVERED
+    copy.write_bytes(copy.read_bytes()[:-20])
+    cut = drilled(name, kind, where=bare, expect=expect)
+    assert cut.verdict is Verdict.NOT_RECOVERED
+    other = bare.directory / f"{name}01-data-of-another{''.join(file.suffixes[-3:])}"
+    shutil.copy(store.path(store.notes("loki", "tarball")[-1]), other)
+    wrong = drilled(name, kind, where=bare, expect=expect)
+    assert wrong.verdict is Verdict.NOT_RECOVERED
+
+
 def test_the_fleet_files_expectations_are_held(drilled):
     met = drilled("mosquitto", "snapshot", without_note, expect={"retained messages": 3})
     assert met.verdict is Verdict.RECOVERED, met.reason
