@@ -27,8 +27,9 @@ class DrillRun:
     def __init__(self, socket, reports, *options, drill=DRILL, environment=None):
         self.reports = reports
         self.process = subprocess.Popen(
-            [*WITH_SIGINT, sys.executable, "-m", "pytest", "drills", "--incus=unix", "-k", drill]
-            + [f"--reports={reports}", "-p", "no:cacheprovider", *options],
+            [*WITH_SIGINT, sys.executable, "-m", "pytest", "drills", "--incus=unix"]
+            + ["-k", f"({drill}) and rehearsal", f"--reports={reports}"]
+            + ["-p", "no:cacheprovider", *options],
             cwd=ROOT,
             env={**os.environ, "INCUS_SOCKET": str(socket), **(environment or {})},
             stdout=subprocess.PIPE,

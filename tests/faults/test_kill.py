@@ -6,7 +6,7 @@ import signal
 
 import pytest
 
-from fixtures.incus.inventory import inventory
+from fixtures.incus.inventory import digest_of, inventory
 
 BEFORE = {
     "destroy": "collected",
@@ -36,7 +36,8 @@ def test_a_killed_run_is_cleaned_up_by_the_next(start, server, fleet, drill_proj
     assert set(second.evidence["cleanup"]["reaped"]) == orphans
     assert drill_projects() == set()
     assert inventory(server, fleet.source_project) == source
-    assert second.evidence["source"]["before"] == second.evidence["source"]["after"] == source
+    seen = second.evidence["source"]
+    assert seen["before"] == seen["after"] == digest_of(source)
 
 
 def wait_for_project(drill_projects):

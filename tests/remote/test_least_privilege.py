@@ -12,12 +12,12 @@ import urllib3
 
 from fixtures.errors import IncusError
 from fixtures.incus.guard import MARKER_KEY
+from fixtures.incus.inventory import inventory
 from fixtures.incus.project import EXPIRES_KEY, HOST_KEY, KEEP_KEY, LIFETIME
 from fixtures.incus.reaper import run_lock
 from fixtures.incus.relay import Relay
 from fixtures.incus.standing import StandingProject
 from fixtures.plugin import certificate
-from fixtures.plugin.target import inventory
 from tests.guard.test_every_route import TEMPLATES, paths
 from tests.remote.server import PORT, write_conf, write_pair
 from tests.remote.test_remote_drills import SOURCE, record_in

@@ -7,7 +7,8 @@ import json
 import pytest
 
 from fixtures.evidence.record import RunRecord
-from fixtures.plugin.target import inventory
+from fixtures.incus.inventory import inventory
+from tests.remote.server import write_conf, write_pair
 
 SOURCE = "production"
 
@@ -84,3 +85,17 @@ def test_a_drill_that_deploys_goes_over_https_too(far, tmp_path):
     told = "\n".join(far.said[-40:])
     assert [str(one.verdict) for one in run.drills] == ["recovered"], told
     assert done.returncode == 0, told
+
+
+def test_a_server_with_another_certificate_gets_nothing(far, tmp_path):
+    other = write_pair(tmp_path / "other")
+    conf = write_conf(tmp_path / "conf", {"far": {}}, other)
+    done = far.run(
+        *("-m", "pytest", "drills", "-q", "-p", "no:cacheprovider", "--incus=far", "-k", "runbook"),
+        *(f"--fleet={far.fleet}", f"--reports={tmp_path}"),
+        INCUS_CONF=str(conf),
+    )
+    told = "\n".join(far.said)
+    assert done.returncode != 0
+    assert "another certificate than the one that is pinned" in told, told
+    assert "Traceback" not in told

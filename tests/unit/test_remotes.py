@@ -6,7 +6,7 @@ import pytest
 import yaml
 
 from fixtures.errors import UsageError
-from fixtures.incus.remotes import read_remote
+from fixtures.incus.remotes import is_https, read_remote
 from tests.remote.server import ADDRESS, write_conf, write_pair
 
 
@@ -136,3 +136,10 @@ def test_a_client_without_a_usable_pair_is_refused(read, conf):
 def test_a_file_that_is_no_configuration_is_told(read, conf):
     (conf / "config.yml").write_text(yaml.safe_dump(["remotes"]))
     assert read("far").startswith("DIR/config.yml is no configuration of the incus client;")
+
+
+@pytest.mark.parametrize(
+    "address", ["https://[::1:8443", "https://h:99999", "https://a b:8443", "https://", "ftp://h"]
+)
+def test_an_address_that_is_none_is_told_as_one(address):
+    assert not is_https(address)
