@@ -89,7 +89,8 @@ def test_without_quorum_nothing_is_made(cluster, tmp_path):
     done, _, seconds = drilled(cluster, tmp_path, "-m", "existing")
     assert done.returncode != 0
     told = done.stdout + done.stderr
-    assert "the cluster has no quorum" in told, told
+    # Which one depends on the request that was the first to miss it.
+    assert "the cluster has no quorum" in told or "has it a quorum?" in told, told
     assert "No drill was made" in told
     assert "Traceback" not in told
     assert seconds < 90

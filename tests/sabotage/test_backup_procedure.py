@@ -64,7 +64,7 @@ def test_a_file_that_is_not_what_its_note_says_is_damaged(older, fleet, scratch)
     told = json.loads(note.read_text())
     note.write_text(json.dumps({**told, "sha256": "0" * 64}))
     with pytest.raises(DrillError, match="is not what was written"):
-        newest(scratch / "backups", "step-ca", KIND, backup.tarball.passphrase, [])
+        newest(scratch / "backups", service.spec, KIND, backup.tarball.passphrase, [])
 
 
 def test_another_ca_than_the_note_says_is_wrong_data(drilled):

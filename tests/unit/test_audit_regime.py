@@ -123,7 +123,7 @@ GOOD = {
         ({"snapshots.expiry": "5d"}, "is '5d', the fleet file says '7d'"),
         ({"snapshots.expiry": ""}, "Incus never removes a snapshot"),
         ({"snapshots.expiry": "7 days"}, "is none that Incus knows"),
-        ({"snapshots.pattern": "nightly"}, "gives every snapshot the same name"),
+        ({"snapshots.pattern": "nightly"}, "gives a name twice"),
     ],
 )
 def test_the_volumes_settings_are_those_of_the_fleet_file(
@@ -292,3 +292,29 @@ def test_advice_can_be_typed(atlas: Fleet) -> None:
     for line in filter(None, advice):
         options = _options(line.split()[2:])
         assert options.only == ["step-ca"]
+
+
+@pytest.mark.parametrize(
+    "pattern, schedule, expiry, unique",
+    [
+        ("snap%d", "@hourly", "", True),
+        ("auto-{{creation_date}}", "* * * * *", "", True),
+        ("{{ creation_date|date:'2006-01-02_15-04-05' }}", "* * * * *", "7d", True),
+        ("{{ creation_date|date:'20060102150405' }}", "* * * * *", "", True),
+        ("{{ creation_date|date:'2006-01-02' }}", "@daily", "7d", True),
+        ("{{ creation_date|date:'2006-01-02' }}", "@hourly", "7d", False),
+        ("{{ creation_date|date:'2006-01-02' }}", "0 1,13 * * *", "7d", False),
+        ("{{ creation_date|date:'2006-01' }}", "@daily", "7d", False),
+        ("{{ creation_date|date:'01-02' }}", "@daily", "7d", True),
+        ("{{ creation_date|date:'01-02' }}", "@daily", "", False),
+        ("{{ creation_date|date:'15-04' }}", "@hourly", "7d", False),
+        ("{{ creation_date|date:'15-04' }}", "@hourly", "12H", True),
+        ("{{ creation_date|date:'' }}", "@daily", "7d", False),
+        ("nightly", "@daily", "7d", False),
+    ],
+)
+def test_a_pattern_has_to_tell_snapshots_apart(
+    pattern: str, schedule: str, expiry: str, unique: bool
+) -> None:
+    for written in (pattern, pattern.replace("'", '"')):
+        assert settings.is_unique(written, schedule, expiry) is unique

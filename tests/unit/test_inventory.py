@@ -8,7 +8,15 @@ import pytest
 
 from fixtures.evidence.record import SourceRecord
 from fixtures.evidence.view import source_words
-from fixtures.incus.inventory import Difference, Seen, compare, digest, digest_of
+from fixtures.incus.inventory import (
+    UNREAD,
+    Difference,
+    Seen,
+    compare,
+    digest,
+    digest_of,
+    fits,
+)
 
 BEGUN = datetime.now(UTC) - timedelta(minutes=5)
 LATER = BEGUN + timedelta(minutes=1)
@@ -74,3 +82,32 @@ def test_the_evidence_tells_what_changed() -> None:
     assert source_words(changed) == "source project p changed during the run: y is gone"
     assert not SourceRecord(project="p", before="1", after="2").is_unchanged
     assert not SourceRecord(project="p", before="1", after=None).is_unchanged
+
+
+def test_snapshots_of_a_member_that_is_gone_are_not_compared_and_told() -> None:
+    gone = {name: one for name, one in BEFORE.items() if not name.startswith(SNAPSHOT)}
+    gone[f"{VOLUME}: snapshots"] = Seen(UNREAD)
+    for one, other in ((BEFORE, gone), (gone, BEFORE), (gone, gone)):
+        assert compare(one, other, BEGUN) == Difference(not_compared=[f"{VOLUME}: snapshots"])
+    also = {**gone, "instance loki01": Seen("6")}
+    assert compare(BEFORE, also, BEGUN).changed == ["instance loki01 is changed"]
+    partly = SourceRecord(project="p", before="1", after="2", not_compared=["x: snapshots"])
+    assert partly.is_unchanged
+    assert source_words(partly) == "project p is unchanged; not compared: x: snapshots"
+
+
+@pytest.mark.parametrize(
+    "pattern, name, whether",
+    [
+        ("snap%d", "snap0", True),
+        ("snap%d", "snapshot", False),
+        ("{{ creation_date }}", "2026-11-24 03:53:37.69 +0000 UTC m=+180.9", True),
+        ("{{ creation_date }}", "by-hand", False),
+        ("auto-{{ creation_date }}-x", "auto-20261124-x", True),
+        ("auto-{{ creation_date }}-x", "auto-20261124", False),
+        ("a.c-%d", "abc-1", False),
+        ("nightly", "nightly", True),
+    ],
+)
+def test_a_name_by_hand_is_none_of_the_schedules(pattern: str, name: str, whether: bool) -> None:
+    assert fits(pattern, name) is whether
