@@ -94,6 +94,14 @@ def test_a_flipped_bit_is_damaged_or_harmless(look, compression):
     assert named >= 100
 
 
+@pytest.mark.parametrize("compression", ["gzip", "zstd", "xz", "bzip2"])
+def test_a_stream_that_is_bad_from_its_first_block_is_told_as_that(look, compression):
+    data = bytearray(packed(export(), compression))
+    data[10:40] = b"\xff" * 30
+    with pytest.raises(BackupDamaged, match=f"its {compression} stream is bad"):
+        look(bytes(data))
+
+
 @pytest.mark.parametrize(
     ("data", "message"),
     [
