@@ -1,0 +1,59 @@
+"""`./run bench [NAME...]`: measure, keep the raw results, make the table."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import sys
+import time
+from datetime import UTC, datetime
+
+from benchmarks import figures, table
+from fixtures.errors import DrillError
+
+BENCHMARKS = {
+    "rto": 7,
+    "clock": 1,
+    "fleet": 3,
+    "start": 3,
+    "integrity": 5,
+    "restore": 3,
+    "scale": 3,
+}
+"""Name of a module with a function `run(bench)` -> how many times its figures are taken."""
+
+
+def main(argv: list[str]) -> int:
+    """Returns the exit status: 0 where every goal that was measured is reached."""
+    parser = argparse.ArgumentParser(prog="./run bench", description=__doc__)
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(BENCHMARKS)}")
+    parser.add_argument("--repeat", type=int, help="how many times each figure is taken")
+    parser.add_argument("--quick", action="store_true", help="small sizes; no results are written")
+    parser.add_argument("--table", action="store_true", help="only make the table of README.md")
+    given = parser.parse_args(argv)
+    if unknown := [name for name in given.names if name not in BENCHMARKS]:
+        parser.error(f"no benchmark is called {', '.join(unknown)}: {', '.join(BENCHMARKS)}")
+    if given.table:
+        table.write(figures.read())
+        return 0
+    missed = 0
+    for name in given.names or BENCHMARKS:
+        bench = figures.Bench(name, given.repeat or BENCHMARKS[name], _tell, given.quick)
+        begun, clock = datetime.now(UTC), time.monotonic()
+        try:
+            importlib.import_module(f"benchmarks.{name}").run(bench)
+        except DrillError as error:
+            print(f"bench {name}: {error}", file=sys.stderr)
+            return 1
+        missed += sum(figure.met is False for figure in bench.figures)
+        if not given.quick:
+            _tell(f"raw results: {figures.write(bench, begun, time.monotonic() - clock)}")
+    return 1 if missed else 0
+
+
+def _tell(text: str) -> None:
+    print(text, flush=True)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main(sys.argv[1:]))
