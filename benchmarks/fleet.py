@@ -1,4 +1,4 @@
-"""The whole fleet: `pytest drills -n 2` on a warm lab, against the same recoveries by a shell script.
+"""The whole fleet: `pytest drills -n 2` on a warm lab, against the same by a shell script.
 
 The script does one recovery for each drill that pytest collects, serially, as a person would; what
 a drill does beyond a recovery (write and look for data, prove what is gone, read tarballs to their
@@ -98,7 +98,7 @@ def drills(quick: bool) -> float:
     Raises:
         RuntimeError: it ended otherwise than with stand-ins as the only drills that did not pass.
     """
-    # Stand-ins are drilled like all others; their verdict is `not verified`, so that the status is 1.
+    # Of a stand-in the verdict is at best `not verified`, so that the status is 1.
     chosen = ["-k", "snapshot and rehearsal"] if quick else []
     argv = [sys.executable, "-m", "pytest", "drills", "-n", "2", "-q", *chosen]
     begun = time.monotonic()
