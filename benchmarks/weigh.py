@@ -1,8 +1,8 @@
-"""One heavy drill in a process of its own, whose memory is then known: `python -m benchmarks.weigh`.
+"""One heavy drill in a process of its own, whose memory is then known.
 
-Prometheus with a given weight of files beside its data is backed up, lost and recovered as the drill
-does it; then the same file is imported by the `incus` client, and unpacked straight into the same
-pool, which is the pool's own limit. One line of JSON tells the seconds of each.
+Prometheus with a given weight of files beside its data is backed up, lost and recovered as the
+drill does it; then the same file is imported by the `incus` client, and unpacked straight into the
+same pool, which is the pool's own limit. One line of JSON tells the seconds of each.
 """
 
 from __future__ import annotations
