@@ -19,7 +19,7 @@ from fixtures.backups.streams import Peeked, decompressed
 from fixtures.backups.tarball import inspect, write_tarball
 from fixtures.backups.walk import Forward, walk
 from fixtures.errors import BackupDamaged
-from tests.unit.test_tarball import INDEX, export, packed
+from tests.unit.test_tarball import INDEX, PEAK, export, packed
 
 VOLUME = "grafana01-data"
 MEMORY_KIB = 60_000
@@ -260,13 +260,13 @@ def test_memory_is_bounded_whatever_the_size(tmp_path, kind):
     file = tmp_path / "backup.tar.gz"
     huge(file, kind)
     code = (
-        "import resource, sys; from pathlib import Path;"
+        "import sys; from pathlib import Path;"
         "from fixtures.backups.tarball import inspect;"
-        "before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss;"
+        "before = peak();"
         "seen = inspect(Path(sys.argv[1]), volume=sys.argv[2]);"
-        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before, seen.entries)"
+        "print(peak() - before, seen.entries)"
     )
-    argv = [sys.executable, "-c", code, str(file), VOLUME]
+    argv = [sys.executable, "-c", PEAK + code, str(file), VOLUME]
     done = subprocess.run(argv, capture_output=True, text=True, check=True).stdout
     grown, entries = map(int, done.split())
     assert entries == {"large": 2, "many": 60_001}[kind]
