@@ -91,6 +91,35 @@ def test_a_tarball_that_rots_is_called_damaged_and_never_imported(spoiled):
     assert not seen["service"].volume.exists(), "Incus never saw the damaged file"
 
 
+@pytest.mark.parametrize(
+    ("name", "kind"), [("prometheus", "tarball"), ("step-ca", "encrypted-tarball")]
+)
+def test_incus_makes_no_volume_of_a_file_that_is_seen_damaged_while_it_is_sent(
+    make_service, name, kind
+):
+    _drill, service = make_service(name, kind)
+    service.deploy()
+    filler = f"head -c 4000000 /dev/urandom > {service.spec.volumes[0].path}/filler"
+    service.instance.must_exec(["sh", "-c", filler])
+    backup = service.back_up(kind)
+    tarball, other = backup.tarball, service.volume.beside("made-of-a-damaged-file")
+    whole = tarball.path.read_bytes()
+    flipped = [bytearray(whole) for _ in range(3)]
+    for place, data in zip((100, len(whole) // 2, -1), flipped, strict=True):
+        data[place] ^= 1
+    for damaged in (*map(bytes, flipped), whole[:-1], whole[: len(whole) // 2], b"", whole + b"x"):
+        tarball.path.write_bytes(damaged)
+        match = "is damaged: its sha256 is .* it was not imported"
+        with pytest.raises(BackupDamaged, match=match), tarball.content() as content:
+            other.import_from(content, backup.name)
+        assert not other.exists()
+    tarball.path.write_bytes(whole)
+    with tarball.content() as content:
+        other.import_from(content, backup.name)
+    assert other.exists()
+    other.delete()
+
+
 def test_a_backup_that_is_damaged_on_arrival_stops_before_the_loss(older):
     _drill, service = older("prometheus", "tarball")
     whole = service.volume.export

@@ -16,6 +16,7 @@ import yaml
 from fixtures.backups.bucket_export import inspect, renamed, write
 from fixtures.errors import BackupDamaged, CouldNotLook, IncusError
 from fixtures.secrets import redact
+from tests.unit.test_tarball import PEAK
 
 NAME = "atlas-terraform-state"
 KEY = "atlas/terraform.tfstate"
@@ -157,13 +158,13 @@ def test_a_renamed_export_has_another_name_and_fresh_keys(file, tmp_path):
 def test_a_renamed_export_is_never_whole_in_memory(file, tmp_path):
     path = file(gzip.compress(export(fill=80_000_000), compresslevel=0))
     code = (
-        "import resource, sys; from pathlib import Path;"
+        "import sys; from pathlib import Path;"
         "from fixtures.backups.bucket_export import renamed;"
-        "before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss;"
+        "before = peak();"
         "renamed(Path(sys.argv[1]), 'drill-x-state', Path(sys.argv[2]));"
-        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)"
+        "print(peak() - before)"
     )
-    argv = [sys.executable, "-c", code, str(path), str(tmp_path)]
+    argv = [sys.executable, "-c", PEAK + code, str(path), str(tmp_path)]
     grown = int(subprocess.run(argv, capture_output=True, text=True, check=True).stdout)
     assert grown < 30_000, f"{grown} KiB"
 

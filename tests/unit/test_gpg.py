@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import random
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -72,12 +74,32 @@ def test_every_truncated_or_flipped_file_is_refused(sealed):
 
 def test_the_end_of_a_changed_message_is_never_given_out(sealed):
     whole = sealed.path.read_bytes()
-    sealed.path.write_bytes(whole[:-5] + bytes([whole[-5] ^ 1]) + whole[-4:])
-    read = io.BytesIO()
-    with pytest.raises(BackupDamaged, match="changed or cut"), sealed.content() as content:
-        while data := content.read(100):
-            read.write(data)
-        pytest.fail("an importer would have taken the upload for complete")
+    changed = whole[:-5] + bytes([whole[-5] ^ 1]) + whole[-4:]
+    sealed.path.write_bytes(changed)
+    covered = replace(sealed, sha256=hashlib.sha256(changed).hexdigest())
+    for tarball, why in ((sealed, "is damaged: its sha256 is"), (covered, "changed or cut")):
+        read = io.BytesIO()
+        with pytest.raises(BackupDamaged, match=why), tarball.content() as content:
+            while data := content.read(100):
+                read.write(data)
+            pytest.fail("an importer would have taken the upload for complete")
+
+
+def test_another_passphrase_is_judged_by_the_beginning_of_a_large_file(tmp_path, monkeypatch):
+    """gpg would read 100 GB to their end after it has refused them."""
+    chunks, given, whole = [random.Random(1).randbytes(1 << 20)] * 20, [], gpg.decrypted
+    sealed = write_tarball(iter(chunks), tmp_path, VOLUME, "none", PASSPHRASE)
+
+    def decrypted(raw, *more):
+        given.append(len(raw.getvalue()))
+        return whole(raw, *more)
+
+    monkeypatch.setattr(gpg, "decrypted", decrypted)
+    gpg.must_refuse_another_passphrase(sealed.path, "x")
+    assert given == [gpg.CHUNK]
+    monkeypatch.setattr(gpg.secrets, "token_urlsafe", lambda _: PASSPHRASE.reveal())
+    with pytest.raises(BackupDamaged, match="decrypted by a passphrase that is not its own"):
+        gpg.must_refuse_another_passphrase(sealed.path, "x")
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,13 @@ from fixtures.errors import BackupDamaged, CouldNotLook, IncusError
 
 INDEX = "name: {name}\ntype: {kind}\npool: local\nconfig:\n  volume:\n    name: {inner}\n"
 
+PEAK = """
+def peak():
+    with open("/proc/self/status") as status:
+        return next(int(row.split()[1]) for row in status if row.startswith("VmHWM"))
+"""
+# Not ru_maxrss: a child begins with that of the process that started it.
+
 
 def export(name="grafana01-data", kind="custom", inner=None, *, index=True):
     """The bytes of an export as Incus writes it, uncompressed."""
