@@ -6,7 +6,6 @@ compressed page is no smaller than that of a real run.
 
 from __future__ import annotations
 
-import json
 import random
 import re
 from collections.abc import Iterator
@@ -57,14 +56,16 @@ def synthetic(drills: int, seed: int = 6) -> RunRecord:
 
 def records(drills: int, seed: int = 6) -> Iterator[DrillRecord]:
     """The drills of such a run, one at a time."""
-    chance = random.Random(seed)
+    chance = random.Random(seed)  # noqa: S311 - figures of a benchmark, and no secret
     originals = [drill.model_dump(mode="json") for drill in stock().drills]
     for number in range(drills):
         fleet, which = divmod(number, len(originals))
         yield _varied(originals[which], fleet, number, chance)
 
 
-def _varied(original: dict[str, Any], fleet: int, number: int, chance: random.Random) -> DrillRecord:
+def _varied(
+    original: dict[str, Any], fleet: int, number: int, chance: random.Random
+) -> DrillRecord:
     """One drill on the fleet of this number: as the original, with all its figures its own."""
     service = original["service"]
     tokens: dict[str, str] = {}
