@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 from functools import cache
+from itertools import count, groupby, product
 from pathlib import Path
 from typing import Any
 
@@ -58,9 +59,15 @@ def records(drills: int, seed: int = 6) -> Iterator[DrillRecord]:
     """The drills of such a run, one at a time."""
     chance = random.Random(seed)  # noqa: S311 - figures of a benchmark, and no secret
     originals = [drill.model_dump(mode="json") for drill in stock().drills]
-    for number in range(drills):
-        fleet, which = divmod(number, len(originals))
-        yield _varied(originals[which], fleet, number, chance)
+    fleets = -(-drills // len(originals))
+    numbers = count()
+    # As pytest has it: file by file, and in each file service by service.
+    for _, group in groupby(originals, key=lambda one: (one["scenario"], one["origin"])):
+        kinds = list(group)
+        for fleet, original in product(range(fleets), kinds):
+            number = next(numbers)
+            if number < drills:
+                yield _varied(original, fleet, number, chance)
 
 
 def _varied(
