@@ -15,7 +15,7 @@ from itertools import count, groupby, product
 from pathlib import Path
 from typing import Any
 
-from fixtures.evidence.record import DrillRecord, RunRecord
+from fixtures.evidence.record import CellRecord, DrillRecord, RunRecord
 from fixtures.evidence.writer import EVIDENCE_FILE, read_evidence
 
 SAMPLE = Path(__file__).parents[1] / "reports" / "sample" / EVIDENCE_FILE
@@ -49,7 +49,7 @@ def synthetic(drills: int, seed: int = 6) -> RunRecord:
         update={
             "drills": made,
             "services": services,
-            "not_verified": [],
+            "not_verified": list(_open(made, services)),
             "finished": run.begun + timedelta(seconds=EVERY_SECONDS * drills),
         }
     )
@@ -68,6 +68,17 @@ def records(drills: int, seed: int = 6) -> Iterator[DrillRecord]:
             number = next(numbers)
             if number < drills:
                 yield _varied(original, fleet, number, chance)
+
+
+def _open(made: list[DrillRecord], services: list[str]) -> Iterator[CellRecord]:
+    """The cells that no drill answered."""
+    done = {(drill.service, drill.scenario, drill.origin) for drill in made}
+    columns = product(stock().scenarios, ("rehearsal", "existing"))
+    for service, (scenario, origin) in product(services, list(columns)):
+        if (service, scenario, origin) not in done:
+            why = "the fleet file promises no such recovery"
+            cell = {"service": service, "scenario": scenario, "origin": origin, "reason": why}
+            yield CellRecord(**cell, promised=False)
 
 
 def _varied(
