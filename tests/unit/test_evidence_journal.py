@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from typing import Any
 import pytest
 
 from benchmarks.scale_records import records, stock, synthetic
+from fixtures.evidence import fold
 from fixtures.evidence.brief import LARGE
 from fixtures.evidence.html import render_summary
 from fixtures.evidence.journal import JOURNAL_FILE, Journal
@@ -83,12 +85,22 @@ def test_after_kill_9_every_finished_drill_is_read(drills: int, tmp_path: Path) 
 
 
 def test_a_line_that_the_kill_tore_is_left_out(tmp_path: Path) -> None:
-    gathered, _ = gather(tmp_path, EACH + 20)
+    gather(tmp_path, EACH + 20)
     journal = tmp_path / JOURNAL_FILE
     journal.write_bytes(journal.read_bytes()[:-9])
     run = read_evidence(tmp_path / EVIDENCE_FILE)
-    assert len(run.drills) == EACH + 19
-    assert list(run.drills) == list(gathered.drills)[:-1]
+    assert list(run.drills) == list(records(EACH + 20))[:-1]
+
+
+def test_a_killed_run_s_evidence_is_made_whole_on_request(tmp_path: Path) -> None:
+    gather(tmp_path, EACH + 20)
+    path = tmp_path / EVIDENCE_FILE
+    assert len(json.loads(path.read_text())["drills"]) < EACH + 20
+    assert fold.main([str(tmp_path)]) == 0
+    assert len(json.loads(path.read_text())["drills"]) == EACH + 20
+    path.write_text("{")
+    assert fold.main([str(tmp_path)]) == 1
+    assert path.read_text() == "{"
 
 
 def test_a_damaged_journal_is_called_damaged(tmp_path: Path) -> None:
