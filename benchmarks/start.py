@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import re
 import shutil
@@ -52,7 +53,7 @@ class Start:
     def silence(self) -> float:
         """The longest time without a line before the verdict."""
         moments = [0.0, *(moment for moment, _ in self.lines if moment <= self.verdict)]
-        return max(after - before for before, after in zip(moments, moments[1:], strict=False))
+        return max(after - before for before, after in itertools.pairwise(moments))
 
     def span(self, begin: str, end: str) -> float:
         """Seconds between the first lines that have these patterns."""
@@ -100,7 +101,7 @@ def _read(process: subprocess.Popen[str], deadline: float) -> Iterator[str]:
 def run(bench: Bench) -> None:
     """Warm starts, and unless it is to be quick, one cold start."""
     # Short, since the path of a Unix socket is; apart, so that no lab in use is touched.
-    home = Path(tempfile.mkdtemp(prefix="atlas-start-", dir="/var/tmp"))  # noqa: S108
+    home = Path(tempfile.mkdtemp(prefix="atlas-start-", dir="/var/tmp"))
     try:
         _warm(bench, home)
         if not bench.quick:
