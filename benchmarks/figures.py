@@ -100,13 +100,17 @@ class Bench:
         self.report(f"{self.name}: " + ", ".join(f"{k} {_short(v)}" for k, v in facts.items()))
         return facts
 
-    def figure(self, what: str, against: str, unit: str, values: Sequence[float], **goal: Any) -> None:
+    def figure(
+        self, what: str, against: str, unit: str, values: Sequence[float], **goal: Any
+    ) -> None:
         """Keep one figure; see `Figure`."""
         made = Figure(what, against, unit, tuple(round(value, 4) for value in values), **goal)
         self.figures.append(made)
         self.report(f"{self.name}: {line(made)}")
 
-    def side_by_side(self, ways: Mapping[str, Callable[[], float]], **facts: Any) -> list[dict[str, Any]]:
+    def side_by_side(
+        self, ways: Mapping[str, Callable[[], float]], **facts: Any
+    ) -> list[dict[str, Any]]:
         """Time several ways in turn, `repeat` times; every second round in the other order.
 
         Args:
@@ -120,7 +124,9 @@ class Bench:
         for number in range(self.repeat):
             order = list(ways.items())
             seconds = {name: act() for name, act in (reversed(order) if number % 2 else order)}
-            rounds.append(self.sample(**facts, round=number, **{name: seconds[name] for name in ways}))
+            rounds.append(
+                self.sample(**facts, round=number, **{name: seconds[name] for name in ways})
+            )
         return rounds
 
 
@@ -182,7 +188,9 @@ def write(bench: Bench, begun: datetime, seconds: float) -> Path:
 
 def read(directory: Path = RESULTS) -> dict[str, dict[str, Any]]:
     """The results files, by benchmark."""
-    return {path.stem: json.loads(path.read_text("utf-8")) for path in sorted(directory.glob("*.json"))}
+    return {
+        path.stem: json.loads(path.read_text("utf-8")) for path in sorted(directory.glob("*.json"))
+    }
 
 
 def machine() -> dict[str, Any]:
@@ -200,7 +208,9 @@ def machine() -> dict[str, Any]:
 
 
 def _git(*argv: str) -> str | None:
-    done = subprocess.run(["git", "-C", str(ROOT), *argv], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        ["git", "-C", str(ROOT), *argv], capture_output=True, text=True, check=False
+    )
     return done.stdout.strip() if done.returncode == 0 else None
 
 

@@ -1,0 +1,119 @@
+"""RTO overhead: a drill against the same recovery typed by a shell script with the `incus` client.
+
+Both recover the same service with the same data in the same project, in turn. Both begin with the
+loss. The script needs no health check: an observer outside sees the first healthy answer of both.
+The drill is judged by its own clock, which has to notice that answer by itself.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from pathlib import Path
+from typing import Any
+
+from benchmarks.figures import Bench, ratios
+from benchmarks.observer import observing, outage_after, read
+from benchmarks.stage import Stage, stage
+from fixtures.evidence.verdict import Verdict
+from fixtures.recovery.backup import Backup
+from fixtures.recovery.drill import Drill
+from fixtures.recovery.service import ServiceUnderDrill
+
+SERVICE, PORT, HEALTH = "prometheus", 9090, "/-/ready"
+SETTLE_SECONDS = 1.0
+"""Pause before each recovery: what the one before left to do is not charged to the next."""
+
+
+def run(bench: Bench) -> None:
+    """Measure the tarball's and the snapshot's recovery."""
+    for scenario, goal in (("tarball", 0.8), ("snapshot", 1.0)):
+        with stage([SERVICE]) as place:
+            rounds = _rounds(bench, place, scenario)
+        script = f"the same typed with `incus`, {scenario}.sh"
+        about = f"RTO of a {scenario} drill, "
+        bench.figure(
+            about + "loss to first healthy answer",
+            script,
+            "ratio",
+            ratios(rounds, "healthy", "script"),
+            at_most=goal,
+        )
+        bench.figure(
+            about + "loss to verified data",
+            script + " (which verifies nothing)",
+            "ratio",
+            ratios(rounds, "rto", "script"),
+        )
+
+
+def _rounds(bench: Bench, place: Stage, scenario: str) -> list[dict[str, Any]]:
+    service = place.service(SERVICE, scenario)
+    service.deploy()
+    backup = service.back_up(scenario)
+    out = place.scratch / "observed"
+    with observing(place.cgroup(service.spec), PORT, HEALTH, out):
+        rounds = []
+        for number in range(bench.repeat):
+            order = [_drill, _script] if number % 2 else [_script, _drill]
+            seen: dict[str, Any] = {}
+            for way in order:
+                time.sleep(SETTLE_SECONDS)
+                seen |= way(place, service, backup, out)
+            rounds.append(bench.sample(scenario=scenario, round=number, **seen))
+    return rounds
+
+
+def _script(
+    place: Stage, service: ServiceUnderDrill, backup: Backup, out: Path
+) -> dict[str, float]:
+    """One recovery by the script; seconds from its first command to the first healthy answer."""
+    service.subject.hang_up()
+    service.instance.hang_up()
+    more = {"SNAPSHOT": backup.name}
+    if backup.tarball is not None:
+        file = backup.tarball.path
+        with file.open("rb") as stream:
+            digest = hashlib.file_digest(stream, "sha256").hexdigest()
+        file.with_name(file.name + ".sha256").write_text(f"{digest}  {file}\n")
+        more = {"FILE": str(file)}
+    begun = place.script(f"{backup.kind}.sh", service.spec, **more)
+    service.wait_until_healthy()
+    time.sleep(0.1)
+    return {"script": outage_after(read(out), begun).first_good - begun}
+
+
+def _drill(place: Stage, service: ServiceUnderDrill, backup: Backup, out: Path) -> dict[str, float]:
+    """One recovery by the drill's own verbs; its clock, and what the observer saw."""
+    service.drill = drill = again(service.drill)
+    drill.take_backup(backup, software=service.subject.version())
+    begun = time.monotonic()
+    with drill.phase("destroy"):
+        service.destroy_data() if backup.kind == "snapshot" else service.destroy()
+    with drill.phase("restore"):
+        if backup.kind == "snapshot":
+            service.restore_snapshot(backup)
+        else:
+            service.import_tarball(backup)
+    with drill.phase("start"):
+        service.start()
+    with drill.phase("healthy"):
+        service.wait_until_healthy()
+    with drill.phase("verified"):
+        service.must_hold(backup)
+    record = drill.record()
+    if record.verdict is not Verdict.RECOVERED or record.rto is None:
+        raise RuntimeError(f"the drill ended as {record.verdict}: {record.reason}")
+    phases = {phase.name: phase.begin + phase.seconds for phase in record.phases}
+    seen = outage_after(read(out), begun)
+    return {
+        "healthy": phases["healthy"],
+        "rto": record.rto,
+        "observed_loss": seen.last_good - begun,
+        "observed_healthy": seen.first_good - begun,
+    }
+
+
+def again(drill: Drill) -> Drill:
+    """A drill of the same thing with a clock and a record of its own."""
+    return Drill(drill.subject, drill.scenario, drill.target, drill.project, drill.criticality)

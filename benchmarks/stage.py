@@ -1,0 +1,114 @@
+"""What benchmarks are taken on: the lab, a drill project in it, the `incus` client beside it."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmarks.figures import HERE, ROOT
+from fixtures.fleet.load import load_fleet
+from fixtures.fleet.model import Fleet, Service
+from fixtures.incus.client import Incus
+from fixtures.incus.guard import DrillPolicy
+from fixtures.incus.project import DrillProject
+from fixtures.incus.reaper import reap, run_lock
+from fixtures.lab.host import cgroup2_root
+from fixtures.lab.house import Lab
+from fixtures.recovery.drill import Drill
+from fixtures.recovery.service import ServiceUnderDrill
+
+
+@dataclass
+class Stage:
+    """A drill project on the lab, for the time of one benchmark."""
+
+    lab: Lab
+    fleet: Fleet
+    view: Incus
+    project: DrillProject
+    scratch: Path
+
+    def service(self, name: str, scenario: str) -> ServiceUnderDrill:
+        """A service with a drill of its own; nothing of it is made yet."""
+        spec = self.fleet.service(name)
+        target = self.fleet.targets[scenario].seconds
+        drill = Drill.of_service(spec, scenario, target=target, project=self.project.name)
+        place = Path(tempfile.mkdtemp(dir=self.scratch))
+        return ServiceUnderDrill(self.view, spec, drill, place, self.fleet.pool)
+
+    def cgroup(self, spec: Service) -> Path:
+        """That of the service's container, as the host sees it: below the group of the daemon."""
+        groups = Path(f"/proc/{self.lab.status().pid}/cgroup").read_text().splitlines()
+        path = next(group.removeprefix("0::/") for group in groups if group.startswith("0::"))
+        return cgroup2_root() / path / f"lxc.payload.{self.project.name}_{spec.instance}"
+
+    def script(self, name: str, spec: Service, **more: str) -> float:
+        """Type a script of `runbook/`; returns the moment (CLOCK_MONOTONIC) at which it began.
+
+        Raises:
+            RuntimeError: a command of it failed.
+        """
+        data = spec.volumes[0]
+        about = {"INSTANCE": spec.instance, "VOLUME": data.name, "POOL": self.fleet.pool}
+        about |= {"MOUNT": data.path, "DEVICE": data.device, "UNIT": spec.unit}
+        about |= {"IMAGE": str(spec.image), **more}
+        begun = time.monotonic()
+        self.typed([str(HERE / "runbook" / name)], **about)
+        return begun
+
+    def typed(self, argv: Sequence[str], **environment: str) -> str:
+        """Run a command that finds the lab's `incus` client on its path; returns its stdout.
+
+        Raises:
+            RuntimeError: it failed.
+        """
+        # The client alone: all else of the lab's root file system is linked to its own libraries.
+        (programs := self.scratch / "bin").mkdir(exist_ok=True)
+        if not (client := programs / "incus").exists():
+            client.symlink_to(self.lab.rootfs() / "usr/bin/incus")
+        settings = {
+            "PATH": f"{programs}:{os.environ['PATH']}",
+            "INCUS_SOCKET": str(self.lab.socket),
+            "INCUS_CONF": str(self.scratch),
+            "INCUS_PROJECT": self.project.name,
+            "HOME": str(self.scratch),
+        }
+        done = subprocess.run(
+            argv, env={**settings, **environment}, capture_output=True, text=True, check=False
+        )
+        if done.returncode:
+            raise RuntimeError(f"{argv} ended with {done.returncode}: {done.stderr.strip()}")
+        return done.stdout
+
+
+@contextmanager
+def stage(
+    images: Sequence[str] | None = None, fleet: Path = ROOT / "fleets" / "atlas.yaml"
+) -> Iterator[Stage]:
+    """The lab with a drill project in it; both are gone afterwards, a lab that was up stays up.
+
+    Args:
+        images: what the lab has to hold; by default everything of Atlas.
+        fleet: the fleet file.
+    """
+    lab, run = Lab(report=print, images=images), f"bench-{secrets.token_hex(3)}"
+    started = lab.up()
+    with tempfile.TemporaryDirectory(prefix="atlas-bench-") as scratch, run_lock(run):
+        policy = DrillPolicy(run)
+        incus, loaded = Incus(str(lab.socket), policy), load_fleet(fleet)
+        reap(incus, policy)
+        project = DrillProject(incus, run, f"drill-{run}")
+        try:
+            view = project.create(loaded.pool)
+            yield Stage(lab, loaded, view, project, Path(scratch))
+        finally:
+            project.delete()
+            if started:
+                lab.down()
