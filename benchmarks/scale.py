@@ -58,7 +58,7 @@ def _reports(bench: Bench, directory: Path, many: int, few: int) -> None:
         argv = [sys.executable, "-m", "fixtures.evidence.html", str(places[drills])]
         with page.open("wb") as output:
             begun = time.monotonic()
-            with subprocess.Popen(argv, stdout=output, cwd=ROOT) as child:  # noqa: S603
+            with subprocess.Popen(argv, stdout=output, cwd=ROOT) as child:
                 _, status, used = os.wait4(child.pid, 0)
                 child.returncode = os.waitstatus_to_exitcode(status)
             seconds = time.monotonic() - begun
@@ -139,9 +139,7 @@ def _drilled(file: Path, reports: Path) -> dict[str, float]:
     argv += ["-p", "no:cacheprovider", f"--fleet={file}", f"--reports={reports}", "-k", names]
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     begun = time.monotonic()
-    done = subprocess.run(  # noqa: S603 - this suite's own command
-        argv, cwd=ROOT, capture_output=True, text=True, check=False
-    )
+    done = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, check=False)
     wall = time.monotonic() - begun
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     if f"{DRILLED} passed" not in done.stdout:
