@@ -104,3 +104,18 @@ def test_markers_select_scenarios():
 def test_collecting_makes_no_report(tmp_path):
     assert collected(f"--reports={tmp_path}")
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("weight", ["", "1 GiB", "0B", "heavy", "-1MiB"])
+def test_a_weight_that_is_no_size_is_told_and_nothing_is_contacted(weight):
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "drills", f"--weight={weight}"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == pytest.ExitCode.USAGE_ERROR
+    assert f"--weight: {weight!r} is not" in done.stderr
+    assert "nothing was contacted" in done.stderr
+    assert "Traceback" not in done.stderr

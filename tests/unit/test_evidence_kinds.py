@@ -92,3 +92,26 @@ def test_a_drill_that_failed_before_its_backup_has_a_row() -> None:
 def test_other_ways_of_a_scenario_are_no_kinds() -> None:
     ways = [of_kind("new-volume", 1.0), of_kind("command", 1.0), drill(scenario="tarball")]
     assert kinds_tables(run(drills=[*ways, of_kind("zstd", 1.0)])) == []
+
+
+def test_each_kind_that_recovered_tells_the_rto_that_it_would_give() -> None:
+    def projected(name: str, seconds: float, **changed: Any) -> DrillRecord:
+        made = of_kind(name, 1.0, **changed)
+        put = made.restore.model_copy(
+            update={"projected_rto": seconds, "declared_bytes": 100 * 10**9}
+        )
+        return made.model_copy(update={"restore": put})
+
+    found = table(
+        projected("none", 300.0),
+        projected("zstd", 200.0),
+        projected("gzip", 5.0, verdict=Verdict.WRONG_DATA),
+        of_kind("xz", 4.0),
+    )
+    assert found.declared_bytes == 100 * 10**9
+    assert {row.name: row.projected_rto for row in found.rows} == {
+        "none": 300.0,
+        "zstd": 200.0,
+        "gzip": None,
+        "xz": None,
+    }
