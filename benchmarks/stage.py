@@ -89,8 +89,15 @@ class Stage:
 
 
 @contextmanager
-def stage(images: Sequence[str], fleet: Path = ROOT / "fleets" / "atlas.yaml") -> Iterator[Stage]:
-    """The lab with a drill project in it; both are gone afterwards, a lab that was up stays up."""
+def stage(
+    images: Sequence[str] | None = None, fleet: Path = ROOT / "fleets" / "atlas.yaml"
+) -> Iterator[Stage]:
+    """The lab with a drill project in it; both are gone afterwards, a lab that was up stays up.
+
+    Args:
+        images: what the lab has to hold; by default everything of Atlas.
+        fleet: the fleet file.
+    """
     lab, run = Lab(report=print, images=images), f"bench-{secrets.token_hex(3)}"
     started = lab.up()
     with tempfile.TemporaryDirectory(prefix="atlas-bench-") as scratch, run_lock(run):

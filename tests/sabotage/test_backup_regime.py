@@ -12,8 +12,8 @@ import pytest
 import drills.test_backup_regime as regime_drill
 from fixtures.audit.audit import Audit
 from fixtures.audit.seen import everything, look, names_volume
+from fixtures.evidence.history import HistoryLine
 from fixtures.evidence.verdict import AuditVerdict, Verdict
-from fixtures.evidence.writer import HistoryLine
 from fixtures.incus.client import Incus
 from fixtures.incus.guard import OwnServerPolicy
 from fixtures.incus.volumes import Volume

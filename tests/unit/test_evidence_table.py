@@ -9,11 +9,12 @@ from typing import Any
 import pytest
 
 from fixtures.evidence.coverage import coverage, unexplained
+from fixtures.evidence.history import HistoryLine
 from fixtures.evidence.record import BenchmarkRow, IncusRecord, RunRecord
 from fixtures.evidence.runbook_table import as_markdown, benchmark_rows
 from fixtures.evidence.verdict import Verdict
 from fixtures.evidence.view import rate, seconds, size
-from fixtures.evidence.writer import HistoryLine, read_evidence
+from fixtures.evidence.writer import read_evidence
 
 TITLES = {"snapshot": ("By snapshot", 900.0), "rebuild": ("Without data", 1800.0)}
 

@@ -10,15 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from fixtures.evidence.history import append_history, read_history
 from fixtures.evidence.record import RunRecord
 from fixtures.evidence.schema import schema_text
-from fixtures.evidence.writer import (
-    append_history,
-    read_evidence,
-    read_history,
-    write_atomically,
-    write_evidence,
-)
+from fixtures.evidence.writer import read_evidence, write_atomically, write_evidence
 
 HOUSE = Path(__file__).parents[2]
 GOLDEN = HOUSE / "tests/report/evidence-v1.json"

@@ -42,6 +42,18 @@ def test_a_larger_limit_is_left_alone(limit: Path, tmp_path: Path) -> None:
     assert limit.read_text() == "1048576"
 
 
+def test_each_limit_is_remembered_by_itself(limit: Path, tmp_path: Path) -> None:
+    keys = tmp_path / "maxkeys"
+    keys.write_text("200\n")
+    make_room(limit, tmp_path)
+    make_room(keys, tmp_path, wanted=2000)
+    assert int(keys.read_text()) == 2000
+    give_back(lambda: False, keys, tmp_path, wanted=2000)
+    assert (int(keys.read_text()), int(limit.read_text())) == (200, WANTED)
+    give_back(lambda: False, limit, tmp_path)
+    assert int(limit.read_text()) == 128
+
+
 def test_a_host_that_refuses_keeps_its_own(tmp_path: Path) -> None:
     make_room(tmp_path / "no" / "limit", tmp_path)
     assert not (tmp_path / "inotify-before").exists()

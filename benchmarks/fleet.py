@@ -1,0 +1,173 @@
+"""The whole fleet: `pytest drills -n 2` on a warm lab, against the same by a shell script.
+
+The script does one recovery for each drill that pytest collects, serially, as a person would; what
+a drill does beyond a recovery (write and look for data, prove what is gone, read tarballs to their
+end, audits) it leaves out, so that it is faster than the same work would be. Which drills it has no
+recovery for is told in the results.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from benchmarks.figures import ROOT, Bench, ratios
+from benchmarks.stage import Stage, stage
+from fixtures.fleet.model import Fleet
+from fixtures.lab.settings import BUCKET_POOL
+
+WHOLE = "whole fleet, warm lab, all drills with -n 2"
+COLLECTED = re.compile(r"^drills/(\w+)\.py::(\w+)(?:\[(.+)\])?$")
+
+
+def run(bench: Bench) -> None:
+    """Take the fleet through all drills, and the script through its recoveries."""
+    subprocess.run([sys.executable, "-m", "fixtures.plugin.lab", "up"], check=True, cwd=ROOT)
+    with stage() as place:
+        plan = list(recoveries(place.fleet, collected()))
+        missing = [name for name, what in plan if what is None]
+        bench.report(f"{bench.name}: {len(plan)} tests, {len(missing)} are left out by the script")
+        wanted = [what for _, what in plan if what is not None]
+        if bench.quick:
+            wanted = wanted[::10]
+        rounds = bench.side_by_side(
+            {
+                "drills": lambda: drills(bench.quick),
+                "script": lambda: script(place, wanted),
+            },
+            recoveries=len(wanted),
+            left_out=", ".join(missing),
+        )
+    about = f"the same by fleet.sh, serially ({len(wanted)} recoveries; nothing is verified)"
+    bench.figure(WHOLE, about, "ratio", ratios(rounds, "drills", "script"), at_most=0.35)
+    bench.figure(WHOLE, "the wish", "s", [one["drills"] for one in rounds], at_most=100)
+    bench.figure("the script", "itself", "s", [one["script"] for one in rounds])
+
+
+def collected() -> list[str]:
+    """Ids of all drills and audits, as pytest collects them."""
+    argv = [sys.executable, "-m", "pytest", "drills", "--collect-only", "-q", "-o", "addopts="]
+    done = subprocess.run(
+        [*argv, "--import-mode=importlib"], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    return [line for line in done.stdout.splitlines() if "::" in line]
+
+
+def recoveries(fleet: Fleet, ids: list[str]) -> Iterator[tuple[str, str | None]]:
+    """Each test with the line of the script that recovers the same; None where it has none."""
+    for name in ids:
+        found = COLLECTED.match(name)
+        if found is None:
+            raise ValueError(f"pytest collected {name!r}, which is no drill")
+        file, test, params = found[1], found[2], found[3] or ""
+        subject = next((s.name for s in fleet.services if params.startswith(s.name + "-")), "")
+        yield name, _recovery(file, test, subject, params)
+
+
+def _recovery(file: str, test: str, subject: str, params: str) -> str | None:
+    what = file.removeprefix("test_restore_from_").removeprefix("test_")
+    if params.endswith("-existing") or "-existing-" in params:
+        if not subject or "native" in test:
+            return None
+        return f"existing_{'snapshot' if 'snapshot' in test else 'file'} {subject}"
+    if what == "full_rebuild":
+        return f"full_rebuild {'with' if 'with_data' in test else 'without'}"
+    if what == "restore_state_bucket":
+        return "bucket -"
+    if not subject or what.startswith(("backup_regime", "runbook", "key_compromise")):
+        return None
+    if what == "each_kind_of_tarball":
+        kind = params.rpartition("rehearsal-")[2]
+        flag = " --optimized-storage" if kind.startswith("optimized-") else ""
+        return f"tarball {subject} {kind.removeprefix('optimized-')}{flag}"
+    if params.endswith("new-volume"):
+        return f"new_volume {subject}"
+    known = {"native_export": "native", "backup_procedure": "encrypted_tarball"}
+    return f"{known.get(what, what)} {subject}"
+
+
+def drills(quick: bool) -> float:
+    """Seconds of the whole run, from the start of pytest to its end.
+
+    Raises:
+        RuntimeError: it ended otherwise than with stand-ins as the only drills that did not pass.
+    """
+    # Of a stand-in the verdict is at best `not verified`, so that the status is 1.
+    chosen = ["-k", "snapshot and rehearsal"] if quick else []
+    argv = [sys.executable, "-m", "pytest", "drills", "-n", "2", "-q", *chosen]
+    begun = time.monotonic()
+    done = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, check=False)
+    seconds = time.monotonic() - begun
+    bad = [
+        line
+        for line in done.stdout.splitlines()
+        if line.startswith(("FAILED", "ERROR")) and "not verified: stand-in" not in line
+    ]
+    if bad or done.returncode not in (0, 1):
+        raise RuntimeError(f"drills ended with {done.returncode}: {bad or done.stdout[-2000:]}")
+    return seconds
+
+
+def script(place: Stage, plan: list[str]) -> float:
+    """Seconds of the script."""
+    scratch = place.scratch / "script"
+    shutil.rmtree(scratch, ignore_errors=True)
+    for part in ("files", "backups", "gnupg"):
+        (scratch / part).mkdir(parents=True, mode=0o700)
+    (scratch / "plan").write_text("".join(f"{line}\n" for line in plan))
+    (scratch / "services").write_text("".join(f"{row}\n" for row in _services(place.fleet)))
+    (scratch / "passphrase").write_text("a passphrase of this benchmark alone\n")
+    _lay_out_backups(place, scratch / "backups")
+    about = {
+        "PLAN": str(scratch / "plan"),
+        "SERVICES": str(scratch / "services"),
+        "SCRATCH": str(scratch / "files"),
+        "BACKUPS": str(scratch / "backups"),
+        "GNUPGHOME": str(scratch / "gnupg"),
+        "PASSPHRASE": str(scratch / "passphrase"),
+        "POOL": place.fleet.pool,
+        "BUCKET_POOL": BUCKET_POOL,
+        "SOURCE": place.fleet.source_project,
+    }
+    begun = time.monotonic()
+    place.typed([str(Path(__file__).parent / "runbook" / "fleet.sh")], **about)
+    return time.monotonic() - begun
+
+
+def _services(fleet: Fleet) -> Iterator[str]:
+    for one in fleet.services:
+        data = one.volumes[0]
+        how = [
+            one.backups[kind].consistency if kind in one.backups else "stop"
+            for kind in ("snapshot", "tarball")
+        ]
+        row = (one.name, one.instance, data.name, one.image, data.path, data.device)
+        yield " ".join(map(str, (*row, one.ports[0].port, *how)))
+
+
+def _lay_out_backups(place: Stage, directory: Path) -> None:
+    """A tarball of each source volume under a name that the script knows; not measured."""
+    for one in place.fleet.services:
+        name = one.volumes[0].name
+        place.typed(
+            [
+                "incus",
+                "storage",
+                "volume",
+                "export",
+                place.fleet.pool,
+                name,
+                f"{directory}/{name}.tar",
+            ]
+            + ["--compression", "gzip", "--volume-only", "--project", place.fleet.source_project]
+        )
+
+
+if os.environ.get("PYTEST_ADDOPTS"):
+    raise RuntimeError("PYTEST_ADDOPTS would change what is measured: unset it")

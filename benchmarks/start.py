@@ -1,0 +1,198 @@
+"""From `./run drills` to the first verdict: from nothing, and with everything in the cache."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import re
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from benchmarks.figures import ROOT, Bench
+from fixtures.errors import LabError
+
+DRILL = ("drills", "-k", "mosquitto and snapshot and rehearsal")
+VERDICT = re.compile(r"^[.F]\s+\[100%\]|^\.$|^F$")
+PHASES = re.compile(r"^\s+mosquitto-snapshot-rehearsal: (\w+) ")
+BUILT = re.compile(r"(?P<what>lab root|image mosquitto).*: done in (?P<seconds>[\d.]+) s")
+COLD_SECONDS = 900
+WARM_SECONDS = 120
+
+
+@dataclass
+class Start:
+    """One start of the drill: when its lines came, in seconds since the process was started."""
+
+    lines: list[tuple[float, str]] = field(default_factory=list)
+
+    def first(self, pattern: str) -> float:
+        """When the first line that has `pattern` came.
+
+        Raises:
+            LabError: it did not come; holds the end of the output.
+        """
+        for moment, line in self.lines:
+            if re.search(pattern, line):
+                return moment
+        end = "\n".join(line for _, line in self.lines[-20:])
+        raise LabError(f"the run did not come to {pattern!r}; its last lines:\n{end}")
+
+    @property
+    def verdict(self) -> float:
+        """When the first verdict was there: pytest's mark after the last phase of the drill."""
+        self.first(r"verdict of the run: recovered$")
+        return self.first(r"^\.\s*\[|^\.$")
+
+    @property
+    def silence(self) -> float:
+        """The longest time without a line before the verdict."""
+        moments = [0.0, *(moment for moment, _ in self.lines if moment <= self.verdict)]
+        return max(after - before for before, after in itertools.pairwise(moments))
+
+    def span(self, begin: str, end: str) -> float:
+        """Seconds between the first lines that have these patterns."""
+        return self.first(end) - self.first(begin)
+
+
+def start(env: Mapping[str, str], seconds: float) -> Start:
+    """`./run drills` of one service as an operator types it, its output in a pipe.
+
+    Raises:
+        LabError: it took too long; it and all that it has started is ended.
+    """
+    run, began = Start(), time.monotonic()
+    process = subprocess.Popen(
+        ["./run", *DRILL],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONUNBUFFERED": "1", **env},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+    try:
+        for line in _read(process, began + seconds):
+            run.lines.append((time.monotonic() - began, line))
+        process.wait(timeout=60)
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+    return run
+
+
+def _read(process: subprocess.Popen[str], deadline: float) -> Iterator[str]:
+    if process.stdout is None:
+        raise RuntimeError("it was started with a pipe")
+    with process.stdout as lines:
+        for line in lines:
+            yield line.rstrip("\n")
+            if time.monotonic() > deadline:
+                raise LabError("the run took too long")
+
+
+def run(bench: Bench) -> None:
+    """Warm starts, and unless it is to be quick, one cold start."""
+    # Short, since the path of a Unix socket is; apart, so that no lab in use is touched.
+    home = Path(tempfile.mkdtemp(prefix="atlas-start-", dir="/var/tmp"))
+    try:
+        _warm(bench, home)
+        if not bench.quick:
+            _cold(bench, home)
+    finally:
+        _down(home)
+        shutil.rmtree(home)
+
+
+def _warm(bench: Bench, home: Path) -> None:
+    env = _environment(home)
+    start(env, COLD_SECONDS)  # whatever the cache lacks is made before anything is measured
+    down, first, up = [], [], []
+    for number in range(bench.repeat):
+        _down(home)
+        cold = start(env, WARM_SECONDS)
+        _lab(home, "up")
+        warm = start(env, WARM_SECONDS)
+        sample = bench.sample(
+            start="warm",
+            round=number,
+            first_line=cold.lines[0][0],
+            verdict=cold.verdict,
+            verdict_lab_up=warm.verdict,
+            environment=cold.first("test session starts"),
+            lab=cold.first("lab lab: up on") - cold.first("test session starts"),
+            drill=cold.verdict - cold.first("lab lab: up on"),
+            longest_silence=cold.silence,
+        )
+        down.append(sample["verdict"])
+        up.append(sample["verdict_lab_up"])
+        first.append(sample["first_line"])
+    what = "`./run drills`, one service's snapshot"
+    bench.figure(f"{what}: first line", "from the start", "s", first, at_most=1, judged="max")
+    bench.figure(f"warm start of {what}: first verdict", "from the start, lab down", "s", down)
+    ratio = [one / other for one, other in zip(down, up, strict=True)]
+    bench.figure(
+        f"warm start of {what}: first verdict",
+        "the same with the lab up and its source filled",
+        "ratio",
+        ratio,
+    )
+
+
+def _cold(bench: Bench, home: Path) -> None:
+    """Cache and state empty; Debian's packages on the host and Go's modules are not touched."""
+    cold = home / "c"
+    env = {**_environment(home / "n"), "ATLAS_DRILLS_CACHE": str(cold)}
+    seen = start(env, COLD_SECONDS)
+    environment = seen.first("^./run: starting")
+    built = {m["what"]: float(m["seconds"]) for _, line in seen.lines if (m := BUILT.search(line))}
+    sample = bench.sample(
+        start="cold",
+        first_line=seen.lines[0][0],
+        verdict=seen.verdict,
+        environment=environment,
+        lab_root=built["lab root"],
+        image=built["image mosquitto"],
+        drill=seen.verdict - max(seen.first(f"{what}.*: done in") for what in built),
+        longest_silence=seen.silence,
+    )
+    unavoidable = environment + sum(built.values())
+    bench.figure(
+        "cold start: first verdict of one Debian-packaged service",
+        "the sum of what it cannot avoid: Python environment, lab root, its image",
+        "ratio",
+        [sample["verdict"] / unavoidable],
+        at_most=1.2,
+        note=f"{sample['verdict']:.0f} s; taken once; longest silence {seen.silence:.1f} s",
+    )
+    bench.figure("cold start: longest silence", "lines of the run", "s", [seen.silence], at_most=10)
+    _down(home / "n")
+
+
+def _environment(home: Path) -> dict[str, str]:
+    home.mkdir(exist_ok=True)
+    return {"ATLAS_DRILLS_STATE": str(home / "s"), "ATLAS_DRILLS_RUNTIME": str(home / "r")}
+
+
+def _lab(home: Path, verb: str) -> None:
+    done = subprocess.run(
+        ["./run", "lab", verb],
+        cwd=ROOT,
+        env={**os.environ, **_environment(home)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode != 0:
+        raise LabError(f"./run lab {verb}: {done.stdout}{done.stderr}")
+
+
+def _down(home: Path) -> None:
+    _lab(home, "down")

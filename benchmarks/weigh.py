@@ -1,0 +1,197 @@
+"""One heavy drill in a process of its own, whose memory is then known.
+
+Prometheus with a given weight of files beside its data is backed up, lost and recovered as the
+drill does it; then the same file is imported by the `incus` client, and unpacked straight into the
+same pool, which is the pool's own limit. One line of JSON tells the seconds of each.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import resource
+import secrets
+import shlex
+import subprocess
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from benchmarks.figures import timed
+from benchmarks.stage import Stage, stage
+from fixtures.backups.tarball import inspect, write_tarball
+from fixtures.recovery.backup import Backup, Form
+from fixtures.recovery.drill import Drill
+from fixtures.recovery.service import ServiceUnderDrill
+from fixtures.secrets import Secret
+
+SERVICE = "prometheus"
+FILE_BYTES = 2_560_000
+"""As in the shared facts: 419 files make 1 GiB."""
+
+FILL = """
+line='{"ts":"2026-11-25T02:00:00Z","level":"info","msg":"request served","path":"/api/v1/push"}'
+yes "$line" | head -c 2400000 | awk '{ print NR, $0, NR * 7919 }' | head -c %(file)d >logs
+for n in $(seq %(pairs)d); do
+  head -c %(file)d /dev/urandom >random-$n
+  { echo $n; cat logs; } >logs-$n
+done
+rm logs
+chown -R %(owner)s .
+"""
+"""Half of it random, half log lines in JSON."""
+
+
+@dataclass(frozen=True)
+class Weight:
+    """What is drilled: a size in bytes, and the kind of tarball."""
+
+    size: int
+    form: Form
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Weigh, and print what was seen."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--bytes", type=int, required=True)
+    parser.add_argument("--form", required=True, help="none, gzip, zstd, optimized-none, ...")
+    parser.add_argument("--only-drill", action="store_true", help="no client, no limit")
+    parser.add_argument("--encrypt", action="store_true", help="export, encrypt, verify, import")
+    given = parser.parse_args(argv)
+    optimized = given.form.startswith("optimized-")
+    form = Form(given.form.removeprefix("optimized-"), optimized)
+    with stage([SERVICE]) as place:
+        weight = Weight(given.bytes, form)
+        seen = _encrypted(place, weight) if given.encrypt else _weighed(place, weight)
+        if not (given.only_drill or given.encrypt):
+            seen |= _limits(place, seen.pop("backup"), form)
+    seen.pop("backup", None)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    print(json.dumps({**seen, "peak_bytes": peak}), flush=True)
+
+
+def _deployed(place: Stage, weight: Weight) -> ServiceUnderDrill:
+    service = place.service(SERVICE, "tarball")
+    service.deploy()
+    data = service.spec.volumes[0]
+    pairs = max(1, round(weight.size / (2 * FILE_BYTES)))
+    owner = f"{data.owner.uid}:{data.owner.gid}"
+    script = FILL % {"file": FILE_BYTES, "pairs": pairs, "owner": owner}
+    inside = f"mkdir {data.path}/weight && cd {data.path}/weight && {script}"
+    service.instance.must_exec(["bash", "-ec", inside], timeout=900)
+    return service
+
+
+def _weighed(place: Stage, weight: Weight) -> dict[str, Any]:
+    service = _deployed(place, weight)
+    backup = service.back_up("tarball", weight.form)
+    drill = service.drill
+    _settle()
+    with drill.phase("destroy"):
+        service.destroy()
+    with drill.phase("restore"):
+        service.import_tarball(backup)
+    with drill.phase("start"):
+        service.start()
+    with drill.phase("healthy"):
+        service.wait_until_healthy()
+    with drill.phase("verified"):
+        service.must_hold(backup)
+    _lose(service)
+    return {**_of_record(drill), "backup": backup}
+
+
+def _of_record(drill: Drill) -> dict[str, Any]:
+    record = drill.record()
+    made, restored = record.backup, record.restore
+    if record.rto is None or made is None or restored is None:
+        raise RuntimeError(f"the drill ended as {record.verdict}: {record.reason}")
+    return {
+        "rto": record.rto,
+        "phases": {phase.name: phase.seconds for phase in record.phases},
+        "export": made.seconds,
+        "file_bytes": made.file_bytes,
+        "content_bytes": made.content_bytes,
+        "bytes": restored.bytes,
+        "restore": restored.seconds,
+        "record": json.loads(record.model_dump_json()),
+    }
+
+
+def _lose(service: ServiceUnderDrill) -> None:
+    service.instance.remove()
+    service.volume.remove()
+
+
+def _settle() -> None:
+    """Writes of before are on disk: they must not be charged to what is measured next."""
+    subprocess.run(["sync"], check=True)
+    time.sleep(1.0)
+
+
+def _limits(place: Stage, backup: Backup, form: Form) -> dict[str, float]:
+    """The same file by the client, and straight into the pool."""
+    if backup.tarball is None:
+        raise RuntimeError("no tarball was made")
+    file, pool = backup.tarball.path, place.fleet.pool
+    _settle()
+    client = timed(
+        lambda: place.typed(["incus", "storage", "volume", "import", pool, str(file), "typed"])
+    )
+    place.typed(["incus", "storage", "volume", "delete", pool, "typed"])
+    _settle()
+    return {"client": client, "limit": _straight(place, file, form)}
+
+
+UNPACKED = {"none": "cat", "gzip": "gzip -dc", "zstd": "zstd -dcq"}
+
+
+def _straight(place: Stage, file: Path, form: Form) -> float:
+    """Seconds to unpack the file into a new subvolume of the pool, or to receive it there.
+
+    In the lab's own namespaces, where the pool is mounted, as Incus itself does it.
+    """
+    pool = f"/var/lib/incus/storage-pools/{place.fleet.pool}"
+    where = f"{pool}/limit-{secrets.token_hex(4)}"
+    stream = f"{UNPACKED[form.compression]} <{shlex.quote(str(file))}"
+    inside = f"nsenter -t {place.lab.status().pid} -m -p"
+    if form.optimized:
+        take = f"tar -xOf - backup/volume.bin | {inside} btrfs receive -e {where}"
+    else:
+        take = f"{inside} tar -xf - -C {where}"
+    make = "mkdir" if form.optimized else "btrfs subvolume create"
+    _shell(f"{inside} {make} {where}")
+    try:
+        return timed(lambda: _shell(f"{stream} | {take}"))
+    finally:
+        made = f"{where}/*" if form.optimized else where
+        _shell(f"{inside} bash -c 'btrfs subvolume delete {made}; rmdir {where} 2>&1 || true'")
+
+
+def _shell(script: str) -> None:
+    done = subprocess.run(["bash", "-o", "pipefail", "-ec", script], capture_output=True, text=True)
+    if done.returncode:
+        raise RuntimeError(f"{script!r} ended with {done.returncode}: {done.stderr.strip()[-500:]}")
+
+
+def _encrypted(place: Stage, weight: Weight) -> dict[str, Any]:
+    """Export, encrypt, verify and import, one after the other, in this process."""
+    service = _deployed(place, weight)
+    service.subject.hang_up()
+    service.instance.stop()
+    volume, secret = service.volume, Secret(secrets.token_urlsafe(32))
+    form, scratch = weight.form, service.scratch
+    chunks = volume.export(form.compression, optimized=form.optimized)
+    tarball = write_tarball(chunks, scratch, volume.name, form.compression, secret)
+    seen = inspect(tarball.path, volume=volume.name, passphrase=secret)
+    _lose(service)
+    begun = time.monotonic()
+    with tarball.content() as content:
+        volume.import_from(content, tarball.path.name)
+    seconds = time.monotonic() - begun
+    return {"export": tarball.seconds, "content_bytes": seen.content_bytes, "import": seconds}
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,184 @@
+"""The ways into an instance, against a real Incus: the kept shell, and a dial that goes on.
+
+Needs root and Linux; the lab is one of the test's own.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+import time
+from dataclasses import replace
+
+import pytest
+
+from fixtures.errors import IncusError
+from fixtures.incus import instances, tunnel
+from fixtures.incus.client import Incus
+from fixtures.incus.guard import DrillPolicy
+from fixtures.incus.instances import Instance
+from fixtures.incus.project import DrillProject
+from fixtures.incus.shell import Shell
+from fixtures.lab import settings
+from fixtures.lab.house import Lab
+
+pytestmark = pytest.mark.skipif(
+    sys.platform != "linux" or os.geteuid() != 0,
+    reason="the lab needs root on Linux: it makes namespaces, mounts and loop devices",
+)
+RUN, PORT = "20260101-000000-inside", 1883
+
+
+@pytest.fixture(scope="module")
+def room(tmp_path_factory):
+    config = replace(settings.from_environment(), state=tmp_path_factory.mktemp("s"))
+    lab = Lab(f"lab-inside-{os.getpid()}", config=config)
+    lab.up()
+    project = DrillProject(Incus(str(lab.socket), DrillPolicy(RUN)), RUN, f"drill-{RUN}-x")
+    yield project.create("local")
+    project.delete()
+    lab.down()
+
+
+@pytest.fixture(scope="module")
+def running(room):
+    instance = Instance(room, "mosquitto01")
+    instance.create("mosquitto", {}, {})
+    instance.start()
+    instance.wait_until_usable()
+    instance.hang_up()
+    return instance
+
+
+@pytest.fixture
+def instance(running, room):
+    """The running instance by an object of its own, with nothing open into it."""
+    if running.status() != "Running":
+        running.start()
+        running.wait_until_usable()
+        running.hang_up()
+    made = Instance(room, running.name)
+    yield made
+    made.hang_up()
+
+
+@pytest.mark.parametrize(
+    ("argv", "rc", "stdout", "stderr"),
+    [
+        (["true"], 0, "", ""),
+        (["sh", "-c", "exit 3"], 3, "", ""),
+        (["sh", "-c", "echo out; echo err >&2; exit 1"], 1, "out\n", "err\n"),
+        (["printf", "%s|", "a b", "", "c\nd", "'", "$(id)"], 0, "a b||c\nd|'|$(id)|", ""),
+        (["printf", "%s", "\u00e4"], 0, "\u00e4", ""),
+        (["printf", r"no end\0of line"], 0, "no end\0of line", ""),
+        (["cat"], 0, "", ""),
+        (["sh", "-c", "kill -9 $$"], 137, "", ""),
+    ],
+)  # fmt: skip
+def test_a_command_answers_status_and_outputs(instance, argv, rc, stdout, stderr):
+    for _ in range(2):
+        done = instance.exec(argv)
+        assert (done.rc, done.stdout, done.stderr) == (rc, stdout, stderr)
+
+
+@pytest.mark.parametrize(("argv", "rc"), [(["no-such-program"], 127), (["/etc"], 126)])
+def test_a_command_that_cannot_be_run_has_the_status_of_a_shell(instance, argv, rc):
+    assert instance.exec(argv).rc == rc
+
+
+def test_outputs_of_any_size_are_whole_and_apart(instance):
+    script = "yes out | head -c 3000000; yes err | head -c 2000001 >&2"
+    done = instance.exec(["sh", "-c", script])
+    assert (len(done.stdout), len(done.stderr)) == (3_000_000, 2_000_001)
+    assert set(done.stdout.split()) == {"out"}
+    assert instance.exec(["echo", "next"]).stdout == "next\n"
+
+
+def test_no_command_leaves_anything_to_the_next(instance):
+    instance.exec(["sh", "-c", "cd /etc; export LEFT=1; exec 7>/dev/null"])
+    seen = instance.exec(["sh", "-c", "pwd; echo ${LEFT:-none}; ls /proc/self/fd"]).stdout.split()
+    assert seen[:2] == ["/root", "none"]
+    # 3 is the directory that ls reads.
+    assert seen[2:] == ["0", "1", "2", "3"]
+
+
+def test_nothing_is_left_in_the_instance(instance):
+    instance.exec(["true"])
+    assert instance.exec(["sh", "-c", "ls -A /var/tmp /run | grep atlas"]).stdout == ""
+    instance.hang_up()
+    deadline = time.monotonic() + 5
+    count = "grep -lz [m]apfile /proc/[0-9]*/cmdline | wc -l"
+    while instance.exec(["sh", "-c", count]).stdout.strip() != "1":
+        assert time.monotonic() < deadline, "the closed shell still runs"
+        time.sleep(0.1)
+
+
+def test_what_comes_too_late_is_not_taken_for_another_answer(instance):
+    with pytest.raises(IncusError, match="run sh in instance mosquitto01: .*did not end in time"):
+        instance.exec(["sh", "-c", "sleep 1; echo late"], timeout=0.2)
+    assert instance.exec(["echo", "next"]).stdout == "next\n"
+
+
+def test_an_instance_that_died_is_told_and_a_started_one_is_entered_again(instance, room):
+    instance.exec(["true"])
+    Instance(room, instance.name).kill()
+    with pytest.raises(IncusError, match="in instance mosquitto01"):
+        instance.exec(["true"])
+    instance.start()
+    assert instance.exec(["echo", "again"]).stdout == "again\n"
+
+
+def test_an_instance_that_dies_under_a_command_is_told(instance, room):
+    instance.exec(["true"])
+    killer = threading.Timer(0.3, Instance(room.apart(), instance.name).kill)
+    killer.start()
+    begun = time.monotonic()
+    with pytest.raises(IncusError, match="the shell in instance mosquitto01 has ended"):
+        instance.exec(["sleep", "20"])
+    assert time.monotonic() - begun < 15
+    killer.join()
+
+
+def test_without_a_bash_there_is_no_shell(instance, room):
+    instance.must_exec(["mv", "/bin/bash", "/bin/bash.away"])
+    instance.hang_up()
+    try:
+        with pytest.raises(IncusError, match=r"in instance mosquitto01"):
+            Shell(room, instance.name)
+    finally:
+        node = room.api.instances[instance.name]["exec"]
+        command = ["mv", "/bin/bash.away", "/bin/bash"]
+        room.wait(node.post(json={"command": command, "wait-for-websocket": False}))
+    assert instance.exec(["echo", "back"]).stdout == "back\n"
+
+
+def test_a_dial_goes_on_and_meets_the_service_as_soon_as_it_listens(instance, monkeypatch):
+    monkeypatch.setattr(tunnel, "STALE_SECONDS", 60)
+    instance.must_exec(["systemctl", "stop", "mosquitto"])
+    with pytest.raises(ConnectionRefusedError, match="nothing listens on port 1883"):
+        instance.dial(PORT, patience=0.1)
+    monkeypatch.setattr(instances, "Dialling", lambda *_: pytest.fail("a second relay"))
+    instance.must_exec(["systemctl", "start", "mosquitto"])
+    with instance.dial(PORT, patience=5) as connection:
+        assert connection.fileno() >= 0
+    assert instance._dialling == {}
+
+
+def test_a_dial_that_nobody_waited_for_is_not_gone_on_with(instance):
+    instance.must_exec(["systemctl", "stop", "mosquitto"])
+    with pytest.raises(ConnectionRefusedError):
+        instance.dial(PORT, patience=0.1)
+    pending = instance._dialling[PORT]
+    time.sleep(tunnel.STALE_SECONDS + 0.1)
+    assert pending.is_stale
+    with pytest.raises(ConnectionRefusedError):
+        instance.dial(PORT, patience=0.1)
+    assert instance._dialling[PORT] is not pending
+
+
+def test_without_patience_a_dial_is_refused_at_once_and_not_kept(instance):
+    instance.must_exec(["systemctl", "stop", "mosquitto"])
+    with pytest.raises(ConnectionRefusedError):
+        instance.dial(PORT)
+    assert instance._dialling == {}

@@ -1,0 +1,125 @@
+"""The frame of the benchmarks: figures, goals, the table in README.md, the outside observer."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from benchmarks import figures, table
+from benchmarks.figures import Bench, Figure, ratios
+from benchmarks.fleet import recoveries
+from benchmarks.observer import Change, Outage, outage_after, read
+from fixtures.fleet.load import load_fleet
+
+RTO = Figure("RTO of a drill", "a script", "ratio", (0.9, 0.7, 0.75), at_most=0.8)
+
+
+def test_a_figure_is_judged_by_the_statistic_that_its_goal_is_about():
+    assert RTO.statistics == {"min": 0.7, "median": 0.75, "max": 0.9}
+    assert RTO.met is True
+    assert Figure("x", "y", "ms", (1, 60), at_most=50, judged="max").met is False
+    assert Figure("x", "y", "times", (5.0, 6.0, 9.0), at_least=6).met is True
+    assert Figure("x", "y", "times", (5.0, 5.9, 9.0), at_least=6).met is False
+    assert Figure("x", "y", "s", (1.0,)).met is None
+
+
+@pytest.mark.parametrize(("values", "judged"), [((), "median"), ((1.0,), "mean")])
+def test_a_figure_without_values_or_with_a_statistic_that_is_none_is_refused(values, judged):
+    with pytest.raises(ValueError, match="x: "):
+        Figure("x", "y", "s", values, judged=judged)
+
+
+def test_a_figure_comes_back_from_its_json():
+    assert Figure.from_json(json.loads(json.dumps(RTO.as_json()))) == RTO
+
+
+def test_ways_are_timed_in_turn_and_in_changing_order():
+    called, told = [], []
+
+    def way(name, seconds):
+        return lambda: called.append(name) or seconds
+
+    bench = Bench("rto", 3, told.append)
+    rounds = bench.side_by_side({"a": way("a", 1.0), "b": way("b", 2.0)}, size=7)
+    assert called == ["a", "b", "b", "a", "a", "b"]
+    assert rounds[1] == {"size": 7, "round": 1, "a": 1.0, "b": 2.0}
+    assert ratios(rounds, "a", "b") == [0.5, 0.5, 0.5]
+    assert bench.samples == rounds
+
+
+def test_results_are_written_whole_and_the_table_is_made_from_them(tmp_path, monkeypatch):
+    monkeypatch.setattr(figures, "RESULTS", tmp_path)
+    bench = Bench("rto", 3, lambda _: None)
+    bench.figure("RTO of a drill", "a script", "ratio", (0.9, 0.7, 0.85), at_most=0.8)
+    bench.sample(ours=0.9)
+    figures.write(bench, figures.datetime(2026, 11, 25), 3.21)
+    results = figures.read(tmp_path)
+    assert results["rto"]["samples"] == [{"ours": 0.9}]
+    assert results["rto"]["command"] == "./run bench rto"
+    page = table.filled(f"before\n{table.BEGIN}\nold\n{table.END}\nafter\n", results)
+    row = "| rto: RTO of a drill | a script | 0.7 | 0.85 | 0.9 | ratio | 0.8 or less | **no** |"
+    assert row in page
+    assert "old" not in page
+    assert page.startswith("before\n")
+    assert page.endswith("after\n")
+
+
+def test_a_page_without_a_place_for_the_table_is_told():
+    with pytest.raises(ValueError, match="no place for the table"):
+        table.filled("nothing", {})
+
+
+def test_the_table_in_the_readme_is_made_from_the_results():
+    page = (figures.ROOT / "README.md").read_text("utf-8")
+    assert table.filled(page, figures.read(figures.RESULTS)) == page
+
+
+def test_an_outage_lasts_from_the_last_good_answer_to_the_first_good_one():
+    seen = [
+        Change(False, 0.0, 0.1, 0.0),
+        Change(True, 1.0, 1.1, 0.9),
+        Change(False, 5.0, 5.1, 4.9),
+        Change(True, 8.0, 8.2, 7.9),
+    ]
+    assert outage_after(seen, 2.0) == Outage(4.9, 8.2)
+    assert outage_after(seen, 2.0).seconds == pytest.approx(3.3)
+    with pytest.raises(ValueError, match="saw no outage after 9"):
+        outage_after(seen, 9.0)
+    with pytest.raises(ValueError, match="saw no outage"):
+        outage_after(seen[:3], 2.0)
+
+
+def test_what_an_observer_wrote_is_read(tmp_path):
+    change = Change(True, 1.0, 2.0, 0.5)
+    (tmp_path / "out").write_text(json.dumps(vars(change)) + "\n")
+    assert read(tmp_path / "out") == [change]
+
+
+def test_every_drill_has_a_recovery_of_the_script_or_is_told_to_have_none():
+    fleet = load_fleet(figures.ROOT / "fleets" / "atlas.yaml")
+    ids = [
+        "drills/test_restore_from_snapshot.py::test_service_restored_from_snapshot[loki-rehearsal]",
+        "drills/test_existing_backups.py::test_existing_snapshot[step-ca-existing]",
+        "drills/test_existing_backups.py::test_existing_tarball[loki-existing]",
+        "drills/test_restore_from_each_kind_of_tarball.py::test_x"
+        "[prometheus-rehearsal-optimized-zstd]",
+        "drills/test_restore_from_tarball.py::test_as_new_volume[loki-rehearsal-new-volume]",
+        "drills/test_full_rebuild.py::test_full_rebuild_with_data[fleet-rehearsal]",
+        "drills/test_restore_state_bucket.py::test_x[atlas-terraform-state-rehearsal]",
+        "drills/test_backup_regime.py::test_regime[loki]",
+        "drills/test_key_compromise.py::test_x[step-ca-rehearsal]",
+    ]
+    assert [what for _, what in recoveries(fleet, ids)] == [
+        "snapshot loki",
+        "existing_snapshot step-ca",
+        "existing_file loki",
+        "tarball prometheus zstd --optimized-storage",
+        "new_volume loki",
+        "full_rebuild with",
+        "bucket -",
+        None,
+        None,
+    ]
+    with pytest.raises(ValueError, match="is no drill"):
+        list(recoveries(fleet, ["nothing"]))
