@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import hashlib
 import io
@@ -15,7 +16,7 @@ import pytest
 
 from fixtures.backups import ahead
 from fixtures.backups.ahead import READ, hashed
-from fixtures.backups.streams import Peeked, decompressed
+from fixtures.backups.streams import DAMAGE, Peeked, decompressed
 from fixtures.backups.tarball import inspect, write_tarball
 from fixtures.backups.walk import Forward, walk
 from fixtures.errors import BackupDamaged
@@ -179,6 +180,30 @@ def test_it_sees_what_pythons_own_gzip_and_tarfile_see(tmp_path):
             with pytest.raises(BackupDamaged):
                 file.write_bytes(gzip.compress(data[:cut], 1))
                 inspect(file, volume=VOLUME)
+
+
+def content_of(read):
+    try:
+        return read()
+    except (*DAMAGE, BackupDamaged):
+        return None
+
+
+def test_it_takes_and_refuses_the_gzip_that_python_takes_and_refuses():
+    dice, whole, refused = random.Random(9), b"".join(members(export()[:9_000], 4_000)), 0
+    for number in range(600):
+        place = dice.randrange(len(whole))
+        stream = (changed(whole, place), whole[:place], whole + bytes(place % 3) + b"x")[number % 3]
+        pythons = content_of(lambda given=stream: gzip.GzipFile(fileobj=io.BytesIO(given)).read())
+        with (
+            contextlib.suppress(BackupDamaged),
+            decompressed(Peeked(io.BytesIO(stream)), "x") as it,
+        ):
+            ours = content_of(lambda stream=it: b"".join(iter(lambda: stream.read(1000), b"")))
+        if stream[:2] == whole[:2]:
+            assert ours == pythons, f"{number} at byte {place}"
+            refused += ours is None
+    assert refused > 500
 
 
 def test_the_stream_never_goes_back():
