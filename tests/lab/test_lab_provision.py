@@ -33,7 +33,12 @@ from fixtures.lab.cache import Cache, Progress
 from fixtures.lab.house import Lab
 from fixtures.recovery import provision
 from fixtures.recovery.command import ByCommand
-from fixtures.recovery.provision import FromImage, FromSource, must_be_copyable
+from fixtures.recovery.provision import (
+    FromImage,
+    FromSource,
+    instance_meanwhile,
+    must_be_copyable,
+)
 from fixtures.secrets import Secret
 
 pytestmark = pytest.mark.skipif(
@@ -192,6 +197,40 @@ def test_a_copy_has_the_sources_root_and_nothing_that_acts(unchanged, room, volu
     assert instance.exec(["ls", "/acted", "/dev/other"]).stdout == ""
 
 
+@pytest.mark.parametrize("way", [FromImage(), FromSource(SOURCE)], ids=["image", "source"])
+def test_an_instance_made_ahead_of_its_volume_is_the_same(unchanged, room, volume, way):
+    def settled(made):
+        volatile = {key for key in made["config"] if key.startswith("volatile.")}
+        config = {key: made["config"][key] for key in made["config"].keys() - volatile}
+        return (working(made), config, made["profiles"], made["status"])
+
+    lacks = way.provide(room, SPEC, volume)
+    wanted = settled(seen(room))
+    instance = Instance(room, NAME)
+    instance.remove()
+    volume.delete()
+    with instance_meanwhile(way, instance, SPEC, volume) as found:
+        volume.create({"size": "50MiB"})
+    assert settled(seen(room)) == wanted
+    assert found == lacks
+    must_run_on(room, volume)
+
+
+def test_a_restore_that_fails_is_told_before_an_instance_that_fails(room, volume):
+    instance = Instance(room, NAME)
+    with (
+        pytest.raises(RecoveryFailed, match="the restore failed"),
+        instance_meanwhile(FromSource("no-such-project"), instance, SPEC, volume),
+    ):
+        raise RecoveryFailed("the restore failed")
+    with (
+        pytest.raises(CouldNotLook, match="there is nothing to copy"),
+        instance_meanwhile(FromSource("no-such-project"), instance, SPEC, volume),
+    ):
+        pass
+    assert names(room) == []
+
+
 def test_incus_gives_a_copy_what_its_order_does_not_name(unchanged, server, room):
     """The reason why `FromSource` names every device and key of the source."""
     # Which of the forbidden devices it names is by chance.
@@ -253,7 +292,11 @@ def test_a_copy_that_is_not_closed_is_removed(unchanged, room, volume, monkeypat
 
 @pytest.mark.parametrize("act", ["make", "make-and-start"])
 def test_by_command(unchanged, room, volume, act):
-    assert ByCommand([*OPERATOR, act]).provide(room, SPEC, volume) == []
+    with instance_meanwhile(
+        ByCommand([*OPERATOR, act]), Instance(room, NAME), SPEC, volume
+    ) as lack:
+        assert names(room) == []
+    assert lack == []
     assert seen(room)["status"] == "Stopped"
     must_run_on(room, volume)
 
