@@ -294,9 +294,9 @@ def test_a_copy_that_is_not_closed_is_removed(unchanged, room, volume, monkeypat
 def test_by_command(unchanged, room, volume, act):
     with instance_meanwhile(
         ByCommand([*OPERATOR, act]), Instance(room, NAME), SPEC, volume
-    ) as lack:
+    ) as lacks:
         assert names(room) == []
-    assert lack == []
+    assert lacks == []
     assert seen(room)["status"] == "Stopped"
     must_run_on(room, volume)
 
