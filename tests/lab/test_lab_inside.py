@@ -182,3 +182,31 @@ def test_without_patience_a_dial_is_refused_at_once_and_not_kept(instance):
     with pytest.raises(ConnectionRefusedError):
         instance.dial(PORT)
     assert instance._dialling == {}
+
+
+def test_what_was_opened_ahead_is_what_commands_run_in(instance, monkeypatch):
+    instance.enter_ahead()
+    opened = instance._opening.result()
+    monkeypatch.setattr(instances, "Shell", lambda *_: pytest.fail("a second shell"))
+    assert instance.exec(["echo", "in"]).stdout == "in\n"
+    assert instance._shell is opened
+    instance.enter_ahead()
+    assert instance._opening is None
+
+
+def test_what_cannot_be_opened_ahead_is_opened_when_it_is_needed(instance):
+    instance.kill()
+    instance.enter_ahead()
+    with pytest.raises(IncusError):
+        instance._opening.result()
+    instance.start()
+    assert instance.exec(["echo", "in"]).stdout == "in\n"
+
+
+def test_what_is_opened_ahead_is_closed_with_the_rest(instance):
+    instance.enter_ahead()
+    opened = instance._opening.result()
+    instance.hang_up()
+    assert instance._opening is None
+    with pytest.raises(IncusError, match="has ended"):
+        opened.run(["true"], timeout=5)
