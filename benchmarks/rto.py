@@ -14,7 +14,7 @@ from typing import Any
 
 from benchmarks.figures import Bench, ratios
 from benchmarks.observer import observing, outage_after, read
-from benchmarks.stage import Stage, stage
+from benchmarks.stage import Stage, fill, stage
 from fixtures.evidence.verdict import Verdict
 from fixtures.recovery.backup import Backup
 from fixtures.recovery.drill import Drill
@@ -25,13 +25,20 @@ SETTLE_SECONDS = 1.0
 """Pause before each recovery: what the one before left to do is not charged to the next."""
 
 
+GIB = 2**30
+RECOVERIES = (("tarball", 0, 0.8), ("tarball", GIB, 0.8), ("snapshot", 0, 1.0))
+"""Scenario, bytes beside the data of some KiB, goal."""
+
+
 def run(bench: Bench) -> None:
-    """Measure the tarball's and the snapshot's recovery."""
-    for scenario, goal in (("tarball", 0.8), ("snapshot", 1.0)):
+    """Measure the tarball's recovery, of little and of much data, and the snapshot's."""
+    for scenario, weight, goal in RECOVERIES:
+        weight = weight // 16 if bench.quick else weight
         with stage([SERVICE]) as place:
-            rounds = _rounds(bench, place, scenario)
+            rounds = _rounds(bench, place, scenario, weight)
         script = f"the same typed with `incus`, {scenario}.sh"
-        about = f"RTO of a {scenario} drill, "
+        size = f"{weight / GIB:.2g} GiB" if weight else "some KiB"
+        about = f"RTO of a {scenario} drill, {size}, "
         bench.figure(
             about + "loss to first healthy answer",
             script,
@@ -47,9 +54,11 @@ def run(bench: Bench) -> None:
         )
 
 
-def _rounds(bench: Bench, place: Stage, scenario: str) -> list[dict[str, Any]]:
+def _rounds(bench: Bench, place: Stage, scenario: str, weight: int) -> list[dict[str, Any]]:
     service = place.service(SERVICE, scenario)
     service.deploy()
+    if weight:
+        fill(service, weight)
     backup = service.back_up(scenario)
     out = place.scratch / "observed"
     with observing(place.cgroup(service.spec), PORT, HEALTH, out):
@@ -60,7 +69,7 @@ def _rounds(bench: Bench, place: Stage, scenario: str) -> list[dict[str, Any]]:
             for way in order:
                 time.sleep(SETTLE_SECONDS)
                 seen |= way(place, service, backup, out)
-            rounds.append(bench.sample(scenario=scenario, round=number, **seen))
+            rounds.append(bench.sample(scenario=scenario, weight=weight, round=number, **seen))
     return rounds
 
 

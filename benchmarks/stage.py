@@ -24,6 +24,31 @@ from fixtures.lab.house import Lab
 from fixtures.recovery.drill import Drill
 from fixtures.recovery.service import ServiceUnderDrill
 
+FILE_BYTES = 2_560_000
+"""As in the shared facts: 419 files make 1 GiB."""
+
+FILL = """
+line='{"ts":"2026-11-25T02:00:00Z","level":"info","msg":"request served","path":"/api/v1/push"}'
+yes "$line" | head -c 2400000 | awk '{ print NR, $0, NR * 7919 }' | head -c %(file)d >logs
+for n in $(seq %(pairs)d); do
+  head -c %(file)d /dev/urandom >random-$n
+  { echo $n; cat logs; } >logs-$n
+done
+rm logs
+chown -R %(owner)s .
+"""
+"""Half of it random, half log lines in JSON."""
+
+
+def fill(service: ServiceUnderDrill, size: int) -> None:
+    """Put files of `size` bytes together beside the data of a running service."""
+    data = service.spec.volumes[0]
+    pairs = max(1, round(size / (2 * FILE_BYTES)))
+    owner = f"{data.owner.uid}:{data.owner.gid}"
+    script = FILL % {"file": FILE_BYTES, "pairs": pairs, "owner": owner}
+    inside = f"mkdir {data.path}/weight && cd {data.path}/weight && {script}"
+    service.instance.must_exec(["bash", "-ec", inside], timeout=900)
+
 
 @dataclass
 class Stage:

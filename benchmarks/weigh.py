@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.figures import timed
-from benchmarks.stage import Stage, stage
+from benchmarks.stage import Stage, fill, stage
 from fixtures.backups.tarball import inspect, write_tarball
 from fixtures.recovery.backup import Backup, Form
 from fixtures.recovery.drill import Drill
@@ -26,20 +26,6 @@ from fixtures.recovery.service import ServiceUnderDrill
 from fixtures.secrets import Secret
 
 SERVICE = "prometheus"
-FILE_BYTES = 2_560_000
-"""As in the shared facts: 419 files make 1 GiB."""
-
-FILL = """
-line='{"ts":"2026-11-25T02:00:00Z","level":"info","msg":"request served","path":"/api/v1/push"}'
-yes "$line" | head -c 2400000 | awk '{ print NR, $0, NR * 7919 }' | head -c %(file)d >logs
-for n in $(seq %(pairs)d); do
-  head -c %(file)d /dev/urandom >random-$n
-  { echo $n; cat logs; } >logs-$n
-done
-rm logs
-chown -R %(owner)s .
-"""
-"""Half of it random, half log lines in JSON."""
 
 
 @dataclass(frozen=True)
@@ -78,12 +64,7 @@ def _peak() -> int:
 def _deployed(place: Stage, weight: Weight) -> ServiceUnderDrill:
     service = place.service(SERVICE, "tarball")
     service.deploy()
-    data = service.spec.volumes[0]
-    pairs = max(1, round(weight.size / (2 * FILE_BYTES)))
-    owner = f"{data.owner.uid}:{data.owner.gid}"
-    script = FILL % {"file": FILE_BYTES, "pairs": pairs, "owner": owner}
-    inside = f"mkdir {data.path}/weight && cd {data.path}/weight && {script}"
-    service.instance.must_exec(["bash", "-ec", inside], timeout=900)
+    fill(service, weight.size)
     return service
 
 
