@@ -19,6 +19,7 @@ BENCHMARKS = {
     "integrity": 5,
     "restore": 3,
     "scale": 3,
+    "services": 2,
 }
 """Name of a module with a function `run(bench)` -> how many times its figures are taken."""
 

@@ -1,0 +1,98 @@
+"""Scale of fleets: harness time for each drill where the fleet has 7, 35 and 105 services."""
+
+from __future__ import annotations
+
+import re
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from benchmarks import scale_fleet
+from benchmarks.figures import ROOT, Bench, timed
+from fixtures.fleet.load import load_fleet
+from fixtures.lab.house import Lab
+from fixtures.plugin.progress import Progress
+from fixtures.plugin.target import bring_up
+
+SIZES = (7, 35, 105)
+QUICK_SIZES = (7, 14)
+DRILLED = 7
+
+FIGURES = (
+    ("wall", "time of the run for each drill", "from the start of pytest, with Incus' own time"),
+    ("cpu", "harness time for each drill", "CPU time of pytest: what Incus takes is not in it"),
+)
+"""Of a sample -> what it is called, and a note."""
+
+
+def run(bench: Bench) -> None:
+    """The same seven drills, while the fleet and its source project grow."""
+    with tempfile.TemporaryDirectory(prefix="atlas-scale-") as name:
+        _fleets(bench, Path(name), QUICK_SIZES if bench.quick else SIZES)
+
+
+def _fleets(bench: Bench, directory: Path, sizes: tuple[int, ...]) -> None:
+    samples: dict[int, list[dict[str, float]]] = {size: [] for size in sizes}
+    for size in sizes:
+        file = scale_fleet.write(size, directory)
+        with _source(size, file, bench):
+            # The first run of a fleet pays for what the others find in caches.
+            for number in range(bench.repeat + 1):
+                sample = _drilled(file, directory / f"reports-{size}-{number}")
+                bench.sample(services=size, round=number, **sample)
+                if number:
+                    samples[size].append(sample)
+    small = samples[sizes[0]]
+    for size in sizes[1:]:
+        for what, named, note in FIGURES:
+            pairs = zip(samples[size], small, strict=True)
+            values = [one[what] / other[what] for one, other in pairs]
+            told = f"{named}, {size} services"
+            bench.figure(told, f"{sizes[0]} services", "ratio", values, at_most=1.1, note=note)
+
+
+@contextmanager
+def _source(size: int, file: Path, bench: Bench) -> Iterator[None]:
+    """A lab whose source project is this fleet, and nothing else; gone afterwards."""
+    fleet = load_fleet(file)
+    lab = Lab(report=bench.report, images=fleet.images)
+    lab.down()
+    seconds = timed(lambda: bring_up(lab, fleet, Progress(sys.stdout)))
+    bench.sample(services=size, lab_up_and_filled=seconds)
+    try:
+        yield
+    finally:
+        lab.down()
+
+
+def _drilled(file: Path, reports: Path) -> dict[str, float]:
+    """Seven snapshot drills by pytest: seconds of wall and CPU for each drill."""
+    names = " or ".join(f"svc{number:03d}" for number in range(1, DRILLED + 1))
+    argv = [sys.executable, "-m", "pytest", "drills/test_restore_from_snapshot.py", "-q"]
+    argv += ["-p", "no:cacheprovider", f"--fleet={file}", f"--reports={reports}", "-k", names]
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    begun = time.monotonic()
+    done = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, check=False)
+    wall = time.monotonic() - begun
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    if f"{DRILLED} passed" not in done.stdout:
+        raise RuntimeError(done.stdout[-2000:] + done.stderr[-2000:])
+    cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    in_tests = _in_tests(reports)
+    return {
+        "wall": wall / DRILLED,
+        "harness": (wall - in_tests) / DRILLED,
+        "cpu": cpu / DRILLED,
+        "tests": in_tests / DRILLED,
+    }
+
+
+def _in_tests(reports: Path) -> float:
+    """Seconds inside of the tests: their set-up, body and removal, of which most is Incus' own."""
+    (file,) = reports.glob("*/junit.xml")
+    return sum(map(float, re.findall(r'<testcase [^>]*time="([\d.]+)"', file.read_text("utf-8"))))
