@@ -13,12 +13,16 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 from benchmarks.figures import ROOT, Bench, ratios
 from benchmarks.stage import Stage, stage
+from fixtures.evidence.judge import is_only_stand_in, judge_drill
+from fixtures.evidence.verdict import Verdict
+from fixtures.evidence.writer import read_evidence
 from fixtures.fleet.model import Fleet
 from fixtures.lab.settings import BUCKET_POOL
 
@@ -98,19 +102,22 @@ def drills(quick: bool) -> float:
     Raises:
         RuntimeError: it ended otherwise than with stand-ins as the only drills that did not pass.
     """
-    # Of a stand-in the verdict is at best `not verified`, so that the status is 1.
-    chosen = ["-k", "snapshot and rehearsal"] if quick else []
-    argv = [sys.executable, "-m", "pytest", "drills", "-n", "2", "-q", *chosen]
-    begun = time.monotonic()
-    done = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, check=False)
-    seconds = time.monotonic() - begun
+    with tempfile.TemporaryDirectory(prefix="atlas-bench-") as reports:
+        argv = [sys.executable, "-m", "pytest", "drills", "-n", "2", "-q", f"--reports={reports}"]
+        argv += ["-k", "snapshot and rehearsal"] if quick else []
+        begun = time.monotonic()
+        done = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, check=False)
+        seconds = time.monotonic() - begun
+        found = [read_evidence(one) for one in Path(reports).glob("*/evidence.json")]
+    if len(found) != 1 or found[0].errors or not found[0].drills:
+        raise RuntimeError(f"drills ended with {done.returncode}: {done.stdout[-2000:]}")
     bad = [
-        line
-        for line in done.stdout.splitlines()
-        if line.startswith(("FAILED", "ERROR")) and "not verified: stand-in" not in line
+        f"{drill.id}: {drill.reason}"
+        for drill in found[0].drills
+        if judge_drill(drill) is not Verdict.RECOVERED and not is_only_stand_in(drill)
     ]
-    if bad or done.returncode not in (0, 1):
-        raise RuntimeError(f"drills ended with {done.returncode}: {bad or done.stdout[-2000:]}")
+    if bad:
+        raise RuntimeError(f"drills that did not recover: {'; '.join(bad)}")
     return seconds
 
 
