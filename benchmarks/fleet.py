@@ -16,14 +16,17 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from benchmarks.figures import ROOT, Bench, ratios
 from benchmarks.stage import Stage, stage
+from fixtures.errors import UsageError
 from fixtures.evidence.judge import is_only_stand_in, judge_drill
 from fixtures.evidence.verdict import Verdict
 from fixtures.evidence.writer import read_evidence
 from fixtures.fleet.model import Fleet
+from fixtures.lab.house import Lab
 from fixtures.lab.settings import BUCKET_POOL
 
 WHOLE = "whole fleet, warm lab, all drills with -n 2"
@@ -32,8 +35,9 @@ COLLECTED = re.compile(r"^drills/(\w+)\.py::(\w+)(?:\[(.+)\])?$")
 
 def run(bench: Bench) -> None:
     """Take the fleet through all drills, and the script through its recoveries."""
-    subprocess.run([sys.executable, "-m", "fixtures.plugin.lab", "up"], check=True, cwd=ROOT)
-    with stage() as place:
+    if os.environ.get("PYTEST_ADDOPTS"):
+        raise UsageError("PYTEST_ADDOPTS would change what is measured; nothing was started")
+    with _filled_lab(), stage() as place:
         plan = list(recoveries(place.fleet, collected()))
         missing = [name for name, what in plan if what is None]
         bench.report(f"{bench.name}: {len(plan)} tests, {len(missing)} are left out by the script")
@@ -52,6 +56,19 @@ def run(bench: Bench) -> None:
     bench.figure(WHOLE, about, "ratio", ratios(rounds, "drills", "script"), at_most=0.35)
     bench.figure(WHOLE, "the wish", "s", [one["drills"] for one in rounds], at_most=100)
     bench.figure("the script", "itself", "s", [one["script"] for one in rounds])
+
+
+@contextmanager
+def _filled_lab() -> Iterator[None]:
+    """The lab with its whole source project; gone afterwards, unless it was up before."""
+    by_hand = [sys.executable, "-m", "fixtures.plugin.lab"]
+    was_up = Lab().status().state == "up"
+    subprocess.run([*by_hand, "up"], check=True, cwd=ROOT)
+    try:
+        yield
+    finally:
+        if not was_up:
+            subprocess.run([*by_hand, "down"], check=True, cwd=ROOT)
 
 
 def collected() -> list[str]:
@@ -174,7 +191,3 @@ def _lay_out_backups(place: Stage, directory: Path) -> None:
             ]
             + ["--compression", "gzip", "--volume-only", "--project", place.fleet.source_project]
         )
-
-
-if os.environ.get("PYTEST_ADDOPTS"):
-    raise RuntimeError("PYTEST_ADDOPTS would change what is measured: unset it")
