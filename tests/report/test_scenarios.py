@@ -105,8 +105,14 @@ def test_kinds_of_tarball_are_compared(scenarios: RunRecord) -> None:
     assert "The fleet file orders zstd, which was restored fastest of all: 1 s." in text
     assert (
         "zstd fleet file fastest 2 s 8.0 MiB/s 3 s 4.0 MiB 25 % of its content 1 s 16.0 MiB/s "
-        "✓ recovered gzip 2 s 8.0 MiB/s"
+        "too little data: --weight ✓ recovered gzip 2 s 8.0 MiB/s"
     ) in text
+    weighed = of_kind("zstd", 1.0)
+    put = weighed.restore.model_copy(update={"projected_rto": 125.0, "declared_bytes": 10**11})
+    projected = [weighed.model_copy(update={"restore": put}), of_kind("gzip", 2.0)]
+    text = words(render_summary(scenarios.model_copy(update={"drills": projected})))
+    assert "RTO at 93.1 GiB projected" in text
+    assert "1 s 16.0 MiB/s 2 min 5 s ✓ recovered" in text
     one = scenarios.model_copy(update={"drills": [of_kind("zstd", 1.0)]})
     assert "Kinds of tarball" not in render_summary(one)
 
