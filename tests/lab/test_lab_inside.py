@@ -9,6 +9,7 @@ import os
 import sys
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import pytest
@@ -103,6 +104,12 @@ def test_no_command_leaves_anything_to_the_next(instance):
     assert seen[2:] == ["0", "1", "2", "3"]
 
 
+def test_threads_share_the_shell_and_each_gets_its_own_answer(instance):
+    with ThreadPoolExecutor(4) as pool:
+        made = list(pool.map(lambda n: instance.exec(["echo", str(n)]), range(200)))
+    assert [one.stdout for one in made] == [f"{n}\n" for n in range(200)]
+
+
 def test_nothing_is_left_in_the_instance(instance):
     instance.exec(["true"])
     assert instance.exec(["sh", "-c", "ls -A /var/tmp /run | grep atlas"]).stdout == ""
@@ -182,31 +189,3 @@ def test_without_patience_a_dial_is_refused_at_once_and_not_kept(instance):
     with pytest.raises(ConnectionRefusedError):
         instance.dial(PORT)
     assert instance._dialling == {}
-
-
-def test_what_was_opened_ahead_is_what_commands_run_in(instance, monkeypatch):
-    instance.enter_ahead()
-    opened = instance._opening.result()
-    monkeypatch.setattr(instances, "Shell", lambda *_: pytest.fail("a second shell"))
-    assert instance.exec(["echo", "in"]).stdout == "in\n"
-    assert instance._shell is opened
-    instance.enter_ahead()
-    assert instance._opening is None
-
-
-def test_what_cannot_be_opened_ahead_is_opened_when_it_is_needed(instance):
-    instance.kill()
-    instance.enter_ahead()
-    with pytest.raises(IncusError):
-        instance._opening.result()
-    instance.start()
-    assert instance.exec(["echo", "in"]).stdout == "in\n"
-
-
-def test_what_is_opened_ahead_is_closed_with_the_rest(instance):
-    instance.enter_ahead()
-    opened = instance._opening.result()
-    instance.hang_up()
-    assert instance._opening is None
-    with pytest.raises(IncusError, match="has ended"):
-        opened.run(["true"], timeout=5)
