@@ -46,6 +46,11 @@ def main(argv: list[str]) -> int:
         except DrillError as error:
             print(f"bench {name}: {error}", file=sys.stderr)
             return 1
+        except KeyboardInterrupt:
+            # What was measured by then is whole: a figure is kept with all of its rounds.
+            if bench.figures and not given.quick:
+                figures.write(bench, begun, time.monotonic() - clock)
+            raise
         missed += sum(figure.met is False for figure in bench.figures)
         if not given.quick:
             _tell(f"raw results: {figures.write(bench, begun, time.monotonic() - clock)}")

@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 
 from benchmarks.figures import Bench
-from benchmarks.observer import observing, outage_after, read
+from benchmarks.observer import next_outage, observing
 from benchmarks.rto import HEALTH, PORT, SERVICE, again
 from benchmarks.stage import Stage, stage
 from fixtures.recovery.backup import Backup
@@ -72,7 +72,7 @@ def _recover(place: Stage, service: ServiceUnderDrill, backup: Backup) -> dict[s
     with drill.phase("verified"):
         service.must_hold(backup)
     phases = {phase.name: phase for phase in drill.watch.phases}
-    outage = outage_after(read(place.scratch / "observed"), begun)
+    outage = next_outage(place.scratch / "observed", begun)
     healthy = phases["healthy"].begin + phases["healthy"].seconds
     return {
         "reported": healthy,

@@ -25,8 +25,8 @@ from fixtures.lab.netns import enter
 PAUSE_SECONDS = 0.002
 """Between two probes, so that what is observed has the processors to itself."""
 
-PROBE_SECONDS = 1.0
-"""Time-out of one probe."""
+PROBE_SECONDS = 0.25
+"""Time-out of one probe: a container that is being killed takes connections and answers none."""
 
 
 @dataclass(frozen=True)
@@ -71,6 +71,22 @@ def outage_after(changes: list[Change], moment: float) -> Outage:
         elif lost is not None and change.ended >= moment:
             return Outage(lost.before, change.ended)
     raise ValueError(f"the observer saw no outage after {moment:.3f}: {changes}")
+
+
+def next_outage(out: Path, moment: float, patience: float = 5.0) -> Outage:
+    """The first outage that ended after `moment`, as soon as the observer has written it.
+
+    Raises:
+        ValueError: it has not within `patience` seconds.
+    """
+    until = time.monotonic() + patience
+    while True:
+        try:
+            return outage_after(read(out), moment)
+        except ValueError:
+            if time.monotonic() > until:
+                raise
+            time.sleep(0.01)
 
 
 @contextmanager

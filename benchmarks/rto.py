@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.figures import Bench, ratios
-from benchmarks.observer import observing, outage_after, read
+from benchmarks.observer import next_outage, observing
 from benchmarks.stage import Stage, fill, stage
 from fixtures.evidence.verdict import Verdict
 from fixtures.recovery.backup import Backup
@@ -88,8 +88,7 @@ def _script(
         more = {"FILE": str(file)}
     begun = place.script(f"{backup.kind}.sh", service.spec, **more)
     service.wait_until_healthy()
-    time.sleep(0.1)
-    return {"script": outage_after(read(out), begun).first_good - begun}
+    return {"script": next_outage(out, begun).first_good - begun}
 
 
 def _drill(place: Stage, service: ServiceUnderDrill, backup: Backup, out: Path) -> dict[str, float]:
@@ -114,7 +113,7 @@ def _drill(place: Stage, service: ServiceUnderDrill, backup: Backup, out: Path) 
     if record.verdict is not Verdict.RECOVERED or record.rto is None:
         raise RuntimeError(f"the drill ended as {record.verdict}: {record.reason}")
     phases = {phase.name: phase.begin + phase.seconds for phase in record.phases}
-    seen = outage_after(read(out), begun)
+    seen = next_outage(out, begun)
     return {
         "healthy": phases["healthy"],
         "rto": record.rto,

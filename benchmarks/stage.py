@@ -106,7 +106,12 @@ class Stage:
             "HOME": str(self.scratch),
         }
         done = subprocess.run(
-            argv, env={**settings, **environment}, capture_output=True, text=True, check=False
+            argv,
+            env={**settings, **environment},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=False,
         )
         if done.returncode:
             raise RuntimeError(f"{argv} ended with {done.returncode}: {done.stderr.strip()}")

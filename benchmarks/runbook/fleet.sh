@@ -5,6 +5,8 @@
 # tarball is read before it is trusted, nothing is proven gone. What it leaves out makes it faster.
 # PLAN has one line a drill; SERVICES one line a service; both are made by benchmarks/fleet.py.
 set -eu
+# Of the standard input `incus create` would take its configuration.
+exec 3<"$PLAN" </dev/null
 
 say() { echo "$(date +%s.%N) $*"; }
 
@@ -162,8 +164,8 @@ bucket() {
   rm -rf "${SCRATCH:?}"/*
 }
 
-while read -r what subject more; do
+while read -r what subject more <&3; do
   say "$what $subject $more"
   # shellcheck disable=SC2086
   "$what" "$subject" $more
-done <"$PLAN"
+done
