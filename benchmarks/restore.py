@@ -100,6 +100,6 @@ def _weigh(bench: Bench, kind: str, size: int, *more: str) -> dict[str, Any]:
     if done.returncode:
         raise RuntimeError(f"{' '.join(argv)} ended with {done.returncode}: {done.stderr[-3000:]}")
     seen: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    told = {key: value for key, value in seen.items() if key not in ("record", "phases")}
-    bench.sample(kind=kind, size=size, **told, **seen.get("phases", {}))
+    told = {key: value for key, value in seen.items() if key != "record"}
+    bench.sample(kind=kind, size=size, **told)
     return seen
