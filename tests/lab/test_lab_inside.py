@@ -104,10 +104,17 @@ def test_no_command_leaves_anything_to_the_next(instance):
     assert seen[2:] == ["0", "1", "2", "3"]
 
 
-def test_threads_share_the_shell_and_each_gets_its_own_answer(instance):
-    with ThreadPoolExecutor(4) as pool:
-        made = list(pool.map(lambda n: instance.exec(["echo", str(n)]), range(200)))
-    assert [one.stdout for one in made] == [f"{n}\n" for n in range(200)]
+def test_a_shell_that_answers_another_thread_is_no_dead_one(instance):
+    instance.exec(["true"])
+    shell, seen = instance._shell, []
+    with ThreadPoolExecutor(1) as pool:
+        large = pool.submit(instance.exec, ["sh", "-c", "yes | head -c 30000000"])
+        while not large.done():
+            seen.append(shell.is_alive)
+            time.sleep(0.002)
+    assert len(seen) > 10 and all(seen)
+    assert len(large.result().stdout) == 30_000_000
+    assert instance._shell is shell
 
 
 def test_nothing_is_left_in_the_instance(instance):
