@@ -12,7 +12,7 @@ import time
 from benchmarks.figures import Bench
 from benchmarks.observer import next_outage, observing
 from benchmarks.rto import HEALTH, PORT, SERVICE, again
-from benchmarks.stage import Stage, stage
+from benchmarks.stage import Stage, recover, stage
 from fixtures.recovery.backup import Backup
 from fixtures.recovery.service import ServiceUnderDrill
 
@@ -61,16 +61,7 @@ def _recover(place: Stage, service: ServiceUnderDrill, backup: Backup) -> dict[s
     service.drill = drill = again(service.drill)
     time.sleep(1.0)
     begun = time.monotonic()
-    with drill.phase("destroy"):
-        service.destroy_data()
-    with drill.phase("restore"):
-        service.restore_snapshot(backup)
-    with drill.phase("start"):
-        service.start()
-    with drill.phase("healthy"):
-        service.wait_until_healthy()
-    with drill.phase("verified"):
-        service.must_hold(backup)
+    recover(service, backup)
     phases = {phase.name: phase for phase in drill.watch.phases}
     outage = next_outage(place.scratch / "observed", begun)
     healthy = phases["healthy"].begin + phases["healthy"].seconds

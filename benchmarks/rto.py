@@ -14,7 +14,7 @@ from typing import Any
 
 from benchmarks.figures import Bench, ratios
 from benchmarks.observer import next_outage, observing
-from benchmarks.stage import Stage, fill, stage
+from benchmarks.stage import Stage, fill, recover, stage
 from fixtures.evidence.verdict import Verdict
 from fixtures.recovery.backup import Backup
 from fixtures.recovery.drill import Drill
@@ -96,19 +96,7 @@ def _drill(place: Stage, service: ServiceUnderDrill, backup: Backup, out: Path) 
     service.drill = drill = again(service.drill)
     drill.take_backup(backup, software=service.subject.version())
     begun = time.monotonic()
-    with drill.phase("destroy"):
-        service.destroy_data() if backup.kind == "snapshot" else service.destroy()
-    with drill.phase("restore"):
-        if backup.kind == "snapshot":
-            service.restore_snapshot(backup)
-        else:
-            service.import_tarball(backup)
-    with drill.phase("start"):
-        service.start()
-    with drill.phase("healthy"):
-        service.wait_until_healthy()
-    with drill.phase("verified"):
-        service.must_hold(backup)
+    recover(service, backup)
     record = drill.record()
     if record.verdict is not Verdict.RECOVERED or record.rto is None:
         raise RuntimeError(f"the drill ended as {record.verdict}: {record.reason}")

@@ -21,6 +21,7 @@ from fixtures.incus.project import DrillProject
 from fixtures.incus.reaper import reap, run_lock
 from fixtures.lab.host import cgroup2_root
 from fixtures.lab.house import Lab
+from fixtures.recovery.backup import Backup
 from fixtures.recovery.drill import Drill
 from fixtures.recovery.service import ServiceUnderDrill
 
@@ -48,6 +49,21 @@ def fill(service: ServiceUnderDrill, size: int) -> None:
     script = FILL % {"file": FILE_BYTES, "pairs": pairs, "owner": owner}
     inside = f"mkdir {data.path}/weight && cd {data.path}/weight && {script}"
     service.instance.must_exec(["bash", "-ec", inside], timeout=900)
+
+
+def recover(service: ServiceUnderDrill, backup: Backup) -> None:
+    """Lose and regain the service as the drill of its backup's kind does, on its drill's clock."""
+    drill, is_snapshot = service.drill, backup.kind == "snapshot"
+    with drill.phase("destroy"):
+        service.destroy_data() if is_snapshot else service.destroy()
+    with drill.phase("restore"):
+        service.restore_snapshot(backup) if is_snapshot else service.import_tarball(backup)
+    with drill.phase("start"):
+        service.start()
+    with drill.phase("healthy"):
+        service.wait_until_healthy()
+    with drill.phase("verified"):
+        service.must_hold(backup)
 
 
 @dataclass

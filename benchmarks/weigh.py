@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.figures import timed
-from benchmarks.stage import Stage, fill, stage
+from benchmarks.stage import Stage, fill, recover, stage
 from fixtures.backups.tarball import inspect, write_tarball
 from fixtures.recovery.backup import Backup, Form
 from fixtures.recovery.drill import Drill
@@ -73,16 +73,7 @@ def _weighed(place: Stage, weight: Weight) -> dict[str, Any]:
     backup = service.back_up("tarball", weight.form)
     drill = service.drill
     _settle()
-    with drill.phase("destroy"):
-        service.destroy()
-    with drill.phase("restore"):
-        service.import_tarball(backup)
-    with drill.phase("start"):
-        service.start()
-    with drill.phase("healthy"):
-        service.wait_until_healthy()
-    with drill.phase("verified"):
-        service.must_hold(backup)
+    recover(service, backup)
     _lose(service)
     return {**_of_record(drill), "backup": backup}
 
