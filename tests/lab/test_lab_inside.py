@@ -73,6 +73,8 @@ def instance(running, room):
         (["printf", "%s|", "a b", "", "c\nd", "'", "$(id)"], 0, "a b||c\nd|'|$(id)|", ""),
         (["printf", "%s", "\u00e4"], 0, "\u00e4", ""),
         (["printf", r"no end\0of line"], 0, "no end\0of line", ""),
+        (["sh", "-c", r"echo out; printf 'no\0text' >&2"], 0, "out\n", "no\0text"),
+        (["sh", "-c", "echo ${LC_ALL-unset}"], 0, "unset\n", ""),
         (["cat"], 0, "", ""),
         (["sh", "-c", "kill -9 $$"], 137, "", ""),
     ],
@@ -88,11 +90,11 @@ def test_a_command_that_cannot_be_run_has_the_status_of_a_shell(instance, argv, 
     assert instance.exec(argv).rc == rc
 
 
-def test_outputs_of_any_size_are_whole_and_apart(instance):
-    script = "yes out | head -c 3000000; yes err | head -c 2000001 >&2"
-    done = instance.exec(["sh", "-c", script])
-    assert (len(done.stdout), len(done.stderr)) == (3_000_000, 2_000_001)
-    assert set(done.stdout.split()) == {"out"}
+@pytest.mark.parametrize("sizes", [(3_000_000, 2_000_001), (65_535, 65_536), (65_536, 1), (0, 9)])
+def test_outputs_of_any_size_are_whole_and_apart(instance, sizes):
+    out, err = sizes
+    done = instance.exec(["sh", "-c", f"yes ou | head -c {out}; yes er | head -c {err} >&2"])
+    assert (done.stdout, done.stderr) == (("ou\n" * out)[:out], ("er\n" * err)[:err])
     assert instance.exec(["echo", "next"]).stdout == "next\n"
 
 
@@ -191,8 +193,31 @@ def test_a_dial_that_nobody_waited_for_is_not_gone_on_with(instance):
     assert instance._dialling[PORT] is not pending
 
 
+def test_a_relay_that_ended_by_itself_is_not_kept(instance, monkeypatch):
+    monkeypatch.setattr(instances, "PENDING_SECONDS", 0.0)
+    instance.must_exec(["systemctl", "stop", "mosquitto"])
+    for _ in range(2):
+        with pytest.raises(ConnectionRefusedError, match="nothing listens on port 1883"):
+            instance.dial(PORT, patience=5)
+    assert instance._dialling == {}
+
+
 def test_without_patience_a_dial_is_refused_at_once_and_not_kept(instance):
     instance.must_exec(["systemctl", "stop", "mosquitto"])
     with pytest.raises(ConnectionRefusedError):
         instance.dial(PORT)
     assert instance._dialling == {}
+
+
+def test_a_first_boot_runs_nothing_that_the_image_has_already(room):
+    fresh = Instance(room, "mosquitto02")
+    fresh.create("mosquitto", {}, {})
+    fresh.start()
+    fresh.wait_until_usable()
+    fresh.must_exec(["systemctl", "is-system-running", "--wait"])
+    updates = [f"{one}.service" for one in ("ldconfig", "systemd-sysusers", "systemd-update-done")]
+    shown = fresh.must_exec(["systemctl", "show", "-p", "ConditionResult", "--value", *updates])
+    generated = fresh.must_exec(["find", "/run/systemd/generator", "-mindepth", "1"])
+    fresh.remove()
+    assert shown.split() == ["no"] * len(updates)
+    assert "getty" not in generated
