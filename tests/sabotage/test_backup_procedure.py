@@ -11,7 +11,9 @@ import tests.sabotage.acts as acts
 from fixtures.errors import DrillError
 from fixtures.evidence.verdict import Verdict
 from fixtures.plugin.procedures import by_the_procedure
+from fixtures.procedure import making
 from fixtures.procedure.found import newest
+from fixtures.procedure.store import Store
 
 KIND = "encrypted-tarball"
 
@@ -54,6 +56,50 @@ def test_an_export_that_fails_is_told_and_the_service_runs_again(drilled):
     assert record.verdict is Verdict.NOT_VERIFIED
     assert "step-ca: encrypted-tarball: backup directory" in record.reason
     assert service.instance.status() == "Running"
+
+
+def test_a_tarball_is_read_when_the_service_runs_again(drilled, monkeypatch):
+    states, inspect = [], making.inspect
+    instances = []
+
+    def seen(*args, **more):
+        states.append(instances[0].status())
+        return inspect(*args, **more)
+
+    monkeypatch.setattr(making, "inspect", seen)
+    record, _service = drilled(lambda service, _: instances.append(service.instance))
+    assert record.verdict is Verdict.RECOVERED, record.reason
+    assert states == ["Running"]
+
+
+def test_an_export_that_is_damaged_is_told_and_not_kept(drilled, scratch, monkeypatch):
+    def damaged(chunks, *args):
+        return write_tarball((chunk[:-1] for chunk in chunks), *args)
+
+    write_tarball = making.write_tarball
+    monkeypatch.setattr(making, "write_tarball", damaged)
+    record, service = drilled(lambda *_: None)
+    assert record.verdict is Verdict.NOT_VERIFIED
+    assert "step-ca: encrypted-tarball: " in record.reason
+    assert service.instance.status() == "Running"
+    assert Store(scratch / "backups").notes("step-ca", KIND) == []
+
+
+def test_a_backup_of_a_service_that_does_not_come_back_is_kept(drilled, scratch, monkeypatch):
+    monkeypatch.setattr(making, "HEALTHY_SECONDS", 2.0)
+    start = making.ServiceBackups.start
+
+    def ill(backups):
+        backups.instance.start()
+        backups.instance.must_exec(["systemctl", "stop", "step-ca"])
+        start(backups)
+
+    monkeypatch.setattr(making.ServiceBackups, "start", ill)
+    record, _service = drilled(lambda *_: None)
+    assert record.verdict is Verdict.NOT_VERIFIED
+    assert "step-ca: stop and start: " in record.reason
+    (kept,) = Store(scratch / "backups").notes("step-ca", KIND)
+    assert kept.downtime is None
 
 
 def test_a_file_that_is_not_what_its_note_says_is_damaged(older, fleet, scratch):
