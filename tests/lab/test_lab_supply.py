@@ -22,12 +22,14 @@ from pathlib import Path
 import pytest
 import yaml
 
+from fixtures.errors import RecoveryFailed
 from fixtures.fleet.load import load_fleet
 from fixtures.incus.client import Incus
 from fixtures.incus.guard import OwnServerPolicy
 from fixtures.incus.inventory import compare, inventory
 from fixtures.lab import settings
 from fixtures.lab.house import Lab
+from fixtures.procedure import source as source_module
 from fixtures.procedure.furnished import as_furnished
 from fixtures.procedure.source import Source
 
@@ -217,6 +219,37 @@ def test_a_part_that_was_interrupted_is_made_again_and_the_others_stay(checkout)
     devices = within.api.instances["alertmanager01"].get().json()["metadata"]["devices"]
     assert "alertmanager01-data" in {one.get("source") for one in devices.values()}
     assert set(source.furnished.parts) == {"mosquitto", "alertmanager"}
+
+
+@pytest.mark.parametrize("failing", [1, 2])
+def test_a_part_that_fails_is_made_once_more_and_no_oftener(checkout, failing, monkeypatch):
+    """1. A service fails when it has been deployed. 2. It is removed and made again, or not."""
+    fleet = load_fleet(checkout.fleet("alertmanager", "mosquitto"))
+    lab = checkout.lab()
+    lab.prepare(fleet.images, with_tofu=False, turn="t")
+    lab.up()
+    lab.hold(fleet.images)
+    server, told, tries = Incus(str(lab.socket), OwnServerPolicy(str(lab.socket))), [], []
+    furnish = source_module._furnish
+
+    def late(procedure, fleet, spec, member):
+        kinds = furnish(procedure, fleet, spec, member)
+        if spec.name == "mosquitto":
+            tries.append(spec.name)
+            if len(tries) <= failing:
+                raise RecoveryFailed("source mosquitto01: was late")
+        return kinds
+
+    monkeypatch.setattr(source_module, "_furnish", late)
+    source = Source(str(lab.socket), fleet, checkout.home / "b", told.append, no_buckets)
+    source.prepare()
+    faults = source.furnish(["mosquitto", "alertmanager"])
+    assert len(tries) == 2
+    assert "source mosquitto01: was late; once more, with nothing beside it" in told
+    assert set(faults) == ({"mosquitto"} if failing == 2 else set())
+    assert set(source.furnished.parts) == {"alertmanager", "mosquitto"} - set(faults)
+    left = inventory(server, "atlas")
+    assert ("instance mosquitto01" in left) is (failing == 1)
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT], ids=["kill -9", "Ctrl-C"])
