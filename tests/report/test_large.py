@@ -8,8 +8,10 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Page
 
+from fixtures.evidence import large
 from fixtures.evidence.brief import LARGE
-from fixtures.evidence.html import render_drill, render_page, render_summary
+from fixtures.evidence.html import main, render_drill, render_page, render_summary
+from fixtures.evidence.packing import packing
 from fixtures.evidence.record import CanaryRecord, DrillRecord, RunRecord
 from fixtures.evidence.store import StoredDrills
 from fixtures.evidence.writer import read_evidence, write_evidence
@@ -56,6 +58,44 @@ def test_a_drill_takes_less_than_a_kilobyte(run: RunRecord, path: Path) -> None:
     few = len(render_page(run.model_copy(update={"drills": list(run.drills[:LARGE])})))
     assert few > 10_000 * LARGE, "in full, a drill takes more than ten"
     assert path.stat().st_size < 1000 * DRILLS
+
+
+def test_the_command_packs_the_cards_beside_and_makes_the_same_page(
+    run: RunRecord, path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    evidence = write_evidence(run, tmp_path)
+    monkeypatch.setattr(large, "packed", lambda _: pytest.fail("packed here"))
+    with packing(evidence) as beside:
+        assert beside is not None
+        assert render_page(read_evidence(evidence), beside) == path.read_text(encoding="utf-8")
+
+
+def test_cards_of_another_number_of_drills_are_not_taken(
+    run: RunRecord, path: Path, tmp_path: Path
+) -> None:
+    shorter = run.model_copy(update={"drills": list(run.drills[:-1])})
+    with packing(write_evidence(shorter, tmp_path)) as beside:
+        assert render_page(run, beside) == path.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("damage", ["cut", "field", "missing"])
+def test_of_damaged_evidence_there_is_no_page_but_a_sentence(
+    run: RunRecord, tmp_path: Path, capfd: pytest.CaptureFixture[str], damage: str
+) -> None:
+    evidence = write_evidence(run, tmp_path)
+    text = evidence.read_text(encoding="utf-8")
+    if damage == "cut":
+        evidence.write_text(text[: len(text) // 2], encoding="utf-8")
+    elif damage == "field":
+        evidence.write_text(text.replace('"target_rto":', '"target":'), encoding="utf-8")
+    else:
+        evidence.unlink()
+    assert main([str(evidence)]) == 1
+    said = capfd.readouterr()
+    assert said.out == ""
+    assert said.err.startswith("no page: ")
+    assert str(evidence) in said.err
+    assert "Traceback" not in said.err
 
 
 def test_every_drill_has_its_row_and_its_verdict(run: RunRecord, path: Path) -> None:
