@@ -137,6 +137,17 @@ def timed(act: Callable[[], Any]) -> float:
     return time.monotonic() - begun
 
 
+def core_seconds() -> float:
+    """Seconds of processor time that the whole machine has spent on anything since it started.
+
+    Source: the line `cpu` of /proc/stat (proc_stat(5)), without `idle` and `iowait`; steal is not
+    ours, and guest time is in user time already.
+    """
+    fields = Path("/proc/stat").read_text().partition("\n")[0].split()[1:]
+    user, nice, system, _idle, _iowait, irq, softirq = map(int, fields[:7])
+    return (user + nice + system + irq + softirq) / os.sysconf("SC_CLK_TCK")
+
+
 def ratios(rounds: Sequence[Mapping[str, Any]], one: str, other: str) -> list[float]:
     """`one` divided by `other`, round by round."""
     return [sample[one] / sample[other] for sample in rounds]

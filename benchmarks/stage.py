@@ -37,8 +37,9 @@ for n in $(seq %(pairs)d); do
 done
 rm logs
 chown -R %(owner)s .
+sync -f .
 """
-"""Half of it random, half log lines in JSON."""
+"""Half of it random, half log lines in JSON; on the disk, or the pool would not count it."""
 
 
 def fill(service: ServiceUnderDrill, size: int) -> None:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+import time
 
 import pytest
 
 from benchmarks import figures, table
-from benchmarks.figures import Bench, Figure, ratios
+from benchmarks.figures import Bench, Figure, core_seconds, ratios
 from benchmarks.fleet import recoveries
 from benchmarks.observer import Change, Outage, outage_after, read
 from fixtures.fleet.load import load_fleet
@@ -46,6 +47,13 @@ def test_ways_are_timed_in_turn_and_in_changing_order():
     assert rounds[1] == {"size": 7, "round": 1, "a": 1.0, "b": 2.0}
     assert ratios(rounds, "a", "b") == [0.5, 0.5, 0.5]
     assert bench.samples == rounds
+
+
+def test_core_seconds_grow_by_what_a_process_burns():
+    before, own = core_seconds(), time.process_time()
+    while time.process_time() - own < 0.5:
+        pass
+    assert core_seconds() - before >= 0.4
 
 
 def test_results_are_written_whole_and_the_table_is_made_from_them(tmp_path, monkeypatch):
