@@ -8,12 +8,14 @@ import pytest
 
 import drills.test_backup_procedure as runbook
 import tests.sabotage.acts as acts
-from fixtures.errors import DrillError
+from fixtures.errors import CouldNotLook, DrillError
 from fixtures.evidence.verdict import Verdict
 from fixtures.plugin.procedures import by_the_procedure
 from fixtures.procedure import making
 from fixtures.procedure.found import newest
+from fixtures.procedure.run import Procedure
 from fixtures.procedure.store import Store
+from fixtures.secrets import Secret
 
 KIND = "encrypted-tarball"
 
@@ -100,6 +102,28 @@ def test_a_backup_of_a_service_that_does_not_come_back_is_kept(drilled, scratch,
     assert "step-ca: stop and start: " in record.reason
     (kept,) = Store(scratch / "backups").notes("step-ca", KIND)
     assert kept.downtime is None
+
+
+def test_a_note_that_cannot_be_amended_fails_its_backup_and_no_other(
+    older, fleet, scratch, monkeypatch
+):
+    _drill, service = older("step-ca", KIND)
+    keep, snapshots = Store.keep, []
+
+    def full(store, note, file):
+        if note.kind == "snapshot":
+            snapshots.append(note)
+            if len(snapshots) == 2:
+                raise CouldNotLook("no space left")
+        return keep(store, note, file)
+
+    monkeypatch.setattr(Store, "keep", full)
+    secret, directory = Secret("a passphrase of this test"), scratch / "backups"
+    procedure = Procedure(service.incus, fleet, directory, secret, lambda _: None)
+    procedure.back_up(service.spec, ["snapshot", KIND], subject=service.subject)
+    assert [failure.kind for failure in procedure.failed] == ["snapshot"]
+    (kept,) = Store(directory).notes("step-ca", KIND)
+    assert kept.downtime is not None
 
 
 def test_a_file_that_is_not_what_its_note_says_is_damaged(older, fleet, scratch):
