@@ -33,7 +33,7 @@ MEMORY_MIB = 200
 
 
 def run(bench: Bench) -> None:
-    """Weigh every kind at 0.1 and 1 GiB, two at 10 GiB; then encryption at 10 GiB."""
+    """Weigh every kind at 0.1 and 1 GiB, and the fleet file's at 10 GiB, encrypted too."""
     sizes = (GIB // 20,) if bench.quick else (GIB // 10, GIB)
     seen: dict[tuple[str, int], list[dict[str, Any]]] = {}
     for size in sizes:
@@ -61,10 +61,7 @@ def run(bench: Bench) -> None:
 
 
 def _projection_in_memory(bench: Bench) -> None:
-    """The projection on a pool whose pace is the same at any size, which few disks have.
-
-    Where the lab's state is in memory; its disk may take the first GiB faster than all others.
-    """
+    """The projection where the lab's whole state is in memory, so that no disk has a part in it."""
     with _memory() as state:
         seen = {
             size: _weigh(bench, "zstd", size, "--only-drill", state=state)
