@@ -106,6 +106,12 @@ def test_no_command_leaves_anything_to_the_next(instance):
     assert seen[2:] == ["0", "1", "2", "3"]
 
 
+def test_threads_share_the_shell_and_each_gets_its_own_answer(instance):
+    with ThreadPoolExecutor(4) as pool:
+        made = list(pool.map(lambda n: instance.exec(["echo", str(n)]), range(200)))
+    assert [one.stdout for one in made] == [f"{n}\n" for n in range(200)]
+
+
 def test_a_shell_that_answers_another_thread_is_no_dead_one(instance):
     instance.exec(["true"])
     shell, seen = instance._shell, []
