@@ -1,22 +1,18 @@
 """Restore throughput by kind and size, the projection to full size, and memory on the way.
 
 Each weight is drilled in a process of its own (`benchmarks/weigh.py`), with the same file imported
-by the client, and unpacked straight into the pool, beside it.
+by the client, and unpacked straight into the pool, beside it; every second round in other order.
 """
 
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 from benchmarks.figures import ROOT, Bench
+from benchmarks.memory import memory
 from fixtures.recovery.drill import projected_rto
 
 GIB = 2**30
@@ -25,8 +21,8 @@ FULL = 10 * GIB
 FULL_KINDS = ("zstd",)
 """The fleet file's own; Incus' gzip would take 5 minutes for 10 GiB."""
 
-IN_MEMORY = 4 * GIB
-"""With its tarball and Incus' copy of that it takes 9 GiB of memory."""
+Seen = dict[tuple[str, int], list[dict[str, Any]]]
+"""Kind and size in bytes -> what `weigh` told, round by round."""
 
 BY_CLIENT = "the same file by `incus storage volume import`"
 MEMORY_MIB = 200
@@ -34,16 +30,27 @@ MEMORY_MIB = 200
 
 def run(bench: Bench) -> None:
     """Weigh every kind at 0.1 and 1 GiB, and the fleet file's at 10 GiB, encrypted too."""
-    sizes = (GIB // 20,) if bench.quick else (GIB // 10, GIB)
-    seen: dict[tuple[str, int], list[dict[str, Any]]] = {}
-    for size in sizes:
+    with memory() as cache:
+        # For as long as it is held here, each weight has but little to fill.
+        cache.fill()
+        seen = _small(bench)
+        if not bench.quick:
+            _full(bench, seen)
+
+
+def _small(bench: Bench) -> Seen:
+    seen: Seen = {}
+    for size in (GIB // 20,) if bench.quick else (GIB // 10, GIB):
         for kind in KINDS:
-            rounds = 1 if bench.quick else bench.repeat
-            seen[kind, size] = [_weigh(bench, kind, size) for _ in range(rounds)]
+            seen[kind, size] = [
+                _weigh(bench, kind, size, *(["--drill-last"] if number % 2 else []))
+                for number in range(1 if bench.quick else bench.repeat)
+            ]
             _against(bench, kind, size, seen[kind, size])
-    if bench.quick:
-        return
-    _projection_in_memory(bench)
+    return seen
+
+
+def _full(bench: Bench, seen: Seen) -> None:
     for kind in FULL_KINDS:
         seen[kind, FULL] = [_weigh(bench, kind, FULL)]
         _against(bench, kind, FULL, seen[kind, FULL])
@@ -58,37 +65,6 @@ def run(bench: Bench) -> None:
         at_most=MEMORY_MIB,
         judged="max",
     )
-
-
-def _projection_in_memory(bench: Bench) -> None:
-    """The projection where the lab's whole state is in memory, so that no disk has a part in it."""
-    with _memory() as state:
-        seen = {
-            size: _weigh(bench, "zstd", size, "--only-drill", state=state)
-            for size in (GIB // 10, GIB, IN_MEMORY)
-        }
-    full = seen[IN_MEMORY]
-    for size in (GIB // 10, GIB):
-        projected = _projected(seen[size], full["bytes"])
-        bench.figure(
-            f"RTO of 4 GiB (zstd) as projected from {size / GIB:.2g} GiB, pool in memory",
-            f"a drill of 4 GiB: {full['rto']:.1f} s",
-            "% off",
-            [100 * abs(projected / full["rto"] - 1)],
-            at_most=15,
-        )
-
-
-@contextmanager
-def _memory() -> Iterator[Path]:
-    """A directory in memory, for as long as the block lasts."""
-    with tempfile.TemporaryDirectory(prefix="atlas-bench-memory-") as name:
-        size = f"size={4 * IN_MEMORY}"
-        subprocess.run(["mount", "-t", "tmpfs", "-o", size, "tmpfs", name], check=True)
-        try:
-            yield Path(name)
-        finally:
-            subprocess.run(["umount", name], check=True)
 
 
 def _against(bench: Bench, kind: str, size: int, rounds: list[dict[str, Any]]) -> None:
@@ -112,7 +88,7 @@ def _against(bench: Bench, kind: str, size: int, rounds: list[dict[str, Any]]) -
     )
 
 
-def _projection(bench: Bench, kind: str, seen: dict[tuple[str, int], list[dict[str, Any]]]) -> None:
+def _projection(bench: Bench, kind: str, seen: Seen) -> None:
     """What drills of 0.1 and 1 GiB say of 10 GiB, beside a drill of 10 GiB."""
     (full,) = seen[kind, FULL]
     for size in (GIB // 10, GIB):
@@ -134,18 +110,12 @@ def _projected(one: dict[str, Any], size: int) -> float:
     )
 
 
-def _weigh(
-    bench: Bench, kind: str, size: int, *more: str, state: Path | None = None
-) -> dict[str, Any]:
+def _weigh(bench: Bench, kind: str, size: int, *more: str) -> dict[str, Any]:
     argv = [sys.executable, "-m", "benchmarks.weigh", f"--bytes={size}", f"--form={kind}", *more]
-    there = {"ATLAS_DRILLS_STATE": str(state), "TMPDIR": str(state)} if state else {}
-    environment = {**os.environ, **there}
-    done = subprocess.run(
-        argv, cwd=ROOT, env=environment, capture_output=True, text=True, check=False
-    )
+    done = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, check=False)
     if done.returncode:
         raise RuntimeError(f"{' '.join(argv)} ended with {done.returncode}: {done.stderr[-3000:]}")
     seen: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     told = {key: value for key, value in seen.items() if key != "record"}
-    bench.sample(kind=kind, size=size, in_memory=state is not None, **told)
+    bench.sample(kind=kind, size=size, order=" ".join(more), **told)
     return seen

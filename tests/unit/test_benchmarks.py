@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import tempfile
 import time
+from pathlib import Path
 
 import pytest
 
 from benchmarks import figures, table
 from benchmarks.figures import Bench, Figure, core_seconds, ratios
 from benchmarks.fleet import recoveries
+from benchmarks.memory import MIB, ON_DISK, forget
 from benchmarks.observer import Change, Outage, outage_after, read
 from fixtures.fleet.load import load_fleet
 
@@ -131,3 +136,20 @@ def test_every_drill_has_a_recovery_of_the_script_or_is_told_to_have_none():
     ]
     with pytest.raises(ValueError, match="is no drill"):
         list(recoveries(fleet, ["nothing"]))
+
+
+def test_what_is_forgotten_is_read_from_the_disk_again():
+    def in_memory(file: Path) -> int:
+        argv = ["fincore", "--bytes", "--noheadings", "--output=RES", str(file)]
+        return int(subprocess.run(argv, check=True, capture_output=True, text=True).stdout)
+
+    with tempfile.TemporaryDirectory(dir=ON_DISK) as name:
+        file = Path(name) / "within" / "file"
+        file.parent.mkdir()
+        with file.open("wb") as stream:
+            stream.write(bytes(MIB))
+            os.fsync(stream.fileno())
+        assert in_memory(file) == MIB
+        forget(Path(name))
+        assert in_memory(file) == 0
+        assert file.stat().st_size == MIB
