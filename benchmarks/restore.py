@@ -105,9 +105,7 @@ def _projection(bench: Bench, kind: str, seen: Seen) -> None:
 def _projected(one: dict[str, Any], size: int) -> float:
     """The projection of the engine itself, for another declared size."""
     restore = one["record"]["restore"]
-    return projected_rto(
-        one["rto"], restore["seconds"], restore["latency"], size / restore["bytes"]
-    )
+    return projected_rto(one["rto"], restore["moving"], size / restore["bytes"])
 
 
 def _weigh(bench: Bench, kind: str, size: int, *more: str) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from benchmarks import scale_fleet
 from benchmarks.figures import ROOT, Bench, timed
+from benchmarks.memory import Memory, memory
 from fixtures.fleet.load import load_fleet
 from fixtures.lab.house import Lab
 from fixtures.plugin.progress import Progress
@@ -32,17 +33,18 @@ FIGURES = (
 
 def run(bench: Bench) -> None:
     """The same seven drills, while the fleet and its source project grow."""
-    with tempfile.TemporaryDirectory(prefix="atlas-scale-") as name:
-        _fleets(bench, Path(name), QUICK_SIZES if bench.quick else SIZES)
+    with tempfile.TemporaryDirectory(prefix="atlas-scale-") as name, memory() as cache:
+        _fleets(bench, Path(name), QUICK_SIZES if bench.quick else SIZES, cache)
 
 
-def _fleets(bench: Bench, directory: Path, sizes: tuple[int, ...]) -> None:
+def _fleets(bench: Bench, directory: Path, sizes: tuple[int, ...], cache: Memory) -> None:
     samples: dict[int, list[dict[str, float]]] = {size: [] for size in sizes}
     for size in sizes:
         file = scale_fleet.write(size, directory)
         with _source(size, file, bench):
             # The first run of a fleet pays for what the others find in caches.
             for number in range(bench.repeat + 1):
+                cache.fill()
                 sample = _sample(file, directory / f"reports-{size}-{number}")
                 bench.sample(services=size, round=number, **sample)
                 if number:

@@ -151,6 +151,8 @@ def test_a_projection_needs_a_measured_drill(place, fleet):
     small = line.model_copy(update={"restored_bytes": 1000})
     assert projection([small], fleet, seen, "r1") is None
     assert projection([line], fleet, seen, "r1") == (10.0 - 4.0 + 40.0, 1800.0)
+    told_apart = line.model_copy(update={"moving_seconds": 3.0})
+    assert projection([told_apart], fleet, seen, "r1") == (10.0 - 3.0 + 30.0, 1800.0)
     # What the lab moves in a second says nothing of production.
     assert projection([line], fleet, seen, "r2") is None
 

@@ -116,6 +116,7 @@ def test_history_has_one_line_for_each_drill(golden: RunRecord, tmp_path: Path) 
         "only_stand_ins": [],
         "restored_bytes": 1310720,
         "restore_seconds": 0.22,
+        "moving_seconds": None,
         "copied": False,
     }
     stand_in = next(line for line in lines if line.service == "grafana")
@@ -127,8 +128,9 @@ def test_a_line_of_an_older_suite_is_read(golden: RunRecord, tmp_path: Path) -> 
     append_history(golden, path)
     old = [json.loads(line) for line in path.read_text().splitlines()]
     for line in old:
-        for added in ("variant", "only_stand_ins", "restored_bytes", "restore_seconds", "copied"):
+        for added in ("variant", "only_stand_ins", "restored_bytes", "restore_seconds"):
             del line[added]
+        del line["moving_seconds"], line["copied"]
     path.write_text("".join(json.dumps(line) + "\n" for line in old))
     assert [line.only_stand_ins for line in read_history(path)] == [[]] * len(golden.drills)
 

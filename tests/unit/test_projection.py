@@ -5,14 +5,22 @@ from __future__ import annotations
 import pytest
 
 from fixtures.clock import PHASES
+from fixtures.plugin.machine import TOO_SHORT, doubt_about
 from fixtures.recovery.drill import PROJECTABLE_BYTES, Drill
 
 MIB = 2**20
 
 
-def drilled(restored: int, *, latency: float | None, declared: int = 1000 * MIB, **about) -> Drill:
+def drilled(
+    restored: int,
+    *,
+    latency: float | None,
+    declared: int = 1000 * MIB,
+    scenario: str = "tarball",
+    **about,
+) -> Drill:
     """Phases of 1, 4, 2, 3 and 5 s."""
-    drill = Drill("x", "tarball", 900, "drill-x", "low", declared_bytes=declared, **about)
+    drill = Drill("x", scenario, 900, "drill-x", "low", declared_bytes=declared, **about)
     now = [0.0]
     drill.watch.now = lambda: now[0]
     for name, seconds in zip(PHASES, (1, 4, 2, 3, 5), strict=True):
@@ -25,8 +33,16 @@ def drilled(restored: int, *, latency: float | None, declared: int = 1000 * MIB,
 def test_what_an_import_takes_without_bytes_does_not_grow():
     restore = drilled(100 * MIB, latency=0.5).record().restore
     assert restore is not None
-    assert restore.latency == 0.5
+    assert (restore.latency, restore.moving) == (0.5, 3.5)
     assert restore.projected_rto == pytest.approx(15 - 3.5 + 3.5 * 10)
+
+
+def test_an_instance_that_is_made_after_the_import_does_not_grow():
+    drill = drilled(100 * MIB, latency=0.5)
+    drill.import_seconds = 3.0
+    restore = drill.record().restore
+    assert (restore.seconds, restore.moving) == (4.0, 2.5)
+    assert restore.projected_rto == pytest.approx(15 - 2.5 + 2.5 * 10)
 
 
 def test_without_a_measured_latency_the_whole_restore_grows():
@@ -48,3 +64,27 @@ def test_little_data_and_existing_backups_have_no_projection():
     assert drilled(PROJECTABLE_BYTES - 1, latency=None).record().restore.projected_rto is None
     existing = drilled(100 * MIB, latency=0.5, origin="existing")
     assert existing.record().restore.projected_rto is None
+
+
+@pytest.mark.parametrize(
+    ("features", "doubted"),
+    [("0110010100", True), ("0110000100", False), ("011", False), (None, False)],
+)
+def test_a_projection_is_doubted_where_the_machine_gives_its_memory_back(
+    tmp_path, features, doubted
+):
+    if features is not None:
+        (tmp_path / "virtio0").mkdir()
+        (tmp_path / "virtio0" / "features").write_text(f"{features}\n")
+    record = drilled(100 * MIB, latency=0.5).record()
+    assert (doubt_about(record, tmp_path) == TOO_SHORT) is doubted
+    for other in (None, record.restore.model_copy(update={"projected_rto": None})):
+        assert doubt_about(record.model_copy(update={"restore": other}), tmp_path) is None
+
+
+def test_a_snapshots_rto_at_full_size_is_no_matter_of_memory(tmp_path):
+    (tmp_path / "virtio0").mkdir()
+    (tmp_path / "virtio0" / "features").write_text("0000010000\n")
+    record = drilled(100 * MIB, latency=None, scenario="snapshot").record()
+    assert record.restore.projected_rto is not None
+    assert doubt_about(record, tmp_path) is None
