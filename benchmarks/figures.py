@@ -118,15 +118,19 @@ class Bench:
             facts: kept with each sample.
 
         Returns:
-            One sample a round, with the seconds of each way under its name.
+            One sample a round: the seconds of each way under its name, and under `core_seconds` those
+            that the whole machine worked meanwhile.
         """
         rounds = []
         for number in range(self.repeat):
             order = list(ways.items())
-            seconds = {name: act() for name, act in (reversed(order) if number % 2 else order)}
-            rounds.append(
-                self.sample(**facts, round=number, **{name: seconds[name] for name in ways})
-            )
+            seconds, busy = {}, {}
+            for name, act in reversed(order) if number % 2 else order:
+                before = core_seconds()
+                seconds[name] = act()
+                busy[name] = core_seconds() - before
+            told = {name: seconds[name] for name in ways}
+            rounds.append(self.sample(**facts, round=number, **told, core_seconds=busy))
         return rounds
 
 

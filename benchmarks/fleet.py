@@ -15,12 +15,12 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from benchmarks.figures import ROOT, Bench, core_seconds, ratios
+from benchmarks.figures import ROOT, Bench, ratios
 from benchmarks.stage import Stage, stage
 from fixtures.errors import UsageError
 from fixtures.evidence.judge import is_only_stand_in, judge_drill
@@ -45,38 +45,24 @@ def run(bench: Bench) -> None:
         wanted = [what for _, what in plan if what is not None]
         if bench.quick:
             wanted = wanted[::10]
-        busy: dict[str, list[float]] = {"drills": [], "script": []}
-
-        def watched(name: str, act: Callable[[], float]) -> float:
-            before = core_seconds()
-            seconds = act()
-            busy[name].append(core_seconds() - before)
-            return seconds
-
         rounds = bench.side_by_side(
-            {
-                "drills": lambda: watched("drills", lambda: drills(bench.quick)),
-                "script": lambda: watched("script", lambda: script(place, wanted)),
-            },
+            {"drills": lambda: drills(bench.quick), "script": lambda: script(place, wanted)},
             recoveries=len(wanted),
             left_out=", ".join(missing),
         )
-    bench.sample(core_seconds=busy)
-    _figures(bench, rounds, busy, len(wanted))
+    _figures(bench, rounds, len(wanted))
 
 
-def _figures(
-    bench: Bench, rounds: Sequence[Mapping[str, Any]], busy: Mapping[str, list[float]], count: int
-) -> None:
+def _figures(bench: Bench, rounds: Sequence[Mapping[str, Any]], count: int) -> None:
     about = f"the same by fleet.sh, serially ({count} recoveries; nothing is verified)"
     bench.figure(WHOLE, about, "ratio", ratios(rounds, "drills", "script"), at_most=0.35)
     bench.figure(WHOLE, "the wish", "s", [one["drills"] for one in rounds], at_most=100)
     bench.figure("the script", "itself", "s", [one["script"] for one in rounds])
     cores = os.cpu_count() or 1
     for name, called in (("drills", WHOLE), ("script", "the script")):
-        shares = [spent / cores / one[name] for spent, one in zip(busy[name], rounds, strict=True)]
+        shares = [one["core_seconds"][name] / cores / one[name] for one in rounds]
         bench.figure(called, f"all {cores} cores", "of them busy", shares)
-    spent = [ours / other for ours, other in zip(busy["drills"], busy["script"], strict=True)]
+    spent = ratios([one["core_seconds"] for one in rounds], "drills", "script")
     bench.figure(f"{WHOLE}: processor time", "the script's", "ratio", spent)
 
 

@@ -79,6 +79,7 @@ def test_what_an_interrupted_run_left_is_cleared_and_nothing_else(tmp_path: Path
     made = kept(store, "a.tar.zst")
     half = store.incoming("mosquitto", "tarball") / ".half.partial"
     half.write_bytes(b"ha")
+    (tmp_path / "mosquitto" / "tarball" / ".a.tar.zst.json.partial").write_text("{")
     orphan = tmp_path / "mosquitto" / "tarball" / "b.tar.zst.json"
     orphan.write_text(note("b.tar.zst").model_dump_json())
     snapshot = tmp_path / "mosquitto" / "snapshot"
@@ -86,10 +87,20 @@ def test_what_an_interrupted_run_left_is_cleared_and_nothing_else(tmp_path: Path
     (snapshot / "backup-1.json").write_text(note("backup-1", kind="snapshot").model_dump_json())
     assert sorted(store.clear()) == [
         "note without a file mosquitto/tarball/b.tar.zst.json",
+        "unfinished mosquitto/tarball/.a.tar.zst.json.partial",
         "unfinished mosquitto/tarball/.half.partial",
     ]
     assert store.notes("mosquitto", "tarball") == [made]
     assert len(store.notes("mosquitto", "snapshot")) == 1
+
+
+def test_a_note_that_cannot_be_amended_is_left_as_it_was(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    made = kept(store, "a.tar.zst")
+    (tmp_path / "mosquitto" / "tarball" / ".a.tar.zst.json.partial").mkdir()
+    with pytest.raises(CouldNotLook, match=r"keep backup .*a\.tar\.zst"):
+        store.keep(made.model_copy(update={"downtime": 1.0}), None)
+    assert store.notes("mosquitto", "tarball") == [made]
 
 
 def test_a_place_that_cannot_be_written_to_leaves_no_file(tmp_path: Path) -> None:
