@@ -118,7 +118,7 @@ class Bench:
             facts: kept with each sample.
 
         Returns:
-            One sample a round: the seconds of each way under its name, and under `core_seconds` those
+            One sample a round: the seconds of each way under its name; under `core_seconds` those
             that the whole machine worked meanwhile.
         """
         rounds = []

@@ -76,7 +76,10 @@ def free() -> int:
 
 
 def forget(place: Path) -> None:
-    """Drop what is on the disk of a file, or of all files below a directory, from memory."""
+    """Drop what is on the disk of a file, or of all files below a directory, from memory.
+
+    Nothing may write there meanwhile.
+    """
     files = [place] if place.is_file() else [one for one in place.rglob("*") if one.is_file()]
     for file in files:
         descriptor = os.open(file, os.O_RDONLY | os.O_NOFOLLOW)

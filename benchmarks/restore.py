@@ -78,6 +78,12 @@ def _against(bench: Bench, kind: str, size: int, rounds: list[dict[str, Any]]) -
         [one["client"] / one["restore"] for one in rounds],
         at_least=0.9,
     )
+    bench.figure(
+        f"{name}: what moves bytes, without the instance that is made beside and after it",
+        BY_CLIENT,
+        "of its throughput",
+        [one["client"] / one["moving"] for one in rounds],
+    )
     straight = "`btrfs receive`" if kind.startswith("optimized-") else "`tar -x`"
     bench.figure(
         name,

@@ -83,9 +83,10 @@ def _weighed(place: Stage, weight: Weight, cache: Memory, *, drill_last: bool) -
         raise RuntimeError("no tarball was made")
     file, drill = backup.tarball.path, service.drill
     pool = Path(f"/proc/{place.lab.status().pid}/root{POOLS}/{place.fleet.pool}")
+    ballast = pool / "custom" / f"{place.project.name}_{service.volume.name}" / "weight"
 
     def settle() -> None:
-        cache.settle(file, pool / "custom")
+        cache.settle(file, ballast)
         time.sleep(1.0)
 
     def drilled() -> dict[str, Any]:
@@ -118,6 +119,7 @@ def _of_record(drill: Drill) -> dict[str, Any]:
         "content_bytes": made.content_bytes,
         "bytes": restored.bytes,
         "restore": restored.seconds,
+        "moving": restored.moving,
         "record": json.loads(record.model_dump_json()),
     }
 
