@@ -70,9 +70,14 @@ def memory() -> Iterator[Memory]:
 
 
 def free() -> int:
-    """Bytes of memory that hold nothing (MemFree of /proc/meminfo)."""
-    rows = Path("/proc/meminfo").read_text().splitlines()
-    return 1024 * next(int(row.split()[1]) for row in rows if row.startswith("MemFree:"))
+    """Bytes of memory that hold nothing."""
+    return told("/proc/meminfo", "MemFree")
+
+
+def told(table: str, row: str) -> int:
+    """Bytes of one row of a table in KiB (proc_meminfo(5), proc_pid_status(5))."""
+    rows = Path(table).read_text().splitlines()
+    return 1024 * next(int(one.split()[1]) for one in rows if one.startswith(f"{row}:"))
 
 
 def forget(place: Path) -> None:

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.figures import timed
-from benchmarks.memory import Memory, memory
+from benchmarks.memory import Memory, memory, told
 from benchmarks.stage import Stage, fill, recover, stage
 from fixtures.backups.tarball import inspect, write_tarball
 from fixtures.recovery.backup import Form
@@ -61,8 +61,7 @@ def main(argv: list[str] | None = None) -> None:
 
 def _peak() -> int:
     """The most memory that this process has had; ru_maxrss would begin with its parent's."""
-    status = Path("/proc/self/status").read_text().splitlines()
-    return 1024 * next(int(row.split()[1]) for row in status if row.startswith("VmHWM"))
+    return told("/proc/self/status", "VmHWM")
 
 
 def _deployed(place: Stage, weight: Weight) -> ServiceUnderDrill:

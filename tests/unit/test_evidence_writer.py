@@ -128,9 +128,15 @@ def test_a_line_of_an_older_suite_is_read(golden: RunRecord, tmp_path: Path) -> 
     append_history(golden, path)
     old = [json.loads(line) for line in path.read_text().splitlines()]
     for line in old:
-        for added in ("variant", "only_stand_ins", "restored_bytes", "restore_seconds"):
+        for added in (
+            "variant",
+            "only_stand_ins",
+            "restored_bytes",
+            "restore_seconds",
+            "moving_seconds",
+            "copied",
+        ):
             del line[added]
-        del line["moving_seconds"], line["copied"]
     path.write_text("".join(json.dumps(line) + "\n" for line in old))
     assert [line.only_stand_ins for line in read_history(path)] == [[]] * len(golden.drills)
 
