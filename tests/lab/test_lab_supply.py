@@ -60,8 +60,6 @@ class Checkout:
         return {
             **os.environ,
             "ATLAS_DRILLS_STATE": str(self.home / "s"),
-            # Other runs on this machine are of no concern: the lab goes with ours.
-            "ATLAS_DRILLS_RUNTIME": str(self.home / "r"),
             "PYTHONPATH": str(self.home),
         }
 

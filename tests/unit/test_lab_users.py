@@ -1,0 +1,85 @@
+"""Who uses a lab: the last of its runs takes it down, whoever is in another lab of the machine."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+import fixtures.incus.reaper as reaper
+import fixtures.plugin.target as target
+from fixtures.errors import LabError
+from fixtures.lab.house import Lab
+
+
+@pytest.fixture(autouse=True)
+def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A machine with room for labs and locks of its own; returns where the first lab is kept."""
+    monkeypatch.setattr(reaper, "LOCKS", tmp_path / "locks")
+    monkeypatch.setenv("ATLAS_DRILLS_STATE", str(tmp_path / "one"))
+    return tmp_path / "one"
+
+
+@pytest.fixture
+def taken_down(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
+    """The labs that were taken down, by their state."""
+    found: list[Path] = []
+    monkeypatch.setattr(Lab, "down", lambda lab: found.append(lab.state_dir))
+    return found
+
+
+@contextmanager
+def alive(run: str, where: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A run that lives, in a lab that runs have brought up."""
+    with reaper.run_lock(run), monkeypatch.context() as patch:
+        patch.setenv("ATLAS_DRILLS_STATE", str(where))
+        lab = Lab()
+        target.enter(lab, run)
+        lab.state_dir.mkdir(exist_ok=True)
+        (lab.state_dir / target.OWNED).touch()
+        yield
+
+
+def test_the_last_run_takes_the_lab_down(machine, monkeypatch, taken_down):
+    with alive("a", machine, monkeypatch):
+        with alive("b", machine, monkeypatch):
+            target.let_go("a")
+            assert taken_down == []
+        target.let_go("b")
+    assert taken_down == [machine / "lab"]
+
+
+def test_a_run_in_another_lab_keeps_this_one_from_nothing(
+    machine, monkeypatch, taken_down, tmp_path
+):
+    with (
+        alive("b", tmp_path / "two", monkeypatch),
+        alive("a", machine, monkeypatch),
+    ):
+        target.let_go("a")
+    assert taken_down == [machine / "lab"]
+
+
+def test_a_run_that_was_killed_keeps_nothing(machine, monkeypatch, taken_down):
+    with alive("killed", machine, monkeypatch):
+        pass
+    with alive("a", machine, monkeypatch):
+        target.let_go("a")
+    assert taken_down == [machine / "lab"]
+    assert list(machine.glob(".lab.runs/*")) == []
+
+
+def test_a_lab_that_was_brought_up_by_hand_stays(machine, monkeypatch, taken_down):
+    with alive("a", machine, monkeypatch):
+        (machine / "lab" / target.OWNED).unlink()
+        target.let_go("a")
+    assert taken_down == []
+
+
+def test_where_labs_cannot_be_kept_is_told(machine, monkeypatch, tmp_path):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("ATLAS_DRILLS_STATE", str(tmp_path / "file"))
+    with pytest.raises(LabError, match=r"file/\.lab\.runs cannot be written: Not a directory"):
+        target.enter(Lab(), "a")
