@@ -1,0 +1,82 @@
+"""`python -m tests`: all tests, in two pytest processes at once, each with a lab of its own.
+
+A test of a drill waits for Incus for half of its time. Two processes in one lab would see each
+other's source project change; two labs share nothing but the cache of what labs are built from.
+
+With arguments (a path, `-k`, `-x`, ...) it is one pytest, with these arguments.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+
+from fixtures.lab import settings
+
+SHARES = {
+    "sabotage": ("arch", "unit", "sabotage"),
+    "others": ("guard", "report", "plugin", "cluster", "faults", "lab", "mutations", "remote"),
+}
+"""Name of a process -> its directories: together all of them, and about as long as one another."""
+
+PYTEST = (sys.executable, "-m", "pytest", "--durations=15")
+
+
+class Share:
+    """One pytest process; each line that it prints is passed on behind its name.
+
+    Args:
+        name: of `SHARES`; also of the directory that its lab is kept in.
+    """
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.failed: list[str] = []
+        state = settings.from_environment().state / name
+        self._process = subprocess.Popen(
+            [*PYTEST, *(f"tests/{directory}" for directory in SHARES[name])],
+            env={**os.environ, "ATLAS_DRILLS_STATE": str(state)},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+        )
+        self._reading = threading.Thread(target=self._read)
+        self._reading.start()
+
+    def _read(self) -> None:
+        assert self._process.stdout is not None
+        with self._process.stdout as lines:
+            for line in lines:
+                print(f"{self.name}: {line}", end="", flush=True)
+                if line.startswith(("FAILED", "ERROR")):
+                    self.failed.append(line)
+
+    def wait(self) -> int:
+        """Its exit status, once it has ended; by Ctrl-C it is told to by the terminal."""
+        while True:
+            try:
+                self._reading.join()
+                return self._process.wait()
+            except KeyboardInterrupt:
+                print("tests: waiting until the labs are gone", flush=True)
+
+
+def main(argv: list[str]) -> int:
+    """Run the tests; returns the exit status, 0 where all have passed."""
+    if argv:
+        return subprocess.call([*PYTEST, "-o", "testpaths=tests", *argv])
+    shares = [Share(name) for name in SHARES]
+    statuses = {share.name: share.wait() for share in shares}
+    for share in shares:
+        # Of the one that ended first they are far above.
+        print("".join(share.failed), end="")
+    print("tests:", ", ".join(f"{name} ended with status {s}" for name, s in statuses.items()))
+    return max(statuses.values(), key=abs)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
