@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import os
 import resource
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -22,6 +25,8 @@ from fixtures.plugin.target import bring_up
 SIZES = (7, 35, 105)
 QUICK_SIZES = (7, 14)
 DRILLED = 7
+"""Drills of a run. The first pays for what the others find (modules, the drill project), and the
+last for what the run puts away: the others are those that are counted."""
 
 FIGURES = (
     ("cpu_each", "harness time for each drill", 1.1),
@@ -32,7 +37,7 @@ FIGURES = (
 
 
 def run(bench: Bench) -> None:
-    """The same seven drills, while the fleet and its source project grow."""
+    """The same drills, while the fleet and its source project grow."""
     with tempfile.TemporaryDirectory(prefix="atlas-scale-") as name, memory() as cache:
         _fleets(bench, Path(name), QUICK_SIZES if bench.quick else SIZES, cache)
 
@@ -73,28 +78,42 @@ def _source(size: int, file: Path, bench: Bench) -> Iterator[None]:
 
 
 def _sample(file: Path, reports: Path) -> dict[str, float]:
-    """Seconds for each drill, and of a run beside its drills: from runs of one and of seven."""
-    one, many = (_drilled(file, reports / str(count), count) for count in (1, DRILLED))
-    wall, cpu = ((many[what] - one[what]) / (DRILLED - 1) for what in ("wall", "cpu"))
+    """Seconds of a drill (the median of those that are counted), and of the run beside its drills.
+
+    Runs of one drill and of many are not subtracted from one another: the start of a run scatters
+    by more than a drill takes.
+    """
+    reports.mkdir()
+    each = reports / "each.jsonl"
+    argv = [sys.executable, "-m", "pytest", "drills/test_restore_from_snapshot.py", "-q"]
+    argv += ["-p", "no:cacheprovider", "-p", "benchmarks.each_drill"]
+    argv += [f"--fleet={file}", f"--reports={reports}", "-k", _chosen()]
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    begun = time.monotonic()
+    done = subprocess.run(
+        argv,
+        cwd=ROOT,
+        env={**os.environ, "ATLAS_EACH_DRILL": str(each)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    wall = time.monotonic() - begun
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    if f"{DRILLED} passed" not in done.stdout:
+        raise RuntimeError(done.stdout[-2000:] + done.stderr[-2000:])
+    cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    drills = [json.loads(row) for row in each.read_text("utf-8").splitlines()]
+    wall_each, cpu_each = (
+        statistics.median(drill[what] for drill in drills[1:-1]) for what in ("wall", "cpu")
+    )
     return {
-        "wall_each": wall,
-        "cpu_each": cpu,
-        "wall_of_run": one["wall"] - wall,
-        "cpu_of_run": one["cpu"] - cpu,
+        "wall_each": wall_each,
+        "cpu_each": cpu_each,
+        "wall_of_run": wall - DRILLED * wall_each,
+        "cpu_of_run": cpu - DRILLED * cpu_each,
     }
 
 
-def _drilled(file: Path, reports: Path, count: int) -> dict[str, float]:
-    """So many snapshot drills by pytest: seconds of wall and CPU of the whole run."""
-    names = " or ".join(f"svc{number:03d}" for number in range(1, count + 1))
-    argv = [sys.executable, "-m", "pytest", "drills/test_restore_from_snapshot.py", "-q"]
-    argv += ["-p", "no:cacheprovider", f"--fleet={file}", f"--reports={reports}", "-k", names]
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    begun = time.monotonic()
-    done = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, check=False)
-    wall = time.monotonic() - begun
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    if f"{count} passed" not in done.stdout:
-        raise RuntimeError(done.stdout[-2000:] + done.stderr[-2000:])
-    cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    return {"wall": wall, "cpu": cpu}
+def _chosen() -> str:
+    return " or ".join(f"svc{number:03d}" for number in range(1, DRILLED + 1))

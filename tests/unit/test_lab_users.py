@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 import fixtures.incus.reaper as reaper
+import fixtures.plugin.supply as supply
 import fixtures.plugin.target as target
 from fixtures.errors import LabError
 from fixtures.lab.house import Lab
@@ -38,7 +39,7 @@ def alive(run: str, where: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[No
         lab = Lab()
         target.enter(lab, run)
         lab.state_dir.mkdir(exist_ok=True)
-        (lab.state_dir / target.OWNED).touch()
+        (lab.state_dir / supply.OWNED).touch()
         yield
 
 
@@ -73,8 +74,15 @@ def test_a_run_that_was_killed_keeps_nothing(machine, monkeypatch, taken_down):
 
 def test_a_lab_that_was_brought_up_by_hand_stays(machine, monkeypatch, taken_down):
     with alive("a", machine, monkeypatch):
-        (machine / "lab" / target.OWNED).unlink()
+        (machine / "lab" / supply.OWNED).unlink()
         target.let_go("a")
+    assert taken_down == []
+
+
+def test_a_run_that_never_used_the_lab_leaves_it(machine, monkeypatch, taken_down):
+    with alive("killed", machine, monkeypatch):
+        pass
+    target.let_go("a")
     assert taken_down == []
 
 
