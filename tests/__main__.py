@@ -9,6 +9,7 @@ With arguments (a path, `-k`, `-x`, ...) it is one pytest, with these arguments.
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -64,13 +65,22 @@ class Share:
             except KeyboardInterrupt:
                 print("tests: waiting until the labs are gone", flush=True)
 
+    def end(self) -> None:
+        """End it if it still runs: nobody reads what it prints any more."""
+        if self._process.poll() is None:
+            self._process.terminate()
+
 
 def main(argv: list[str]) -> int:
     """Run the tests; returns the exit status, 0 where all have passed."""
     if argv:
         return subprocess.call([*PYTEST, "-o", "testpaths=tests", *argv])
     shares = [Share(name) for name in SHARES]
-    statuses = {share.name: share.wait() for share in shares}
+    try:
+        statuses = {share.name: share.wait() for share in shares}
+    finally:
+        for share in shares:
+            share.end()
     for share in shares:
         # Of the one that ended first they are far above.
         print("".join(share.failed), end="")
@@ -78,5 +88,11 @@ def main(argv: list[str]) -> int:
     return max(statuses.values(), key=abs)
 
 
+def terminated(*_: object) -> None:
+    """Whoever ends this process alone, and not its group, ends the shares too."""
+    sys.exit("tests: terminated")
+
+
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, terminated)
     sys.exit(main(sys.argv[1:]))

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 import tests.__main__ as all_tests
+from fixtures.waiting import NotYet, wait_until
 
 TESTS = Path(__file__).parents[1]
 
@@ -62,3 +67,33 @@ def test_with_arguments_it_is_one_pytest(small: None, tmp_path: Path) -> None:
     (tmp_path / "tests/b/test_b.py").write_text("def test_b():\n    pass\n")
     assert all_tests.main(["tests/b"]) == 0
     assert all_tests.main(["-k", "test_a"]) == 1
+
+
+def content_of(path: Path) -> str:
+    if not path.exists() or not path.read_text():
+        raise NotYet(f"{path} is not written")
+    return path.read_text()
+
+
+def must_be_gone(pids: list[int]) -> None:
+    if left := [pid for pid in pids if Path(f"/proc/{pid}/cmdline").exists()]:
+        raise NotYet(f"{left} live")
+
+
+def test_who_ends_it_ends_its_shares(small: None, tmp_path: Path) -> None:
+    slow = "import os, pathlib, time\n\n\ndef test():\n    pathlib.Path('{}').write_text("
+    slow += "str(os.getpid()))\n    time.sleep(60)\n"
+    for directory in "ab":
+        (tmp_path / f"tests/{directory}/test_it.py").write_text(slow.format(directory))
+    code = "import sys; import tests.__main__ as t; t.SHARES = {'one': ('a',), 'two': ('b',)}; "
+    code += "import signal; signal.signal(signal.SIGTERM, t.terminated); t.main([])"
+    process = subprocess.Popen(
+        [sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": str(TESTS.parent)}
+    )
+    pids = [
+        int(wait_until(partial(content_of, tmp_path / name), label=f"test {name} runs", timeout=20))
+        for name in "ab"
+    ]
+    process.terminate()
+    assert process.wait(timeout=20) != 0
+    wait_until(lambda: must_be_gone(pids), label="shares are gone", timeout=20)
