@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -154,3 +155,37 @@ def test_what_is_forgotten_is_read_from_the_disk_again():
         forget(Path(name))
         assert in_memory(file) == 0
         assert file.stat().st_size == MIB
+
+
+BURNING = """
+import pytest, time
+
+def burn(seconds):
+    until = time.process_time() + seconds
+    while time.process_time() < until:
+        pass
+
+@pytest.fixture
+def service():
+    yield
+    burn(0.2)
+
+def test_idle():
+    time.sleep(0.3)
+
+def test_busy(service):
+    burn(0.2)
+"""
+
+
+def test_each_test_s_processor_time_is_measured_with_its_teardown(tmp_path):
+    (tmp_path / "test_it.py").write_text(BURNING)
+    (tmp_path / "pytest.ini").write_text("[pytest]\n")
+    argv = [sys.executable, "-m", "pytest", "-q", "-p", "benchmarks.each_drill"]
+    environment = {"PYTHONPATH": str(figures.ROOT), "ATLAS_EACH_DRILL": str(tmp_path / "each")}
+    subprocess.run(argv, cwd=tmp_path, env={**os.environ, **environment}, check=True)
+    idle, busy = map(json.loads, (tmp_path / "each").read_text().splitlines())
+    assert (idle["test"], busy["test"]) == ("test_idle", "test_busy")
+    assert idle["wall"] >= 0.3
+    assert idle["cpu"] < 0.2
+    assert busy["cpu"] >= 0.4
