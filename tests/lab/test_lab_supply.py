@@ -15,7 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -27,7 +27,8 @@ from fixtures.fleet.load import load_fleet
 from fixtures.incus.client import Incus
 from fixtures.incus.guard import OwnServerPolicy
 from fixtures.incus.inventory import compare, inventory
-from fixtures.lab import settings
+from fixtures.lab import golden, images, settings, supply
+from fixtures.lab.cache import Cache, Progress, remove
 from fixtures.lab.house import Lab
 from fixtures.procedure import source as source_module
 from fixtures.procedure.furnished import as_furnished
@@ -125,8 +126,28 @@ def checkout():
     yield made
     made.lab().down()
     shutil.rmtree(home)
-    for left in settings.from_environment().cache.glob(f"*/*{SLOW}*"):
-        shutil.rmtree(left) if left.is_dir() else left.unlink()
+    config = settings.from_environment()
+    cache = Cache(config.cache, Progress(lambda _: None))
+    bare = images.plan(cache, replace(config, images=()))
+    for tarball in (config.cache / "images").glob(f"{SLOW}-*.tar.zst"):
+        remove(golden.path(cache, replace(bare, images={SLOW: tarball})))
+    for left in config.cache.glob(f"*/*{SLOW}*"):
+        remove(left)
+
+
+def test_a_golden_state_whose_image_was_deleted_from_the_cache_is_not_taken(tmp_path):
+    """What is noted of an image lies beside its tarball: without, the evidence could not say it."""
+    config = settings.from_environment({"ATLAS_DRILLS_CACHE": str(tmp_path)})
+    config = replace(config, images=("mosquitto",))
+    whole = images.plan(Cache(tmp_path, Progress(lambda _: None)), config)
+    (tarball,) = whole.images.values()
+    whole.rootfs.mkdir(parents=True)
+    golden.path(Cache(tmp_path, Progress(lambda _: None)), whole).mkdir(parents=True)
+    ours = supply.Supply(config, lambda _: None, ["mosquitto"], "t")
+    assert ours.ground().images == {}
+    tarball.parent.mkdir()
+    tarball.touch()
+    assert ours.ground().images == {"mosquitto": tarball}
 
 
 def verdicts(evidence):
@@ -265,11 +286,11 @@ def test_an_interrupted_run_leaves_no_builder_and_nothing_that_looks_finished(ch
     expected = -number if number == signal.SIGKILL else pytest.ExitCode.INTERRUPTED
     assert run.returncode == expected, output
     wait_for(lambda: not builders(), "no builder is left")
-    images = settings.from_environment().cache / "images"
-    assert list(images.glob(f"{SLOW}-*")) == []
+    kept = settings.from_environment().cache / "images"
+    assert list(kept.glob(f"{SLOW}-*")) == []
     _, output, evidence = checkout.run("-k", "snapshot and rehearsal")
     assert f"image {SLOW}: done in" in output
-    assert len(list(images.glob(f"{SLOW}-*.tar.zst"))) == 1
+    assert len(list(kept.glob(f"{SLOW}-*.tar.zst"))) == 1
     # There is no init in it, so that its service cannot be deployed.
     assert verdicts(evidence) == {("alertmanager", "rehearsal"): "not verified"}
     assert SLOW in evidence["images"]
