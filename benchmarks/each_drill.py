@@ -16,22 +16,27 @@ from typing import Any
 
 import pytest
 
+BOTH = (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
 
-def processor_seconds() -> float:
-    """Seconds of processor time of this process, its threads, and its children that have ended.
+
+def processor_seconds(*whose: int) -> float:
+    """Seconds of processor time.
 
     Source: getrusage(2).
+
+    Args:
+        whose: `RUSAGE_SELF`, this process with its threads; `RUSAGE_CHILDREN`, those of its
+            children that have ended.
     """
-    both = map(resource.getrusage, (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
-    return sum(used.ru_utime + used.ru_stime for used in both)
+    return sum(used.ru_utime + used.ru_stime for used in map(resource.getrusage, whose))
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, Any, Any]:
     """Measure one test; in seconds."""
-    begun, used = time.monotonic(), processor_seconds()
+    begun, used = time.monotonic(), processor_seconds(*BOTH)
     result = yield
-    took = {"wall": time.monotonic() - begun, "cpu": processor_seconds() - used}
+    took = {"wall": time.monotonic() - begun, "cpu": processor_seconds(*BOTH) - used}
     with Path(os.environ["ATLAS_EACH_DRILL"]).open("a", encoding="utf-8") as file:
         file.write(json.dumps({"test": item.name, **took}) + "\n")
     return result

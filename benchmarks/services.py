@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from benchmarks import scale_fleet
+from benchmarks.each_drill import processor_seconds
 from benchmarks.figures import ROOT, Bench, timed
 from benchmarks.memory import Memory, memory
 from fixtures.fleet.load import load_fleet
@@ -88,7 +89,7 @@ def _sample(file: Path, reports: Path) -> dict[str, float]:
     argv = [sys.executable, "-m", "pytest", "drills/test_restore_from_snapshot.py", "-q"]
     argv += ["-p", "no:cacheprovider", "-p", "benchmarks.each_drill"]
     argv += [f"--fleet={file}", f"--reports={reports}", "-k", _chosen()]
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    used = processor_seconds(resource.RUSAGE_CHILDREN)
     begun = time.monotonic()
     done = subprocess.run(
         argv,
@@ -99,10 +100,9 @@ def _sample(file: Path, reports: Path) -> dict[str, float]:
         check=False,
     )
     wall = time.monotonic() - begun
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    cpu = processor_seconds(resource.RUSAGE_CHILDREN) - used
     if f"{DRILLED} passed" not in done.stdout:
         raise RuntimeError(done.stdout[-2000:] + done.stderr[-2000:])
-    cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
     drills = [json.loads(row) for row in each.read_text("utf-8").splitlines()]
     wall_each, cpu_each = (
         statistics.median(drill[what] for drill in drills[1:-1]) for what in ("wall", "cpu")

@@ -15,14 +15,13 @@ from pathlib import Path
 import pytest
 
 from fixtures.lab.daemon import Daemon
+from tests.faults.conftest import WITH_SIGINT
 
 pytestmark = pytest.mark.skipif(
     sys.platform != "linux" or os.geteuid() != 0,
     reason="the lab needs root on Linux: it makes namespaces, mounts and loop devices",
 )
 ROOT = Path(__file__).parents[2]
-WITH_SIGINT = ("env", "--default-signal=INT")
-"""A shell starts its background jobs with SIGINT ignored, and so would be what they start."""
 
 
 @pytest.fixture

@@ -33,6 +33,7 @@ from fixtures.lab.house import Lab
 from fixtures.procedure import source as source_module
 from fixtures.procedure.furnished import as_furnished
 from fixtures.procedure.source import Source
+from tests.faults.conftest import WITH_SIGINT
 
 pytestmark = pytest.mark.skipif(
     sys.platform != "linux" or os.geteuid() != 0,
@@ -47,7 +48,6 @@ suite = "trixie"
 packages = [{packages}]
 """
 BROKEN, SLOW = "of-a-test-broken", "of-a-test-slow"
-WITH_SIGINT = ("env", "--default-signal=INT")
 
 
 @dataclass
@@ -139,10 +139,11 @@ def test_a_golden_state_whose_image_was_deleted_from_the_cache_is_not_taken(tmp_
     """What is noted of an image lies beside its tarball: without, the evidence could not say it."""
     config = settings.from_environment({"ATLAS_DRILLS_CACHE": str(tmp_path)})
     config = replace(config, images=("mosquitto",))
-    whole = images.plan(Cache(tmp_path, Progress(lambda _: None)), config)
+    cache = Cache(tmp_path, Progress(lambda _: None))
+    whole = images.plan(cache, config)
     (tarball,) = whole.images.values()
     whole.rootfs.mkdir(parents=True)
-    golden.path(Cache(tmp_path, Progress(lambda _: None)), whole).mkdir(parents=True)
+    golden.path(cache, whole).mkdir(parents=True)
     ours = supply.Supply(config, lambda _: None, ["mosquitto"], "t")
     assert ours.ground().images == {}
     tarball.parent.mkdir()
