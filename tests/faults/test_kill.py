@@ -57,10 +57,11 @@ def test_a_living_run_is_not_reaped(start, drill_projects):
     assert first.finish() == 0, first.output
 
 
-def test_ctrl_c_cleans_up_and_reports(start, drill_projects):
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM], ids=lambda how: how.name)
+def test_an_interrupted_run_cleans_up_and_reports(start, drill_projects, how):
     run = start()
     run.read_until(": start ")
-    run.hurt(signal.SIGINT)
+    run.hurt(how)
     assert run.finish() == pytest.ExitCode.INTERRUPTED, run.output
     evidence = run.evidence
     assert evidence["interrupted"] is True

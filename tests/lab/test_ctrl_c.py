@@ -11,10 +11,12 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from fixtures.lab.daemon import Daemon
+from fixtures.plugin.interrupts import TOLD
 from tests.faults.conftest import WITH_SIGINT
 
 pytestmark = pytest.mark.skipif(
@@ -32,8 +34,12 @@ def home() -> Iterator[Path]:
     shutil.rmtree(made)
 
 
-def interrupted(home: Path, at: str) -> tuple[int, str]:
-    """Run `./run drills` of one service, and press Ctrl-C at a line: (exit status, output)."""
+def interrupted(home: Path, *at: str) -> tuple[int, str, dict[str, Any]]:
+    """Run `./run drills` of one service, and press Ctrl-C each time that a text has come.
+
+    Returns:
+        Exit status, output, evidence; the lab is gone.
+    """
     process = subprocess.Popen(
         [*WITH_SIGINT, str(ROOT / "run"), "drills", "-k", "mosquitto and snapshot and rehearsal"]
         + [f"--reports={home / 'reports'}"],
@@ -41,39 +47,52 @@ def interrupted(home: Path, at: str) -> tuple[int, str]:
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
-        text=True,
         # A terminal sends Ctrl-C to the whole group: `./run`, tox and pytest.
         start_new_session=True,
     )
     assert process.stdout is not None
-    output = ""
-    with process.stdout as lines:
-        for line in lines:
-            output += line
-            if at in line:
+    output, coming = "", list(at)
+    with process.stdout as stream:
+        # By what has come, not by lines: pytest ends that of a test long after it.
+        while part := os.read(stream.fileno(), 65536):
+            output += part.decode(errors="replace")
+            if coming and coming[0] in output:
                 os.killpg(process.pid, signal.SIGINT)
-    return process.wait(timeout=60), output
+                del coming[0]
+    status = process.wait(timeout=60)
+    assert not coming
+    assert "Traceback" not in output
+    (evidence,) = (home / "reports").glob("*/evidence.json")
+    record: dict[str, Any] = json.loads(evidence.read_text())
+    assert record["finished"]
+    assert record["cleanup"]["left"] == []
+    assert record["errors"] == []
+    assert not (home / "s" / "lab").exists()
+    assert not Daemon("lab", home / "s" / "lab").has_leftovers()
+    return status, output, record
 
 
+RESTORING = "mosquitto-snapshot-rehearsal: destroy"
 WHEN = {
-    "while the lab comes up": "golden state: in the cache",
-    "while it is filled": "lab lab: up on",
-    "while a service is restored": "mosquitto-snapshot-rehearsal: destroy",
+    "while the lab comes up": ["golden state: in the cache"],
+    "while it is filled": ["lab lab: up on"],
+    "while a service is restored": [RESTORING],
+    "and again while the run ends": [RESTORING, "KeyboardInterrupt - teardown started"],
 }
 
 
 @pytest.mark.parametrize("at", WHEN.values(), ids=WHEN)
-def test_ctrl_c_leaves_a_report_and_no_lab(home: Path, at: str) -> None:
-    status, output = interrupted(home, at)
-    assert at in output
+def test_ctrl_c_leaves_a_report_and_no_lab(home: Path, at: list[str]) -> None:
+    status, output, record = interrupted(home, *at)
     assert status != 0
-    assert "Traceback" not in output
-    (evidence,) = (home / "reports").glob("*/evidence.json")
-    record = json.loads(evidence.read_text())
     assert record["interrupted"]
-    assert record["finished"]
-    assert record["cleanup"]["left"] == []
-    assert record["errors"] == []
-    assert "interrupted" in evidence.with_name("report.html").read_text()
-    assert not (home / "s" / "lab").exists()
-    assert not Daemon("lab", home / "s" / "lab").has_leftovers()
+    (page,) = (home / "reports").glob("*/report.html")
+    assert "interrupted" in page.read_text()
+    assert (TOLD in output) == (len(at) > 1)
+
+
+def test_ctrl_c_after_the_last_drill_is_answered_and_the_report_is_whole(home: Path) -> None:
+    _, output, record = interrupted(home, "[100%]")
+    assert TOLD in output
+    assert not record["interrupted"]
+    assert [drill["verdict"] for drill in record["drills"]] == ["recovered"]
