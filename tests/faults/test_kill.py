@@ -89,6 +89,19 @@ def test_keep_leaves_the_project_of_a_failed_drill_and_says_how_to_remove_it(
     remove(server, kept)
 
 
+def test_a_project_that_cannot_be_marked_is_kept_and_the_drill_recorded(
+    start, server, drill_projects
+):
+    run = start("--keep", "-p", "tests.faults.spoil", "-p", "tests.faults.unmarkable")
+    assert run.finish() == pytest.ExitCode.TESTS_FAILED, run.output
+    (kept,) = drill_projects()
+    assert run.evidence["cleanup"]["kept"] == [kept]
+    assert [drill["service"] for drill in run.evidence["drills"]] == ["prometheus"]
+    (error,) = run.evidence["errors"]
+    assert f"{kept} is not marked as kept" in error
+    remove(server, kept)
+
+
 def remove(server, project):
     """What the printed command does."""
     from fixtures.incus.guard import OwnServerPolicy
