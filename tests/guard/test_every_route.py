@@ -98,7 +98,10 @@ def test_what_belongs_to_the_server_is_never_changed(guard, route):
 @pytest.mark.parametrize("template", TEMPLATES)
 def test_reads_pass_unless_they_open_a_way_to_write(guard, template):
     for path in paths(template):
-        opens = re.search(r"/(sftp|nbd|websocket|exec|console)$|/buckets/.*/keys", path) is not None
+        opens = (
+            re.search(r"/(sftp|nbd|websocket|exec|console|debug/memory)$|/buckets/.*/keys", path)
+            is not None
+        )
         for verb in ("GET", "HEAD"):
             opens = opens or not re.fullmatch(r"/|/1\.0(/.*)?", path)
             assert is_refused(guard, prepared(verb, f"{path}?project=atlas")) is opens
@@ -260,6 +263,26 @@ def test_a_copy_from_the_source_is_a_read_of_it(guard, wire):
     path = f"/1.0/storage-pools/local/volumes/custom?project={OURS}"
     guard.send(prepared("POST", path, {"name": "grafana01-data", "source": source}))
     assert len(wire.sent) == 1
+
+
+INSTANCE = {"type": "copy", "source": "grafana01", "project": "atlas", "instance_only": True}
+
+
+@pytest.mark.parametrize(
+    "inconsistent", [{}, {"allow_inconsistent": False}, {"allow_inconsistent": "true"}]
+)
+def test_a_copy_that_may_freeze_its_source_is_refused(guard, wire, inconsistent):
+    path = f"/1.0/instances?project={OURS}"
+    assert is_refused(guard, prepared("POST", path, {"source": {**INSTANCE, **inconsistent}}))
+    assert wire.sent == []
+    allowed = (
+        {**INSTANCE, "allow_inconsistent": True},
+        {**INSTANCE, "source": "grafana01/yesterday"},
+        {**INSTANCE, "project": OURS},
+    )
+    for source in allowed:
+        guard.send(prepared("POST", path, {"name": "grafana01", "source": source}))
+    assert len(wire.sent) == 3
 
 
 def test_the_labs_policy_speaks_to_the_labs_server_alone(wire):

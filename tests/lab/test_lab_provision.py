@@ -10,7 +10,9 @@ import os
 import shlex
 import socket
 import sys
+import threading
 import time
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -31,6 +33,7 @@ from fixtures.incus.volumes import Volume
 from fixtures.lab import images, settings
 from fixtures.lab.cache import Cache, Progress
 from fixtures.lab.house import Lab
+from fixtures.lab.settings import BUCKET_POOL
 from fixtures.recovery import provision
 from fixtures.recovery.command import ByCommand
 from fixtures.recovery.provision import (
@@ -197,6 +200,41 @@ def test_a_copy_has_the_sources_root_and_nothing_that_acts(unchanged, room, volu
     assert instance.exec(["ls", "/acted", "/dev/other"]).stdout == ""
 
 
+@contextmanager
+def watched(instance):
+    """What states an instance is seen in while the block lasts."""
+    states, over = set(), threading.Event()
+
+    def look():
+        while not over.is_set():
+            states.add(instance.status())
+
+    watcher = threading.Thread(target=look)
+    watcher.start()
+    try:
+        yield states
+    finally:
+        over.set()
+        watcher.join()
+
+
+def test_a_source_that_runs_on_a_pool_without_snapshots_is_not_frozen(server, source, room, volume):
+    spec = SPEC.model_copy(update={"instance": "plain01"})
+    plain = Instance(source, spec.instance)
+    plain.create("mosquitto", {"root": {"type": "disk", "path": "/", "pool": BUCKET_POOL}}, {})
+    plain.start()
+    within = server.within(room.project)
+    order = {"type": "copy", "source": plain.name, "project": SOURCE, "instance_only": True}
+    with watched(Instance(server.within(SOURCE), plain.name)) as states:
+        within.wait(within.api.instances.post(json={"name": "frozen", "source": order}))
+    assert states == {"Running", "Frozen"}, "what Incus does unless it is told otherwise"
+    with watched(Instance(server.within(SOURCE), plain.name)) as states:
+        FromSource(SOURCE).provide(room, spec, volume)
+    assert states == {"Running"}
+    plain.kill()
+    plain.delete()
+
+
 @pytest.mark.parametrize("way", [FromImage(), FromSource(SOURCE)], ids=["image", "source"])
 def test_an_instance_made_ahead_of_its_volume_is_the_same(unchanged, room, volume, way):
     def settled(made):
@@ -236,6 +274,7 @@ def test_incus_gives_a_copy_what_its_order_does_not_name(unchanged, server, room
     # Which of the forbidden devices it names is by chance.
     with pytest.raises(LXDAPIException, match="forbidden"):
         copy = {"type": "copy", "source": NAME, "project": SOURCE, "instance_only": True}
+        copy["allow_inconsistent"] = True
         room.wait(room.api.instances.post(json={"name": "x", "source": copy, "profiles": []}))
     with pytest.raises(IncusError, match="More than one root device found"):
         order = {"name": "x", "source": copy, "profiles": ["default"]}
