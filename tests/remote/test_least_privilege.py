@@ -13,8 +13,8 @@ import urllib3
 from fixtures.errors import IncusError
 from fixtures.incus.guard import MARKER_KEY
 from fixtures.incus.inventory import inventory
-from fixtures.incus.project import EXPIRES_KEY, HOST_KEY, KEEP_KEY, LIFETIME
-from fixtures.incus.reaper import run_lock
+from fixtures.incus.living import EXPIRES_KEY, HOST_KEY, run_lock
+from fixtures.incus.project import KEEP_KEY, LIFETIME
 from fixtures.incus.relay import Relay
 from fixtures.incus.standing import StandingProject
 from fixtures.plugin import certificate
@@ -261,7 +261,7 @@ def test_a_kept_drill_is_not_emptied_until_it_is_given_free(confined):
 def test_a_run_on_another_machine_is_believed_for_a_day(confined):
     typed(confined)
     server = confined.owner
-    claim = {MARKER_KEY: "far-away", HOST_KEY: "elsewhere/boot"}
+    claim = {MARKER_KEY: "far-away", HOST_KEY: "elsewhere/boot/1-2"}
     profile = server.within("drill-a").api.profiles["default"]
     until = datetime.now(UTC) + LIFETIME
     profile.put(json={"config": {**claim, EXPIRES_KEY: until.isoformat()}, "devices": {}})

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-import fixtures.incus.reaper as reaper
+import fixtures.incus.living as living
 import fixtures.plugin.supply as supply
 import fixtures.plugin.target as target
 from fixtures.errors import LabError
@@ -18,7 +18,7 @@ from fixtures.lab.house import Lab
 @pytest.fixture(autouse=True)
 def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A machine with room for labs and locks of its own; returns where the first lab is kept."""
-    monkeypatch.setattr(reaper, "LOCKS", tmp_path / "locks")
+    monkeypatch.setattr(living, "LOCKS", tmp_path / "locks")
     monkeypatch.setenv("ATLAS_DRILLS_STATE", str(tmp_path / "one"))
     return tmp_path / "one"
 
@@ -34,7 +34,7 @@ def taken_down(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
 @contextmanager
 def alive(run: str, where: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """A run that lives, in a lab that runs have brought up."""
-    with reaper.run_lock(run), monkeypatch.context() as patch:
+    with living.run_lock(run), monkeypatch.context() as patch:
         patch.setenv("ATLAS_DRILLS_STATE", str(where))
         lab = Lab()
         target.enter(lab, run)
