@@ -159,7 +159,12 @@ def test_a_full_disk_fails_one_backup_and_no_other(start, source, tmp_path):
 def test_two_runs_do_not_mix(start, tmp_path):
     first = start("--only", "step-ca", "mosquitto")
     wait_for(lambda: (tmp_path / "backups" / ".stopped").exists(), "the first run has begun")
-    said, status = finish(start("--only", "mosquitto"))
+    # It lives, and cannot end before the second has come as far as the lock.
+    os.killpg(first.pid, signal.SIGSTOP)
+    try:
+        said, status = finish(start("--only", "mosquitto"))
+    finally:
+        os.killpg(first.pid, signal.SIGCONT)
     assert status == 2, said
     assert "another run is making backups in" in said
     assert finish(first)[1] == 0

@@ -7,6 +7,7 @@ import signal
 import pytest
 
 from fixtures.incus.inventory import digest_of, inventory
+from fixtures.waiting import NotYet, wait_until
 
 BEFORE = {
     "destroy": "collected",
@@ -42,10 +43,12 @@ def test_a_killed_run_is_cleaned_up_by_the_next(start, server, fleet, drill_proj
 
 def wait_for_project(drill_projects):
     """Until the run has made its project."""
-    for _ in range(2000):
-        if drill_projects():
-            return
-    raise AssertionError("the run made no project")
+
+    def look():
+        if not drill_projects():
+            raise NotYet("the run made no project")
+
+    wait_until(look, label="project of the run", timeout=60)
 
 
 def test_a_living_run_is_not_reaped(start, drill_projects):

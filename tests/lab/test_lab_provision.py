@@ -78,7 +78,7 @@ CONFIG = {
     "cloud-init.network-config": "version: 2",
     "cloud-init.user-data": "#cloud-config\nruncmd: [[touch, /acted]]",
     "security.protection.delete": "true",
-    "snapshots.schedule": "@daily",
+    "snapshots.schedule": "@yearly",
 }
 DEVICES = {
     "disk0": {"type": "disk", "path": "/", "pool": POOL, "size": "3GiB"},
@@ -165,6 +165,16 @@ def must_run_on(room, volume):
     assert instance.must_exec(["ls", "/sys/class/net"]).split() == ["lo"]
     assert (volume.pool, volume.name) == (POOL, working(seen(room))["data"]["source"])
     return instance
+
+
+def test_an_instance_is_removed_in_the_midst_of_its_start(room, volume):
+    """As after Ctrl-C: Incus goes on to start it, and kills nothing meanwhile."""
+    instance = Instance(room, NAME)
+    for _ in range(5):
+        FromImage().provide(room, SPEC, volume)
+        room.api.instances[NAME].state.put(json={"action": "start"})
+        instance.remove()
+        assert not instance.exists()
 
 
 def test_from_image(room, volume):
@@ -401,6 +411,9 @@ def test_a_command_that_hangs_is_ended_with_its_children(unchanged, room, volume
     with pytest.raises(RecoveryFailed, match=r"did not end within 1 s: waiting"):
         ByCommand(["sh", "-c", script], timeout=1).provide(room, SPEC, volume)
     assert time.monotonic() - begun < 15
+    deadline = time.monotonic() + 5
+    while is_alive(int(pid.read_text())) and time.monotonic() < deadline:
+        time.sleep(0.05)
     assert not is_alive(int(pid.read_text()))
 
 

@@ -38,7 +38,7 @@ def older(make_service):
 @pytest.fixture
 def spoiled(older, monkeypatch):
     """Runs a drill's own body on a sabotaged service and returns its evidence."""
-    monkeypatch.setattr(verbs, "HEALTHY_SECONDS", 6.0)
+    monkeypatch.setattr(verbs, "HEALTHY_SECONDS", 10.0)
 
     def run(body, name: str, scenario: str, sabotage: Sabotage) -> DrillRecord:
         drill, service = older(name, scenario)

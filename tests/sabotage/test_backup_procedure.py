@@ -25,7 +25,7 @@ body = runbook.test_service_restored_from_the_backup_procedure
 @pytest.fixture
 def drilled(older, fleet, scratch, monkeypatch):
     """Runs the drill's body after `sabotage(service, directory)` and returns its evidence."""
-    monkeypatch.setattr("fixtures.recovery.service.HEALTHY_SECONDS", 6.0)
+    monkeypatch.setattr("fixtures.recovery.service.HEALTHY_SECONDS", 10.0)
 
     def run(sabotage, after=acts.nothing):
         drill, service = older("step-ca", KIND)

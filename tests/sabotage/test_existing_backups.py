@@ -46,7 +46,7 @@ def place(pytestconfig, drill_project, tmp_path):
 @pytest.fixture
 def drilled(pytestconfig, fleet, make_service, place, monkeypatch):
     """Runs the drill of a service on what is in `place`, with a sabotage before its body."""
-    monkeypatch.setattr(verbs, "HEALTHY_SECONDS", 6.0)
+    monkeypatch.setattr(verbs, "HEALTHY_SECONDS", 10.0)
 
     def run(name, kind, sabotage=lambda existing: None, where=None, **spec):
         subject = fleet.service(name).model_copy(update=spec)

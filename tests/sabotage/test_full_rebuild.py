@@ -20,7 +20,7 @@ BODIES = {
 @pytest.fixture
 def drilled(make_platform, monkeypatch):
     """Runs a drill's body on a sabotaged platform and returns its evidence."""
-    monkeypatch.setattr("fixtures.recovery.service.HEALTHY_SECONDS", 8.0)
+    monkeypatch.setattr("fixtures.recovery.service.HEALTHY_SECONDS", 12.0)
     monkeypatch.setattr("fixtures.recovery.bucket.HEALTHY_SECONDS", 4.0)
 
     def run(scenario, sabotage):

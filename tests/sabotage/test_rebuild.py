@@ -17,7 +17,7 @@ body = runbook.test_service_rebuilt_without_its_data
 @pytest.fixture
 def rebuilt(older, monkeypatch):
     """Runs the drill's body on a sabotaged service and returns its evidence."""
-    monkeypatch.setattr("fixtures.recovery.service.HEALTHY_SECONDS", 6.0)
+    monkeypatch.setattr("fixtures.recovery.service.HEALTHY_SECONDS", 10.0)
 
     def run(name, sabotage, body=body):
         drill, service = older(name, "rebuild")

@@ -91,9 +91,9 @@ def test_who_ends_it_ends_its_shares(small: None, tmp_path: Path) -> None:
         [sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": str(TESTS.parent)}
     )
     pids = [
-        int(wait_until(partial(content_of, tmp_path / name), label=f"test {name} runs", timeout=20))
+        int(wait_until(partial(content_of, tmp_path / name), label=f"test {name} runs", timeout=60))
         for name in "ab"
     ]
     process.terminate()
-    assert process.wait(timeout=20) != 0
-    wait_until(lambda: must_be_gone(pids), label="shares are gone", timeout=20)
+    assert process.wait(timeout=60) != 0
+    wait_until(lambda: must_be_gone(pids), label="shares are gone", timeout=60)
