@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import re
 import shutil
+import time
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
@@ -240,7 +242,11 @@ def test_a_tarball_without_a_note_is_restored_and_compared_with_what_is_expected
     bare.directory.mkdir()
     copy = bare.directory / f"{name}01-data-20261124{''.join(file.suffixes[-3:])}"
     shutil.copy(file, copy)
+    # Fetched tomorrow from where it is kept off-site: that makes it no younger.
+    os.utime(copy, (time.time() + 86400,) * 2)
     unknown = drilled(name, kind, where=bare)
+    taken_at = store.notes(name, kind)[-1].taken_at
+    assert abs(unknown.backup.taken_at - taken_at) < timedelta(minutes=1)
     assert unknown.verdict is Verdict.NOT_VERIFIED
     assert "nothing to compare with" in unknown.reason
     expect = {"roots": 1} if name == "step-ca" else {"retained messages": 3}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +49,26 @@ def row(run: RunRecord, history: list[HistoryLine], scenario: str) -> BenchmarkR
     rows = benchmark_rows(run, history, TITLES)
     (found,) = [row for row in rows if row.scenario == scenario]
     return found
+
+
+def test_a_line_of_a_clock_that_was_ahead_hides_no_failure(golden: RunRecord) -> None:
+    ahead = line(scenario="snapshot", begun=datetime(2099, 1, 1, tzinfo=UTC))
+    assert row(golden, [ahead], "snapshot").verdict is Verdict.WRONG_DATA
+    never = line(scenario="rebuild", begun=datetime(2099, 1, 1, tzinfo=UTC))
+    kept = [drill for drill in golden.drills if drill.scenario != "rebuild"]
+    other = golden.model_copy(update={"drills": kept})
+    assert row(other, [never], "rebuild").last_tested is None
+    assert row(other, [never, line()], "rebuild").last_tested == line().begun
+
+
+def test_what_the_run_itself_drilled_is_the_newest(golden: RunRecord) -> None:
+    """Although another run began before it ended, or at the same moment."""
+    (one, *_) = [drill for drill in golden.drills if drill.scenario == "snapshot"]
+    beside = line(scenario="snapshot", begun=golden.begun, run="beside")
+    early = one.model_copy(update={"begun": golden.begun - timedelta(seconds=1)})
+    ours = golden.model_copy(update={"drills": [early]})
+    assert row(ours, [beside], "snapshot").drills == 1
+    assert "figures of run" not in (row(ours, [beside], "snapshot").reason or "")
 
 
 def test_an_rto_of_wrong_data_is_no_actual(golden: RunRecord) -> None:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 
 from fixtures.clock import PHASES
 from fixtures.plugin.machine import TOO_SHORT, doubt_about
 from fixtures.recovery.drill import PROJECTABLE_BYTES, Drill
+from fixtures.recovery.taking import look_at_pool
 
 MIB = 2**20
 
@@ -82,9 +85,33 @@ def test_a_projection_is_doubted_where_the_machine_gives_its_memory_back(
         assert doubt_about(record.model_copy(update={"restore": other}), tmp_path) is None
 
 
+@pytest.mark.parametrize(
+    ("scenario", "driver", "is_copied"),
+    [
+        ("snapshot", "btrfs", False),
+        ("snapshot", "zfs", False),
+        ("snapshot", "dir", True),
+        ("snapshot", "ceph", True),
+        ("snapshot", "lvm", True),
+        ("tarball", "btrfs", True),
+    ],
+)
+def test_a_snapshot_comes_back_without_a_copy_on_some_pools_alone(scenario, driver, is_copied):
+    drill = drilled(100 * MIB, latency=None, scenario=scenario)
+    look_at_pool(SimpleNamespace(drill=drill, volume=SimpleNamespace(driver=lambda: driver)))
+    restore = drill.record().restore
+    assert restore.projected_rto == pytest.approx(15 - 4 + 4 * 10 if is_copied else 15)
+    assert restore.throughput == (25 * MIB if is_copied else None)
+
+
+def test_little_data_of_a_snapshot_that_is_copied_has_no_projection():
+    little = drilled(5 * MIB, latency=None, scenario="snapshot")
+    assert little.record().restore.projected_rto is None
+
+
 def test_a_snapshots_rto_at_full_size_is_no_matter_of_memory(tmp_path):
     (tmp_path / "virtio0").mkdir()
     (tmp_path / "virtio0" / "features").write_text("0000010000\n")
-    record = drilled(100 * MIB, latency=None, scenario="snapshot").record()
+    record = drilled(100 * MIB, latency=None, scenario="snapshot", is_copied=False).record()
     assert record.restore.projected_rto is not None
     assert doubt_about(record, tmp_path) is None

@@ -1,0 +1,90 @@
+"""What an existing backup proves: not more than it held, and not of a time that is not known."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from fixtures.clock import AHEAD
+from fixtures.evidence.judge import judge_drill
+from fixtures.evidence.verdict import Verdict
+from fixtures.recovery.checks import Checks
+from fixtures.recovery.comparing import look_at_holdings, look_at_live, newest_survivor
+from fixtures.recovery.drill import Drill
+from fixtures.services.canary import Ledger
+from fixtures.services.holding import Holding, Known, each, total
+
+NOW = datetime.now(UTC)
+HELD = tuple(each("silences", {"a": "1"}))
+LINES = Holding("series", "in the hour before noon", "7", 7)
+
+
+class Restored:
+    """A restored service, as far as it is asked."""
+
+    def __init__(self, found, newest=None):
+        self.found, self.last = found, newest
+
+    def holdings(self, at):
+        return self.found
+
+    def newest(self, at):
+        return self.last
+
+
+@pytest.fixture
+def checks():
+    return Checks(Drill("x", "tarball", 900, "drill-x", "low", origin="existing"))
+
+
+@pytest.mark.parametrize(
+    ("held", "is_proof"),
+    [
+        (HELD, True),
+        (HELD[:1], True),
+        ((total("metrics", ["up"]), LINES), True),
+        ((*HELD, *each("dashboards", {})), True),
+        (tuple(each("silences", {})), False),
+        ((Holding("series", "all", "none", 0),), False),
+        ((), False),
+    ],
+)
+def test_an_empty_service_that_is_empty_again_is_no_proof(checks, held, is_proof):
+    look_at_holdings(checks, Restored(held), Known("the note", NOW, held))
+    assert (checks.unlooked == []) is is_proof
+    live = Checks(checks.drill)
+    look_at_live(live, Restored(held), Known("the note", NOW, held))
+    assert (live.unlooked == []) is is_proof
+    asked = Checks(checks.drill)
+    look_at_live(asked, Restored(held), Known("the note", NOW, held, newest=NOW))
+    assert (asked.unlooked == []) is is_proof
+
+
+@pytest.mark.parametrize("ahead", [timedelta(), AHEAD, AHEAD + timedelta(seconds=1)])
+@pytest.mark.parametrize("way", ["note", "file", "data", "newest of the note"])
+def test_the_age_of_data_that_is_dated_after_the_loss_is_not_known(checks, way, ahead):
+    moment = NOW + ahead
+    known = Known("the note", moment, HELD)
+    subject = Restored(HELD, moment if "data" in way or "newest" in way else None)
+    if way == "file":
+        found = newest_survivor(checks, subject, None, moment, NOW)
+    elif way == "newest of the note":
+        found = newest_survivor(checks, subject, replace(known, newest=moment), NOW, NOW)
+    else:
+        found = newest_survivor(checks, subject, known, NOW, NOW)
+    assert found == (None if ahead > AHEAD else moment)
+    assert [one.partition(":")[0] for one in checks.unlooked] == (
+        ["age of the data"] if ahead > AHEAD else []
+    )
+
+
+def test_a_drill_tells_no_age_of_data_from_the_future():
+    drill = Drill("x", "tarball", 900, "drill-x", "low", target_rpo=86400)
+    with drill.phase("destroy"):
+        drill.take_ledger(Ledger(newest_survivor=datetime.now(UTC) + timedelta(days=3)))
+    assert drill.record().rpo is None
+    drill.take_ledger(Ledger(newest_survivor=datetime.now(UTC) + timedelta(seconds=9)))
+    assert drill.record().rpo == 0.0
+    assert judge_drill(drill.record()) is not Verdict.RECOVERED
