@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 import pytest
 
+from fixtures.evidence.history import history_lines
 from fixtures.evidence.html import render_drill, render_summary
 from fixtures.evidence.judge import judge_drill
+from fixtures.evidence.openmetrics import metrics
 from fixtures.evidence.record import RunRecord
+from fixtures.evidence.terminal import summary_lines
 from fixtures.evidence.verdict import Verdict
 from fixtures.evidence.view import age
 from tests.report.test_html import words
@@ -47,6 +52,22 @@ def test_its_own_table_says_what_would_be_lost(golden: RunRecord) -> None:
         update={"drills": [d for d in golden.drills if d.origin == "rehearsal"]}
     )
     assert "Existing backups If the source" not in words(render_summary(rehearsed))
+
+
+def test_of_another_moment_no_age_of_now_is_told(golden: RunRecord) -> None:
+    one = drill(id="loki-snapshot-existing", service="loki", origin="existing", rpo=7200.0)
+    run = golden.model_copy(update={"drills": [*golden.drills, one]})
+    assert 'dr_drill_rpo_seconds{origin="existing"' in metrics(run)
+    assert history_lines(run)[-1].rpo == 7200.0
+    then = run.model_copy(update={"as_of": datetime(2026, 1, 10, tzinfo=UTC)})
+    assert 'dr_drill_rpo_seconds{origin="existing"' not in metrics(then)
+    assert 'dr_drill_rpo_seconds{origin="rehearsal"' in metrics(then)
+    assert history_lines(then)[-1].rpo is None
+    text = words(render_summary(then))
+    assert "as of 2026-01-10 00:00 UTC (--as-of), not as of this run" in text
+    assert "If the source had burned at" in text
+    assert "burned now" not in text
+    assert "as of 2026-01-10 00:00 UTC" in " ".join(" ".join(summary_lines(then)).split())
 
 
 def test_ages_are_told_in_days() -> None:

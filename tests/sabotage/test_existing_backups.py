@@ -16,6 +16,7 @@ import drills.test_existing_backups as runbook
 import fixtures.recovery.service as verbs
 from fixtures.errors import CouldNotLook, DrillError
 from fixtures.evidence.verdict import Verdict
+from fixtures.fleet.model import ONLY_THE_FIRST
 from fixtures.incus.client import Incus
 from fixtures.incus.guard import OwnServerPolicy
 from fixtures.incus.instances import Instance
@@ -258,6 +259,14 @@ def test_a_tarball_without_a_note_is_restored_and_compared_with_what_is_expected
     shutil.copy(store.path(store.notes("loki", "tarball")[-1]), other)
     wrong = drilled(name, kind, where=bare, expect=expect)
     assert wrong.verdict is Verdict.NOT_RECOVERED
+
+
+def test_a_service_with_a_further_volume_is_not_verified(drilled, fleet):
+    data = fleet.service("mosquitto").volumes[0]
+    wal = data.model_copy(update={"name": "mosquitto01-wal", "path": "/var/lib/wal"})
+    record = drilled("mosquitto", "snapshot", volumes=(data, wal))
+    assert record.verdict is Verdict.NOT_VERIFIED
+    assert record.reason == f"volume mosquitto01-wal at /var/lib/wal: {ONLY_THE_FIRST}"
 
 
 def test_the_fleet_files_expectations_are_held(drilled):

@@ -55,6 +55,15 @@ def broken(checks: Any) -> list[str]:
     return [f"{one.name}: {one.detail}" for one in found if one.outcome == "broken"]
 
 
+def test_a_further_volume_is_not_looked_at(atlas: Fleet) -> None:
+    here = seen(atlas, "mosquitto")
+    data = here.subject.volumes[0]
+    wal = data.model_copy(update={"name": "mosquitto01-wal", "path": "/var/wal"})
+    here.subject = here.subject.model_copy(update={"volumes": (data, wal)})
+    (told,) = [one for one in rules.ages(here) if one.outcome == "not looked"]
+    assert told.name == "volume mosquitto01-wal at /var/wal"
+
+
 def test_what_is_kept_is_in_order(atlas: Fleet) -> None:
     here = seen(atlas, "mosquitto")
     for look in (rules.retention, settings.snapshot_settings, rules.files, rules.secrecy):

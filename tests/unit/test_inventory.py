@@ -70,7 +70,21 @@ def test_what_is_gone_or_changed_is_a_change() -> None:
 def test_what_changes_by_itself_has_no_part_in_a_digest() -> None:
     assert digest({"a": 1, "used_by": ["x"]}) == digest({"a": 1, "used_by": []})
     assert digest({"a": [1, 2]}) == digest({"a": [2, 1]})
+    assert digest({"size": 1, "config": {}}) == digest({"size": 2, "config": {}})
     assert digest_of(BEFORE) != digest_of({**BEFORE, "instance loki01": Seen("6")})
+
+
+@pytest.mark.parametrize(
+    "shown",
+    [
+        lambda size: {"config": {"size": size}},
+        lambda size: {"devices": {"root": {"type": "disk", "size": size}}, "used_by": []},
+    ],
+    ids=["volume", "profile"],
+)
+def test_a_quota_is_a_setting(shown) -> None:
+    assert digest(shown("10GiB")) == digest(shown("10GiB"))
+    assert digest(shown("10GiB")) != digest(shown("1GiB"))
 
 
 def test_the_evidence_tells_what_changed() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -27,7 +27,12 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def taken_down(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     """The labs that were taken down, by their state."""
     found: list[Path] = []
-    monkeypatch.setattr(Lab, "down", lambda lab: found.append(lab.state_dir))
+
+    def down(lab: Lab, only_if: Callable[[], bool]) -> None:
+        if only_if():
+            found.append(lab.state_dir)
+
+    monkeypatch.setattr(Lab, "down", down)
     return found
 
 
@@ -77,6 +82,21 @@ def test_a_lab_that_was_brought_up_by_hand_stays(machine, monkeypatch, taken_dow
         (machine / "lab" / supply.OWNED).unlink()
         target.let_go("a")
     assert taken_down == []
+
+
+def test_a_lab_that_is_brought_up_by_hand_meanwhile_stays(machine, monkeypatch):
+    """`./run lab up` holds the lab's lock for minutes while it builds."""
+    asked = []
+
+    def waits(lab: Lab, only_if: Callable[[], bool]) -> None:
+        asked.append(only_if())
+        (lab.state_dir / supply.OWNED).unlink()
+        asked.append(only_if())
+
+    monkeypatch.setattr(Lab, "down", waits)
+    with alive("a", machine, monkeypatch):
+        target.let_go("a")
+    assert asked == [True, False]
 
 
 def test_a_run_that_never_used_the_lab_leaves_it(machine, monkeypatch, taken_down):
