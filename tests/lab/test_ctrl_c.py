@@ -66,7 +66,7 @@ def interrupted(home: Path, *at: str) -> tuple[int, str, dict[str, Any]]:
                 del coming[0]
     status = process.wait(timeout=60)
     assert not coming
-    assert "Traceback" not in output
+    assert "Traceback" not in output, output
     (evidence,) = (home / "reports").glob("*/evidence.json")
     record: dict[str, Any] = json.loads(evidence.read_text())
     assert record["finished"]

@@ -35,6 +35,15 @@ def test_a_file_that_the_interrupted_test_lost_is_no_traceback(tmp_path):
     assert record["errors"] == []
 
 
+def test_an_interrupt_at_an_instruction_without_a_line_is_no_traceback(tmp_path):
+    """Some have none, as the jump at the end of a loop may; pytest cannot represent that."""
+    done, record = ended(tmp_path, "lineless")
+    assert done.returncode == pytest.ExitCode.INTERRUPTED, done.stderr
+    assert "Traceback" not in done.stdout + done.stderr
+    assert "KeyboardInterrupt" in done.stdout
+    assert record["interrupted"]
+
+
 def test_an_error_of_pytest_itself_is_an_error_of_the_run(tmp_path):
     """Of the drills that it kept from being made, or from being recorded, nothing is known."""
     done, record = ended(tmp_path, "internal_error")
