@@ -15,7 +15,7 @@ from fixtures.services.tsdb_snapshot import must_be_whole
 from tests.sabotage.test_rebuild import keep_the_volume, only_the_instance, wipe
 
 NAMES = ["prometheus", "grafana"]
-CUT = {"prometheus": " lacks ", "grafana": "grafana-export.tar.gz is damaged: "}
+CUT = {"prometheus": " is cut: ", "grafana": "grafana-export.tar.gz is damaged: "}
 
 body = runbook.test_service_restored_from_its_own_export
 

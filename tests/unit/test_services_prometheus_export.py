@@ -14,16 +14,27 @@ ULIDS = ("01ABC", "01DEF")
 PARTS = {"meta.json": b"{}", "index": b"i" * 700, "chunks/000001": b"c" * 1500}
 
 
-@pytest.fixture
-def export(tmp_path):
-    made = tmp_path / "prometheus.tar"
+def written(directory, without=None):
+    made = directory / "prometheus.tar"
     with tarfile.open(made, "w") as archive:
         for ulid in ULIDS:
             for name, content in PARTS.items():
                 entry = tarfile.TarInfo(f"./{ulid}/{name}")
                 entry.size = len(content)
-                archive.addfile(entry, io.BytesIO(content))
+                if name != without:
+                    archive.addfile(entry, io.BytesIO(content))
     return made
+
+
+@pytest.fixture
+def export(tmp_path):
+    return written(tmp_path)
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_a_block_without_one_of_its_parts_is_damaged(tmp_path, part):
+    with pytest.raises(BackupDamaged, match=f"lacks {part.partition('/')[0]}"):
+        must_be_whole(written(tmp_path, without=part))
 
 
 def test_a_whole_one_tells_its_blocks(export):
