@@ -237,7 +237,8 @@ def test_a_source_that_runs_on_a_pool_without_snapshots_is_not_frozen(server, so
     order = {"type": "copy", "source": plain.name, "project": SOURCE, "instance_only": True}
     with watched(Instance(server.within(SOURCE), plain.name)) as states:
         within.wait(within.api.instances.post(json={"name": "frozen", "source": order}))
-    assert states == {"Running", "Frozen"}, "what Incus does unless it is told otherwise"
+    # Freezing, Frozen, or both, as far as it was seen.
+    assert states > {"Running"}, "what Incus does unless it is told otherwise"
     with watched(Instance(server.within(SOURCE), plain.name)) as states:
         FromSource(SOURCE).provide(room, spec, volume)
     assert states == {"Running"}
