@@ -12,6 +12,7 @@ import fixtures.incus.living as living
 import fixtures.plugin.supply as supply
 import fixtures.plugin.target as target
 from fixtures.errors import LabError
+from fixtures.lab.holder import Holder
 from fixtures.lab.house import Lab
 
 
@@ -97,6 +98,14 @@ def test_a_lab_that_is_brought_up_by_hand_meanwhile_stays(machine, monkeypatch):
     with alive("a", machine, monkeypatch):
         target.let_go("a")
     assert asked == [True, False]
+
+
+def test_who_was_interrupted_before_he_let_go_of_the_lab_can_take_it_down(tmp_path):
+    interrupted = Holder(tmp_path, "lab", print).locked("up")
+    interrupted.__enter__()
+    with Holder(tmp_path, "lab", print).locked("down"):
+        pass
+    interrupted.__exit__(None, None, None)
 
 
 def test_a_run_that_never_used_the_lab_leaves_it(machine, monkeypatch, taken_down):
