@@ -395,7 +395,6 @@ def forged(grafana: Grafana, monkeypatch: pytest.MonkeyPatch, *rules: tuple[str,
             if verb == method and path.startswith(start):
                 answer = requests.Response()
                 answer.status_code, answer._content = status, json.dumps(body).encode()
-                answer.request = requests.Request(method, f"http://g{path}").prepare()
                 return answer
         return whole(self, method, path, **options)
 
