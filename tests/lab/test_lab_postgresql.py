@@ -50,7 +50,7 @@ def test_its_rows_come_back_from_an_encrypted_tarball(postgresql, tmp_path):
     assert len(drill["canaries"]["recovered"]) == len(drill["canaries"]["gone"]) == 3
     held = {check["name"]: check["detail"] for check in drill["checks"]}
     assert held.keys() >= FACTS
-    rows = "postgres.public.drill: 3\npostgres.tables: 1\n"
+    rows = "postgres.public.drill: 3\npostgres.tables: 1"
     assert (held["rows of each table"], held["page checksums"]) == (rows, "on")
     assert held.keys() >= VERIFIED
     assert "postgresql" in evidence["images"]
@@ -92,7 +92,7 @@ create index orders_id on orders (id); checkpoint"""
 
 
 def zero(service, relation):
-    """A relation of database `app` becomes zeros, from its third page on; a checksum allows that."""
+    """A relation of database `app` is zeros from its third page on: a checksum allows that."""
     place = sql(service, f"select pg_relation_filepath('{relation}')", "app")
     path = f"/var/lib/postgresql/17/main/{place}"
     script = (
