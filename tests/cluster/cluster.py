@@ -12,6 +12,8 @@ import tempfile
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from fixtures.procedure.source import populate
+
 from fixtures.errors import CouldNotLook
 from fixtures.fleet.load import load_fleet
 from fixtures.incus.client import Incus
@@ -19,7 +21,6 @@ from fixtures.incus.guard import OwnServerPolicy
 from fixtures.lab import images, settings
 from fixtures.lab.cache import Cache, Progress
 from fixtures.lab.daemon import Daemon
-from fixtures.procedure.source import populate
 from tests.remote.server import ROOT, small_fleet, write_conf
 
 NAMES = ("m1", "m2", "m3")

@@ -21,6 +21,9 @@ from pathlib import Path
 
 import pytest
 import yaml
+from fixtures.procedure import source as source_module
+from fixtures.procedure.furnished import as_furnished
+from fixtures.procedure.source import Source
 
 from fixtures.errors import RecoveryFailed
 from fixtures.fleet.load import load_fleet
@@ -30,9 +33,6 @@ from fixtures.incus.inventory import compare, inventory
 from fixtures.lab import golden, images, settings, supply
 from fixtures.lab.cache import Cache, Progress, remove
 from fixtures.lab.house import Lab
-from fixtures.procedure import source as source_module
-from fixtures.procedure.furnished import as_furnished
-from fixtures.procedure.source import Source
 from tests.faults.conftest import WITH_SIGINT
 
 pytestmark = pytest.mark.skipif(

@@ -11,12 +11,12 @@ import os
 from collections import Counter
 
 import pytest
+from fixtures.procedure.found import existing
+from fixtures.procedure.store import Store
 
 from fixtures.backups import bucket_export
 from fixtures.backups.streams import Peeked, decompressed
 from fixtures.errors import BackupDamaged, CouldNotLook
-from fixtures.procedure.found import existing
-from fixtures.procedure.store import Store
 from fixtures.services import grafana_native
 from tests.mutations.mutate import mutations
 

@@ -9,12 +9,12 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from fixtures.procedure.source import populate
 
 from fixtures.errors import CouldNotLook
 from fixtures.fleet.load import load_fleet
 from fixtures.lab import settings
 from fixtures.lab.house import Lab
-from fixtures.procedure.source import populate
 from tests.remote.server import Server, small_fleet, write_conf
 
 IMAGES = ("mosquitto", "prometheus", "step-ca")

@@ -8,6 +8,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from fixtures.procedure.store import Store
 
 import drills.test_backup_regime as regime_drill
 from fixtures.audit.audit import Audit
@@ -20,7 +21,6 @@ from fixtures.incus.volumes import Volume
 from fixtures.plugin.drilling import stage_of
 from fixtures.plugin.existing import place_of
 from fixtures.plugin.regimes import RegimeUnderAudit, projection
-from fixtures.procedure.store import Store
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from fixtures.procedure.store import Store
 
 import drills.test_existing_backups as runbook
 import fixtures.recovery.service as verbs
@@ -26,7 +27,6 @@ from fixtures.incus.volumes import Volume
 from fixtures.plugin.collect import Planned
 from fixtures.plugin.drilling import stage_of
 from fixtures.plugin.existing import found_for, place_of
-from fixtures.procedure.store import Store
 from fixtures.secrets import Secret
 from fixtures.services.holding import Holding
 from fixtures.services.mqtt import connected
@@ -382,8 +382,9 @@ def test_a_change_of_the_source_is_named(pytestconfig, place):
 
 
 def test_a_spoiled_bucket_export_is_damage(place, pytestconfig, fleet, drill_project, s3, scratch):
-    from fixtures.plugin.wholes import bucket_of
     from fixtures.procedure.found import existing_export
+
+    from fixtures.plugin.wholes import bucket_of
 
     stage, spec = stage_of(pytestconfig), fleet.buckets[0]
     drill = stage.new_drill(Planned(spec, "native", "existing"))

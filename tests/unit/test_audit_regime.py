@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from fixtures.plugin.backup import _options
+from fixtures.procedure.store import Note
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -16,8 +18,6 @@ from fixtures.audit import settings
 from fixtures.audit.seen import File, Seen
 from fixtures.fleet.load import load_fleet
 from fixtures.fleet.model import Fleet
-from fixtures.plugin.backup import _options
-from fixtures.procedure.store import Note
 
 ROOT = Path(__file__).parents[2]
 NOW = datetime(2026, 11, 24, 3, 0, tzinfo=UTC)
