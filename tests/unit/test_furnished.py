@@ -6,12 +6,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from fixtures.procedure.furnished import Furnished, as_furnished, belongs
 
 from fixtures.fleet.load import load_fleet
 from fixtures.fleet.model import Fleet
 from fixtures.incus.inventory import Difference, Seen, compare
 from fixtures.plugin.options import ROOT
+from fixtures.recovery.source import Furnished, as_furnished, belongs
 
 BEGUN = datetime.now(UTC)
 PROJECT = {"project atlas": Seen("0"), "profile default": Seen("1")}

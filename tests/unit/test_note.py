@@ -76,7 +76,9 @@ def test_what_is_no_note_is_told(text):
 
 
 def test_a_note_by_hand_counts():
-    by_hand = read_note(b"note: 1\nat: 2026-11-28T02:00:00Z\nservices: {mq: {holds: {topics: 2}}}\n")
+    by_hand = read_note(
+        b"note: 1\nat: 2026-11-28T02:00:00Z\nservices: {mq: {holds: {topics: 2}}}\n"
+    )
     known = known_at("mq", TAKEN, [NoteFile(Path("mine.yaml"), by_hand)])
     assert judge(known, topics(a="1", b="2")) == ([], [])
     _, unlooked = judge(known, topics(a="1"))
