@@ -319,7 +319,7 @@ def test_what_differs_from_the_live_service_is_not_verified(drilled, alive):
 
     drill = drilled("mosquitto", "snapshot", sabotage, live=alive("mosquitto"))
     assert drill.verdict is Verdict.NOT_VERIFIED
-    assert "differ from the live service: changed since the backup, or wrong in it" in drill.reason
+    assert "changed between the reading and the backup, or wrong in it" in drill.reason
 
 
 def test_what_the_live_service_had_at_one_moment_is_exact(drilled, alive):
