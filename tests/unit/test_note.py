@@ -193,7 +193,7 @@ def test_a_service_that_does_not_tell_is_in_the_note():
         def adopt(self):
             raise CouldNotLook("no address")
 
-        def observe(self):
+        def observe_from_outside(self):
             raise CouldNotLook("a command")
 
         def hang_up(self):
