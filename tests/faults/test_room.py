@@ -19,12 +19,13 @@ from fixtures.incus.inventory import inventory
 from fixtures.incus.living import LOCKS
 from fixtures.incus.room import GIB, give_back, kept_free, must_have_local_room, room_for, space_of
 from fixtures.incus.volumes import Volume
+from fixtures.recovery.checks import NOBODYS
 from fixtures.recovery.service import ServiceUnderDrill
 from fixtures.services.mqtt import connected
 
 ROOT = Path(__file__).resolve().parents[2]
 SOURCE, POOL, BROKERS = "short-of-room", "small", ("broker-a", "broker-b")
-SPARSE = 2 * GIB
+SPARSE = 3 * GIB
 FLEET = f"""
 name: short
 pool: {POOL}
@@ -57,8 +58,9 @@ ok=0; bad=0
 while [ ! -e /run/stop ]; do
   if head -c 65536 /dev/urandom >/mosquitto/data/written && sync -f /mosquitto/data/written
   then ok=$((ok+1)); else bad=$((bad+1)); fi
-  echo "$ok $bad" >/run/count; sleep 0.05
+  sleep 0.05
 done
+echo "$ok $bad" >/run/counted; mv /run/counted /run/count
 """
 
 
@@ -70,7 +72,7 @@ def server(drill_project):
 
 @pytest.fixture(scope="module")
 def source(server, tmp_path_factory):
-    """Two brokers on a pool of 10 GiB, and of each a tarball with a sparse file of 2 GiB."""
+    """Two brokers on a pool of 10 GiB, and of each a tarball with a sparse file of 3 GiB."""
     server.api.storage_pools.post(
         json={"name": POOL, "driver": "btrfs", "config": {"size": "10GiB"}}
     )
@@ -123,7 +125,8 @@ def writers(source):
     def count():
         for one in instances:
             one.must_exec(["touch", "/run/stop"])
-        counts = [one.must_exec(["cat", "/run/count"]).split() for one in instances]
+        ended = "until [ -e /run/count ]; do sleep 0.1; done; cat /run/count"
+        counts = [one.must_exec(["sh", "-c", ended]).split() for one in instances]
         return [(int(ok), int(bad)) for ok, bad in counts]
 
     yield count
@@ -178,12 +181,14 @@ def test_no_write_of_production_fails(source, server, writers, leave, tmp_path):
     assert [drill["verdict"] for drill in drills] == ["not verified"] * 2, text
     for drill in drills:
         assert drill["reason"].startswith("not enough room for the import of broker-"), text
-        assert "needs 2.0 GiB, pool small has 1.5 GiB free, of which 2.0 GiB stay" in drill["reason"]
+        assert (
+            "needs 3.0 GiB, pool small has 1.5 GiB free, of which 2.0 GiB stay" in drill["reason"]
+        )
     assert inventory(server, SOURCE) == before
 
 
 def test_two_workers_do_not_count_the_same_room_twice(source, server, writers, leave, tmp_path):
-    leave(kept_free(10 * GIB) + int(1.6 * SPARSE))
+    leave(kept_free(10 * GIB) + int(1.15 * SPARSE))
     text, drills = drilled(server, source[1], tmp_path, "-n", "2")
     counts = writers()
     assert all(ok > 20 and bad == 0 for ok, bad in counts), (counts, text)
@@ -198,13 +203,29 @@ def test_with_room_it_is_restored(source, server, tmp_path):
     assert [drill["verdict"] for drill in drills] == ["recovered"], text
 
 
+def test_a_volume_that_the_fleet_file_does_not_name_is_not_verified(source, server, tmp_path):
+    view, files = source
+    second, instance = Volume(view, POOL, "forgotten"), Instance(view, f"{BROKERS[1]}01")
+    second.create({})
+    instance.attach("more", {"type": "disk", "pool": POOL, "source": second.name, "path": "/more"})
+    try:
+        text, drills = drilled(server, files, tmp_path, "-k", BROKERS[1])
+    finally:
+        instance.detach("more")
+        second.delete()
+    assert [drill["verdict"] for drill in drills] == ["not verified"], text
+    (drill,) = drills
+    assert drill["reason"].endswith(f"volume forgotten on pool small at /more: {NOBODYS}")
+    assert {check["outcome"] for check in drill["checks"]} == {"held", "not looked"}
+
+
 def test_what_is_spoken_for_is_given_back(server, source):
     free, _ = space_of(server, POOL)
     half = free // 2
     with room_for(server, POOL, half, "one"):
-        with pytest.raises(CouldNotLook, match="other drills are writing"):
-            with room_for(server, POOL, half, "another"):
-                raise AssertionError
+        refused = pytest.raises(CouldNotLook, match="other drills are writing")
+        with refused, room_for(server, POOL, half, "another"):
+            raise AssertionError
         with pytest.raises(ZeroDivisionError), room_for(server, POOL, 0, "a third"):
             raise ZeroDivisionError
     give_back(time.monotonic())
@@ -226,9 +247,9 @@ def test_room_that_may_not_be_read_is_no_room(server, source, monkeypatch):
         raise NotAllowed("read how much room pool small has: User does not have permission")
 
     monkeypatch.setattr("fixtures.incus.room.space_of", forbidden)
-    with pytest.raises(CouldNotLook, match="nothing was made for a test"):
-        with room_for(server, POOL, 1, "a test"):
-            raise AssertionError
+    refused = pytest.raises(CouldNotLook, match="nothing was made for a test")
+    with refused, room_for(server, POOL, 1, "a test"):
+        raise AssertionError
 
 
 def test_this_machine_is_not_filled_either(tmp_path):
@@ -245,7 +266,7 @@ def test_a_share_of_the_pool_stays_free(total, kept):
 
 def test_a_full_pool_ends_every_import_before_it_begins(make_service, monkeypatch):
     """Whatever is imported or copied asks first: nothing is made, and nothing taken away for it."""
-    drill, service = make_service("mosquitto", "tarball")
+    _, service = make_service("mosquitto", "tarball")
     service.deploy()
     backup = service.back_up("tarball")
     monkeypatch.setattr("fixtures.incus.room.space_of", lambda *_: (GIB, 10 * GIB))
