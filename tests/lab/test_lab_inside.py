@@ -21,6 +21,7 @@ from fixtures.incus.guard import DrillPolicy
 from fixtures.incus.instances import Instance
 from fixtures.incus.project import DrillProject
 from fixtures.incus.shell import Shell
+from fixtures.incus.volumes import Volume
 from fixtures.lab import settings
 from fixtures.lab.house import Lab
 
@@ -187,6 +188,16 @@ def test_a_dial_goes_on_and_meets_the_service_as_soon_as_it_listens(instance, mo
     assert instance._dialling == {}
 
 
+def test_a_relay_that_is_slow_to_begin_says_nothing_of_the_port(instance, monkeypatch):
+    instance.must_exec(["systemctl", "start", "mosquitto"])
+    monkeypatch.setattr(tunnel, "RELAY", f"sleep 2\n{tunnel.RELAY}")
+    with instance.dial(PORT, patience=0.5) as connection:
+        assert connection.fileno() >= 0
+    monkeypatch.setattr(tunnel, "GRACE_SECONDS", 1.0)
+    with pytest.raises(ConnectionRefusedError, match="no relay has begun for port 1883"):
+        instance.dial(PORT, patience=0.5)
+
+
 def test_a_dial_that_nobody_waited_for_is_not_gone_on_with(instance):
     instance.must_exec(["systemctl", "stop", "mosquitto"])
     with pytest.raises(ConnectionRefusedError):
@@ -213,6 +224,18 @@ def test_without_patience_a_dial_is_refused_at_once_and_not_kept(instance):
     with pytest.raises(ConnectionRefusedError):
         instance.dial(PORT)
     assert instance._dialling == {}
+
+
+def test_a_failed_start_tells_what_its_log_says(room):
+    volume = Volume(room, "local", "in-the-way")
+    volume.create({})
+    broken = Instance(room, "broken")
+    data = {"type": "disk", "pool": "local", "source": volume.name, "path": "/etc/passwd"}
+    broken.create("mosquitto", {"data": data}, {})
+    with pytest.raises(IncusError, match="start instance broken: .*errors of its log: .*mount"):
+        broken.start()
+    broken.remove()
+    volume.remove()
 
 
 def test_a_first_boot_runs_nothing_that_the_image_has_already(room):
