@@ -86,7 +86,7 @@ def _make(suite: str, work: Path) -> None:
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         (root / name).write_text(text)
     allowed = root / "root/.ssh/authorized_keys"
-    allowed.parent.mkdir(mode=0o700)
+    allowed.parent.mkdir(mode=0o700, exist_ok=True)
     shutil.copy(work / "key.pub", allowed)
     run("chroot", root, "systemctl", "-q", "enable", "systemd-networkd", "ssh")
     for kind, name in (("vmlinuz", "vmlinuz"), ("initrd.img", "initrd")):
