@@ -6,6 +6,7 @@ Needs root and Linux; the lab is one of the test's own.
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
 import threading
 import time
@@ -14,7 +15,7 @@ from dataclasses import replace
 
 import pytest
 
-from fixtures.errors import IncusError
+from fixtures.errors import CouldNotLook, IncusError
 from fixtures.incus import instances, tunnel
 from fixtures.incus.client import Incus
 from fixtures.incus.guard import DrillPolicy
@@ -224,6 +225,19 @@ def test_without_patience_a_dial_is_refused_at_once_and_not_kept(instance):
     with pytest.raises(ConnectionRefusedError):
         instance.dial(PORT)
     assert instance._dialling == {}
+
+
+def test_a_full_disk_or_a_missing_file_of_this_machine_is_told_as_such(instance, tmp_path):
+    full = tmp_path / "full"
+    full.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", full], check=True)
+    try:
+        with pytest.raises(CouldNotLook, match=f"{full}/x: on this machine: No space left"):
+            instance.fetch("/bin/bash", full / "x")
+    finally:
+        subprocess.run(["umount", full], check=True)
+    with pytest.raises(CouldNotLook, match=f"on this machine: {full}/gone: No such file"):
+        instance.send(full / "gone", "/tmp/x")
 
 
 def test_a_failed_start_tells_what_its_log_says(room):
