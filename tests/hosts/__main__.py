@@ -38,7 +38,7 @@ APT_OPTIONS = ("Acquire::http", "Acquire::https", "Acquire::Retries")
 INCUS = {"trixie": "incus", "bookworm": "incus -t bookworm-backports"}
 DRILLS = (
     ("a newcomer's first drill", '-k "mosquitto and snapshot"'),
-    ("the operator's command", '-k "mosquitto and command"'),
+    ("the operator's command", "-k operators_command"),
 )
 PRODUCTION = (
     "-m existing --incus=unix --provision=copy --backups=/srv/backups -k mosquitto "
