@@ -96,4 +96,6 @@ def terminated(*_: object) -> None:
 
 if __name__ == "__main__":
     signal.signal(signal.SIGTERM, terminated)
+    if signal.getsignal(signal.SIGHUP) == signal.SIG_DFL:
+        signal.signal(signal.SIGHUP, terminated)
     sys.exit(main(sys.argv[1:]))
