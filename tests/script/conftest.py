@@ -63,7 +63,7 @@ class Place:
 
     def make(self, instance: str, image: str = "mosquitto", path: str = "/mosquitto/data") -> None:
         """An instance with a volume INSTANCE-data, running."""
-        self.incus("storage", "volume", "create", "local", f"{instance}-data", "size=200MiB")
+        self.incus("storage", "volume", "create", "local", f"{instance}-data", "size=2GiB")
         self.incus("create", image, instance)
         disk = ("disk", "pool=local", f"source={instance}-data", f"path={path}")
         self.incus("config", "device", "add", instance, "data", *disk)
@@ -75,7 +75,9 @@ class Place:
         look = ("incus", "--project", self.name, "exec", instance, "-n", "-T", "--")
 
         def is_up() -> None:
-            if self.run(*look, "systemctl", "is-active", "multi-user.target", check=False).returncode:
+            if self.run(
+                *look, "systemctl", "is-active", "multi-user.target", check=False
+            ).returncode:
                 raise NotYet("boots")
 
         wait_until(is_up, label=f"{instance} is up", timeout=SECONDS)
@@ -88,12 +90,13 @@ class Place:
         return [line.split(",")[0] for line in listed.splitlines()]
 
     def configure(self) -> None:
-        self.home.mkdir(mode=0o700, exist_ok=True)
         passphrase = self.home / "passphrase"
         passphrase.write_text(PASSPHRASE + "\n")
         passphrase.chmod(0o600)
         inside = f"/backup/{self.name}"
-        quoted = (" ".join(f'"{line}"' for line in lines) for lines in (self.services, self.buckets))
+        quoted = (
+            " ".join(f'"{line}"' for line in lines) for lines in (self.services, self.buckets)
+        )
         services, buckets = quoted
         (self.home / "conf").write_text(
             f"PROJECT={self.name}\nBACKUP_DIR={inside}/atlas\nSTATE_DIR={inside}/state\n"
@@ -206,6 +209,7 @@ def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
 def place_in(lab: Lab, name: str) -> Place:
     """A new place: its project, with a root disk in the default profile."""
     place = Place(lab, name)
+    place.home.mkdir(mode=0o700)
     features = ("features.images=false", "features.profiles=true")
     more = ("features.storage.volumes=true", "features.storage.buckets=true")
     config = [word for one in (*features, *more) for word in ("-c", one)]

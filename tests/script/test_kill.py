@@ -25,7 +25,6 @@ def places(machine):
         place.make("mq")
         place.services = ["mq mq-data snapshot=stop/7 encrypted=stop/7 unit=mosquitto"]
         blob = os.urandom(1 << 20) + MARKER
-        place.home.mkdir(mode=0o700)
         (place.home / "blob").write_bytes(blob)
         where = f"/backup/{place.name}/blob"
         place.incus("file", "push", where, "mq/mosquitto/data/blob")
