@@ -18,7 +18,10 @@ from fixtures.lab import settings
 
 SHARES = {
     "sabotage": ("arch", "unit", "sabotage"),
-    "others": ("guard", "report", "plugin", "cluster", "faults", "lab", "mutations", "remote"),
+    "others": (
+        *("guard", "report", "plugin", "cluster", "faults", "lab", "mutations", "remote"),
+        "script",
+    ),
 }
 """Name of a process -> its directories: together all of them, and about as long as one another."""
 
