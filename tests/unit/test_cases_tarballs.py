@@ -34,15 +34,17 @@ def test_a_volumes_export_is_read(name: str, entries: int) -> None:
     "name, kind, told",
     [
         ("cut.tar.gz", BackupDamaged, "is damaged"),
-        ("instance.tar.gz", CouldNotLook, "is an export of an instance, not of a custom volume: grafana01"),
+        (
+            "instance.tar.gz",
+            CouldNotLook,
+            "is an export of an instance, not of a custom volume: grafana01",
+        ),
         ("lxd6-metadata-v2.tar.gz", CouldNotLook, "was made by LXD 6"),
         ("lz4.tar.lz4", CouldNotLook, "is lz4, which is not read here"),
         ("dot-slash.tar.gz", CouldNotLook, "was packed anew: its names begin with ./"),
     ],
 )
-def test_what_is_none_is_told_as_what_it_is(
-    name: str, kind: type[DrillError], told: str
-) -> None:
+def test_what_is_none_is_told_as_what_it_is(name: str, kind: type[DrillError], told: str) -> None:
     with pytest.raises(DrillError, match=told) as caught:
         inspect(CASES / name, volume=VOLUME)
     assert type(caught.value) is kind

@@ -95,7 +95,11 @@ def changed(tmp_path: Path, old: str, new: str) -> Path:
 @pytest.mark.parametrize(
     "old, new, told",
     [
-        ("retention: 7d", "retention: 6M", "'6M' is over before the next of '@daily' is made; M is"),
+        (
+            "retention: 7d",
+            "retention: 6M",
+            "'6M' is over before the next of '@daily' is made; M is",
+        ),
         ("retention: 2w", "retention: 6d", "'6d' is over before the next of '@weekly' is made"),
         ("retention: 2w", "retention: 0d", "'0d' keeps nothing"),
         ("retention: 2w", "retention: 2 weeks", "is no retention; write"),
