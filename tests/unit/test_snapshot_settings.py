@@ -71,7 +71,7 @@ def test_a_pattern_that_makes_snapshots_is_no_finding(pattern: str) -> None:
 
 @pytest.mark.parametrize("kind", ["makes_none", "makes_one"])
 def test_a_pattern_that_makes_none_is_a_finding(kind: str) -> None:
-    told = {"makes_none": "has %d more than once", "makes_one": "gives a name twice"}[kind]
+    told = {"makes_none": "makes no snapshot", "makes_one": "gives a name twice"}[kind]
     for pattern in TABLE["pattern"][kind]:
         assert told in fault_of_pattern(pattern, "* * * * *", "")
 
