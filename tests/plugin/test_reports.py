@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from fixtures.plugin import reporting
+
 ROOT = Path(__file__).resolve().parents[2]
 DRILL = "drills/test_restore_from_snapshot.py"
 
@@ -56,8 +58,9 @@ def test_a_history_that_cannot_be_read_is_a_fault_of_the_run(tmp_path: Path) -> 
     done = run(tmp_path)
     assert done.returncode != 0
     assert "Traceback" not in done.stdout + done.stderr
-    assert "the history was not added to: " in str(evidence(tmp_path)["errors"])
-    assert "ERROR: the history was not read: " in done.stdout
+    told = f"the history was not read: {tmp_path}/history.jsonl: Is a directory"
+    assert told in str(evidence(tmp_path)["errors"])
+    assert f"ERROR: {told}" in done.stdout
 
 
 def test_a_directory_that_cannot_be_written_ends_the_run_before_it_begins(tmp_path: Path) -> None:
@@ -70,8 +73,6 @@ def test_a_directory_that_cannot_be_written_ends_the_run_before_it_begins(tmp_pa
 
 
 def test_a_user_without_a_name_has_a_number(monkeypatch: pytest.MonkeyPatch) -> None:
-    from fixtures.plugin import reporting
-
     def nobody() -> str:
         raise KeyError("getpwuid(): uid not found: 12345")
 
@@ -82,29 +83,32 @@ def test_a_user_without_a_name_has_a_number(monkeypatch: pytest.MonkeyPatch) -> 
 FULL = """
 import errno, os
 import pytest
-written = os.fsync
+through = os.fsync
 
 def full(descriptor):
     path = os.readlink(f"/proc/self/fd/{descriptor}")
-    if os.environ["FULL"] in path and not os.environ.get("PYTEST_STARTING"):
+    if os.environ["FULL"] in path:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), path)
-    written(descriptor)
+    through(descriptor)
 
-@pytest.hookimpl(trylast=True)
+@pytest.hookimpl(tryfirst=True)
 def pytest_runtestloop(session):
     os.fsync = full
 """
 
 
-@pytest.mark.parametrize("file", ["evidence", "metrics", "history", "drills.jsonl"])
+@pytest.mark.parametrize("file", ["evidence.json", "metrics.prom"])
 def test_a_disk_that_fills_up_is_told_in_a_line(tmp_path: Path, file: str) -> None:
-    (tmp_path / "plugin").mkdir()
-    (tmp_path / "plugin" / "full_disk.py").write_text(FULL.replace("trylast", "tryfirst"))
-    reports, path = tmp_path / "reports", f"{tmp_path / 'plugin'}:{ROOT}"
-    done = run(reports, "-p", "full_disk", PYTHONPATH=path, FULL=file)
+    (tmp_path / "full_disk.py").write_text(FULL)
+    reports = tmp_path / "reports"
+    done = run(reports, "-p", "full_disk", PYTHONPATH=f"{tmp_path}:{ROOT}", FULL=file)
     assert done.returncode not in (0, pytest.ExitCode.INTERNAL_ERROR)
     assert "Traceback" not in done.stdout + done.stderr
+    what = file.split(".")[0]
+    assert f"ERROR: the {what} was not written: " in done.stdout or (
+        f"ERROR: the {what} were not written: " in done.stdout
+    )
     assert "No space left on device" in done.stdout
     (directory,) = reports.glob("*/")
-    for name in ("report.html", "junit.xml"):
+    for name in ("report.html", "junit.xml", "evidence.json"):
         assert (directory / name).stat().st_size

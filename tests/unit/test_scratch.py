@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from fixtures.errors import CouldNotLook
 from fixtures.scratch import OLD_SECONDS, PREFIX, reap_scratch, scratch_directory
 
 HOLD = """
@@ -47,6 +48,13 @@ def test_it_is_private_and_gone_afterwards() -> None:
         assert stat.S_IMODE(path.stat().st_mode) == 0o700
         (path / "file").write_text("x")
     assert not path.exists()
+
+
+def test_no_room_for_it_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tempfile.tempdir", "/proc/none")
+    with pytest.raises(CouldNotLook, match="no directory for /proc/none/atlas-drills-scratch-"):
+        scratch_directory().__enter__()
+    assert reap_scratch() == []
 
 
 def test_that_of_a_living_process_stays(holder: tuple[subprocess.Popen[str], Path]) -> None:
