@@ -1,4 +1,4 @@
-"""Whatever a fleet file is or holds: a fleet, or a line that says where it is wrong; no traceback."""
+"""Whatever a fleet file is or holds: a fleet, or a line that says where it is wrong."""
 
 from __future__ import annotations
 
