@@ -30,7 +30,7 @@ DOORS = {
     "socketserver.UnixStreamServer": {"incus/doorway.py"},
     "socket.AF_UNIX": {"incus/tunnel.py"},
     "socket.socket": {"incus/tunnel.py"},
-    "socket.create_connection": {"incus/s3.py", "incus/tunnel.py", "services/outside.py"},
+    "socket.create_connection": {"incus/s3.py", "incus/tunnel.py", "services/read_only.py"},
     "socket.create_server": {"incus/relay.py"},
     "http.client.HTTPConnection": set(),
     "http.client.HTTPSConnection": set(),

@@ -17,6 +17,7 @@ from fixtures.lab.house import Lab
 
 ROOT = Path(__file__).resolve().parents[2]
 FLEET = ROOT / "fleets" / "postgresql.yaml"
+VERIFIED = {"every heap and index is sound", "a checkpoint is written"}
 FACTS = {"rows of each table", "sum of each table", "databases", "page checksums", "damaged pages"}
 
 
@@ -31,8 +32,8 @@ def postgresql(drill_project):
     return fleet.service("postgresql")
 
 
-def sql(service, statement):
-    psql = ["psql", "-AtX", "-v", "ON_ERROR_STOP=1", "-c", statement]
+def sql(service, statement, database="postgres"):
+    psql = ["psql", "-AtX", "-v", "ON_ERROR_STOP=1", "-d", database, "-c", statement]
     return service.instance.must_exec(["runuser", "-u", "postgres", "--", *psql]).strip()
 
 
@@ -49,7 +50,9 @@ def test_its_rows_come_back_from_an_encrypted_tarball(postgresql, tmp_path):
     assert len(drill["canaries"]["recovered"]) == len(drill["canaries"]["gone"]) == 3
     held = {check["name"]: check["detail"] for check in drill["checks"]}
     assert held.keys() >= FACTS
-    assert (held["rows of each table"], held["page checksums"]) == ("public.drill: 3", "on")
+    rows = "postgres.public.drill: 3\npostgres.tables: 1"
+    assert (held["rows of each table"], held["page checksums"]) == (rows, "on")
+    assert held.keys() >= VERIFIED
     assert "postgresql" in evidence["images"]
     backups = Lab().state_dir / "backups"
     assert all(list((backups / source).iterdir()) for source in ("atlas", "postgresql"))
@@ -81,6 +84,56 @@ def test_a_changed_and_a_deleted_row_are_wrong_data(postgresql, make_service):
     broken = {check.name for check in record.checks if check.outcome == "broken"}
     assert broken == {"canaries", "rows of each table", "sum of each table"}
     assert service.subject.version().startswith("postgresql 17.")
+
+
+APP = """
+create table orders as select g as id, repeat('x', 100) as t from generate_series(1, 20000) g;
+create index orders_id on orders (id); checkpoint"""
+
+
+def zero(service, relation):
+    """A relation of database `app` is zeros from its third page on: a checksum allows that."""
+    place = sql(service, f"select pg_relation_filepath('{relation}')", "app")
+    path = f"/var/lib/postgresql/17/main/{place}"
+    script = (
+        'systemctl stop postgresql@17-main; size=$(stat -c %s "$1"); truncate -s 16384 "$1"; '
+        'truncate -s "$size" "$1"; systemctl start postgresql@17-main'
+    )
+    service.instance.must_exec(["sh", "-c", script, "zero", path])
+
+
+@pytest.mark.parametrize(
+    ("relation", "broken"),
+    [
+        ("orders", {"rows of each table", "sum of each table"}),
+        ("orders_id", {"every heap and index is sound"}),
+    ],
+    ids=["table", "index"],
+)
+def test_zeros_in_another_database_are_wrong_data(postgresql, make_service, relation, broken):
+    drill, service = make_service("postgresql", "snapshot", spec=postgresql)
+    service.deploy()
+    sql(service, "create database app")
+    for statement in APP.split(";"):
+        sql(service, statement, "app")
+    backup = service.back_up("snapshot")
+    whole = service.wait_until_healthy
+
+    def spoiled():
+        whole()
+        zero(service, relation)
+        whole()
+
+    service.wait_until_healthy = spoiled
+    try:
+        runbook.test_service_restored_from_snapshot(drill, service, backup)
+    except DrillError as error:
+        drill.fail(error)
+    record = drill.record()
+    assert record.verdict is Verdict.WRONG_DATA, record.reason
+    assert {check.name for check in record.checks if check.outcome == "broken"} >= broken
+    rows = next(one for one in service.subject.holdings(drill.begun) if "orders" in one.name)
+    assert rows.count == (20000 if relation == "orders_id" else rows.count) < 20001
 
 
 def test_a_read_that_echoes_is_refused_before_anything_is_lost(postgresql, make_service):

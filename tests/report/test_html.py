@@ -5,7 +5,9 @@ from __future__ import annotations
 import re
 from html import unescape
 
+from fixtures.evidence.card import card
 from fixtures.evidence.html import render_drill, render_page, render_summary, table_cells
+from fixtures.evidence.judge import judge_drill
 from fixtures.evidence.record import CanaryRecord, DrillRecord, RunRecord
 from fixtures.evidence.verdict import Verdict
 from fixtures.evidence.view import verdict_of
@@ -114,3 +116,13 @@ def test_rehearsals_alone_are_said_to_prove_no_backup(golden: RunRecord) -> None
     only = [drill for drill in golden.drills if drill.origin == "rehearsal"]
     assert note in words(render_summary(golden.model_copy(update={"drills": only})))
     assert note not in words(render_summary(golden))
+
+
+def test_what_was_not_looked_at_stands_on_the_card(golden: RunRecord) -> None:
+    drill = golden.drills[0]
+    assert "Not looked at" not in words(render_drill(drill)), "evidence from before has none"
+    gap = "Loki: only <lines> of its last hour were counted"
+    drill = drill.model_copy(update={"not_looked_at": [gap]})
+    assert f"Not looked at {gap}" in words(render_drill(drill))
+    assert card(drill)["u"] == [gap]
+    assert judge_drill(drill) is judge_drill(golden.drills[0])

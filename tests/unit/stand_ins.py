@@ -11,6 +11,7 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from fixtures.errors import NotFound
 from fixtures.fleet.load import load_fleet
 from fixtures.fleet.model import Service
 from fixtures.incus.instances import CommandResult
@@ -80,7 +81,15 @@ class Loopback:
         self.pushed[path] = (data, mode)
 
     def pull(self, path: str) -> bytes:
+        if path not in self.pushed:
+            raise NotFound(path)
         return self.pushed[path][0]
+
+    def fetch(self, path: str, target: Path) -> None:
+        source = self.program.data / Path(path).name
+        if not source.exists():
+            raise NotFound(path)
+        target.write_bytes(source.read_bytes())
 
     def dial(self, port: int, *, patience: float = 0.0) -> socket.socket:
         return socket.create_connection(("127.0.0.1", self.program.port), timeout=5)

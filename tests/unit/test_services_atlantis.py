@@ -5,20 +5,28 @@ from __future__ import annotations
 import importlib.util
 import io
 import os
+import shutil
 import tarfile
+import time
 from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import pytest
+import requests
 from hypothesis import given
 from hypothesis import strategies as st
 
 from fixtures.errors import CouldNotLook
-from fixtures.services.atlantis import Atlantis, Planned, canonical, plan_file, planned
+from fixtures.incus.instances import CommandResult
+from fixtures.services import atlantis as atlantis_class
+from fixtures.services.atlantis import Atlantis, Planned, canonical, known_by, plan_file, planned
 from fixtures.services.boltdb import database
 from fixtures.services.canary import judge_canaries
+from fixtures.services.http import Way
+from fixtures.waiting import wait_until
 from tests.unit.stand_ins import PROGRAMS, Loopback, Program, spec_of
 
 EMPTY: dict[str, dict[bytes, bytes]] = {"runLocks": {}, "pulls": {}, "globalLocks": {}}
@@ -101,7 +109,7 @@ def test_locks_and_plans_of_two_generations_are_read_back(atlantis: Atlantis) ->
     ledger = judge_canaries(first, later, atlantis.read_canaries([*first, *later]))
     assert len(ledger.recovered) == len(ledger.unexpected) == 4
     assert atlantis.observe()["number of locks"] == "4"
-    assert [proof.held for proof in atlantis.prove()] == [True, True]
+    assert [proof.held for proof in atlantis.prove()] == [True]
 
 
 def test_a_clean_stop_and_a_start_keep_everything(atlantis: Atlantis) -> None:
@@ -121,15 +129,13 @@ def test_a_changed_and_a_lost_plan_are_seen(atlantis: Atlantis) -> None:
     assert (ledger.changed, ledger.lost) == ([first.id], [second.id])
 
 
-def test_a_lost_lock_is_seen_and_its_plan_is_bare(atlantis: Atlantis) -> None:
+def test_a_lost_lock_is_seen_and_a_plan_without_one_is_no_fault(atlantis: Atlantis) -> None:
     canaries = atlantis.write_canaries("g1")
     lost = canaries[0]
     del atlantis._locks[lost.key]
     atlantis._place({})
     assert judge_canaries(canaries, [], atlantis.read_canaries(canaries)).lost == [lost.id]
-    covered = atlantis.prove()[0]
-    assert covered.held is False
-    assert covered.detail.endswith("repos/atlas-drills/g1/1/default/default.tfplan")
+    assert [proof.held for proof in atlantis.prove()] == [True]
 
 
 def test_the_lock_of_a_stranger_is_never_overwritten(atlantis: Atlantis) -> None:
@@ -163,8 +169,64 @@ def shown(**changes: Any) -> Mapping[str, Any]:
 def test_the_zone_of_a_locks_time_has_no_meaning_and_all_else_has() -> None:
     moved = shown(Time="2026-11-23T04:00:00.500-08:00")
     assert canonical(moved) == canonical(shown())
-    changes = [{"Time": "2026-11-23T12:00:01Z"}, {"PullID": "2"}, {"Name": "x"}]
+    changes = [{"Time": "2026-11-23T12:00:01Z"}, {"PullID": "2"}, {"Workspace": "x"}]
     assert canonical(shown()) not in {canonical(shown(**change)) for change in changes}
+
+
+def test_a_lock_is_known_by_what_it_locks_whatever_a_version_calls_it() -> None:
+    lock = {
+        "Name": "o/r/a/default/p",
+        "ProjectRepo": "o/r",
+        "ProjectRepoPath": "a",
+        "Workspace": "default",
+        "ProjectName": "p",
+        "Time": "2026-11-23T12:00:00Z",
+    }
+    older = {**lock, "Name": "o/r/a/default"}  # from 0.34 to 0.39
+    assert known_by(older) == known_by(lock) == "o/r/a/default/p"
+    assert canonical(older) == canonical(lock)
+
+
+def test_no_locks_at_all_are_no_fault(atlantis: Atlantis, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Way, "must_json", lambda *_, **__: None)  # `{"Locks": null}`
+    assert atlantis._shown_locks() == {}
+
+
+def test_a_page_with_status_200_is_no_answer(
+    atlantis: Atlantis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answer = requests.Response()
+    answer.status_code, answer._content = 200, b"<html>maintenance</html>"
+    monkeypatch.setattr(Way, "must", lambda *_, **__: answer)
+    for look in (atlantis.version, atlantis.observe_from_outside, atlantis.prove):
+        with pytest.raises(CouldNotLook, match="answered no JSON"):
+            look()
+    for body in (b"[]", b'"x"', b"{}", b'{"Locks": [{"Name": "x"}]}', b'{"Locks": [7]}'):
+        answer._content = body
+        with pytest.raises(CouldNotLook, match="JSON without Locks|another form"):
+            atlantis.holdings(datetime.now(UTC))
+
+
+def test_an_atlantis_that_asks_its_vcs_is_not_waited_for(
+    atlantis: Atlantis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = 'Error: initializing server: Get "https://api.github.com/": dial tcp: lookup a.b'
+    said = CommandResult((), 0, f"{log}: no such host\n", "")
+    monkeypatch.setattr(atlantis.inside, "exec", lambda *_, **__: said)
+    monkeypatch.setattr(atlantis_class, "LOG_SECONDS", 0.05)
+    program_of(atlantis).stop()
+    atlantis.hang_up()
+    begun = time.monotonic()
+    with pytest.raises(CouldNotLook, match="asks its VCS at the start"):
+        wait_until(atlantis.look_healthy, label="atlantis", timeout=30)
+    assert time.monotonic() - begun < 15
+
+
+def test_repositories_that_nobody_has_cloned_are_not_asked_for_their_owner(
+    atlantis: Atlantis,
+) -> None:
+    shutil.rmtree(program_of(atlantis).data / "repos")
+    assert not any(name.endswith("/repos") for name in atlantis.observe())
 
 
 def test_projects_with_and_without_a_name_have_the_documented_places() -> None:
@@ -173,6 +235,7 @@ def test_projects_with_and_without_a_name_have_the_documented_places() -> None:
         "atlas-drills/g/modules/network/production/network",
     ]
     assert Planned("o/r", 7, "a/b", "w", "").plan == "repos/o/r/7/w/a/b/w.tfplan"
+    assert Planned("o/r", 7, ".", "w", "a/b").plan == "repos/o/r/7/w/a::b-w.tfplan"
 
 
 @given(

@@ -26,6 +26,7 @@ from fixtures.fleet.model import Service
 from fixtures.incus.instances import CommandResult
 from fixtures.services.canary import judge_canaries
 from fixtures.services.generic import Generic
+from fixtures.services.holding import compared
 from fixtures.waiting import NotYet
 
 POSTGRESQL = load_fleet(Path(__file__).parents[2] / "fleets" / "postgresql.yaml").services[0]
@@ -365,3 +366,34 @@ def test_health_by_https_is_verified(tmp_path: Path) -> None:
         with pytest.raises(CouldNotLook, match="other.example"):
             stranger.look_healthy()
         stranger.hang_up()
+
+
+def test_lines_with_a_name_are_holdings_of_their_own_and_their_numbers_move() -> None:
+    keeper = Keeper(count=lambda: "app.a: 3\napp.odd: name: 4\n")
+    subject = made(keeper)
+    now = datetime.datetime.now(datetime.UTC)
+    before = subject.holdings(now)
+    assert [(one.what, one.name, one.value, one.count) for one in before] == [
+        ("number", "app.a", "3", 3),
+        ("number", "app.odd: name", "4", 4),
+    ]
+    keeper.commands["count"] = lambda: "app.a: 5\napp.odd: name: 4\n"
+    held, moving = compared(before, subject.holdings(now))
+    assert ([one.name for one in held], moving) == (
+        ["app.odd: name"],
+        {"number: app.a": ("3", "5")},
+    )
+    for whole in ("7", "a: 1\nno number here", "a: 1\na: 1"):
+        keeper.commands["count"] = lambda shown=whole: shown
+        [one] = subject.holdings(now)
+        assert (one.name, one.value) == ("all", whole)
+
+
+@pytest.mark.parametrize(
+    ("answer", "held"), [("", True), ((2, "index is corrupt"), False), ((127, "no such"), None)]
+)
+def test_what_verifies_ends_with_status_0(answer: Any, held: bool | None) -> None:
+    subject = made(Keeper(check=lambda: answer), verify={"sound": ["check"]})
+    [proof] = subject.prove_thoroughly()
+    assert (proof.name, proof.held) == ("sound", held)
+    assert not isinstance(answer, tuple) or answer[1] in proof.detail

@@ -7,17 +7,22 @@ import json
 import signal
 import tarfile
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
+import requests
 
 from fixtures.errors import BackupDamaged, CouldNotLook, UsageError, WrongData
 from fixtures.secrets import Secret
 from fixtures.services import grafana_api, grafana_canaries, grafana_native
 from fixtures.services.canary import Canary, judge_canaries
 from fixtures.services.grafana import FIRST_PASSWORD, Grafana
+from fixtures.services.grafana_access import SETTINGS, login_of_admin
 from fixtures.services.grafana_api import TOKEN, TOKEN_FILE, Api, Bearer, token_of
+from fixtures.services.grafana_holdings import UNREAD
+from fixtures.services.http import Way
 from tests.unit.stand_ins import Loopback, Program, spec_of
 
 Made = tuple[Grafana, Program]
@@ -168,7 +173,7 @@ def test_an_administrator_who_is_refused_means_other_data(grafana: Grafana) -> N
 
 
 def test_proofs_hold_and_leave_nothing(grafana: Grafana) -> None:
-    assert [proof.held for proof in grafana.prove()] == [True, True]
+    assert [proof.held for proof in grafana.prove()] == [True, True, True]
     assert list(grafana.api.hits("dash-db")) == []
 
 
@@ -379,3 +384,115 @@ def test_a_broken_export_is_never_begun(grafana: Grafana, tmp_path: Path) -> Non
     with pytest.raises(BackupDamaged):
         grafana.import_native(export)
     assert list(grafana.api.hits("dash-db")) == before
+
+
+def forged(grafana: Grafana, monkeypatch: pytest.MonkeyPatch, *rules: tuple[str, str, int, Any]):
+    """Answer requests whose method and path begin so with a status and a body, as others do."""
+    whole = Way.ask
+
+    def ask(self: Way, method: str, path: str, **options: Any) -> requests.Response:
+        for verb, start, status, body in rules:
+            if verb == method and path.startswith(start):
+                answer = requests.Response()
+                answer.status_code, answer._content = status, json.dumps(body).encode()
+                return answer
+        return whole(self, method, path, **options)
+
+    monkeypatch.setattr(Way, "ask", ask)
+
+
+@pytest.mark.parametrize(("status", "held"), [(412, True), (409, True), (200, False)])
+def test_a_stale_save_is_refused_in_either_way(
+    grafana: Grafana, monkeypatch: pytest.MonkeyPatch, status: int, held: bool
+) -> None:
+    whole = Api.must
+
+    def must(self: Api, method: str, path: str, **options: Any) -> requests.Response:
+        answer = whole(self, method, path, **options)
+        if answer.status_code == 412:
+            answer.status_code = status
+        return answer
+
+    monkeypatch.setattr(Api, "must", must)
+    assert grafana._saving().held is held
+
+
+@pytest.mark.parametrize(("line", "held"), [("enabled = true", True), (";enabled = true", False)])
+def test_anonymous_access_is_a_fault_only_where_nobody_configured_it(
+    grafana: Grafana, monkeypatch: pytest.MonkeyPatch, line: str, held: bool
+) -> None:
+    assert isinstance(grafana.inside, Loopback)
+    grafana.inside.pushed[SETTINGS] = (f"app_mode = x\n[auth.anonymous]\n{line}\n".encode(), 0o644)
+    forged(grafana, monkeypatch, ("GET", "/api/search", 200, []))
+    assert grafana._strangers().held is held
+
+
+def test_the_administrator_may_have_another_login(grafana: Grafana) -> None:
+    inside, spec = grafana.inside, grafana.spec
+    assert isinstance(inside, Loopback)
+    assert login_of_admin(inside, spec) == "admin"
+    inside.pushed[SETTINGS] = (b"[security]\nadmin_user = root\n", 0o644)
+    assert login_of_admin(inside, spec) == "root"
+    inside.pushed[SETTINGS] = (b"[auth.basic]\nenabled = false\n", 0o644)
+    with pytest.raises(CouldNotLook, match="basic authentication is off"):
+        login_of_admin(inside, spec)
+
+
+def test_a_refused_password_of_a_copy_is_no_wrong_data(grafana: Grafana) -> None:
+    grafana.password, grafana._is_ours = Secret("another"), False
+    with pytest.raises(CouldNotLook, match="refuses the token or password"):
+        grafana.holdings(datetime.now(UTC))
+
+
+def test_a_dashboard_of_schema_v2_is_named_and_the_others_go_on(
+    grafana: Grafana, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for uid in ("old", "v2"):
+        saved(grafana, board(uid=uid, title=uid))
+    forged(grafana, monkeypatch, ("GET", "/api/dashboards/uid/v2", 406, {}))
+    held = {one.id: one for one in grafana.holdings(datetime.now(UTC))}
+    assert held["dashboards: all"].count == 1
+    assert f"{UNREAD}: v2" in held
+    export = grafana_native.collect(grafana.api)
+    assert [one["dashboard"]["uid"] for one in export.dashboards] == ["old"]
+    assert export.left_out == ["dashboard v2 is not in the export: it has schema v2"]
+
+
+def test_an_import_has_library_panels_first_and_no_provisioned_dashboard(
+    grafana: Grafana, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    for uid in ("own", "given"):
+        saved(grafana, board(uid=uid, title=uid))
+    given = {"dashboard": {"uid": "given"}, "meta": {"provisioned": True}}
+    panel = {
+        "uid": "p",
+        "name": "P",
+        "kind": 1,
+        "model": {"type": "text"},
+        "folderUid": "",
+        "id": 7,
+    }
+    pages = [{"result": {"elements": [panel]}}, {"result": {"elements": []}}]
+    rules = ("GET", "/api/dashboards/uid/given", 200, given)
+    monkeypatch.setattr(Api, "shown", lambda *_, **__: pages.pop(0))
+    forged(grafana, monkeypatch, rules)
+    path = grafana_native.write(grafana_native.collect(grafana.api), "grafana 12", tmp_path)
+    export = grafana_native.read(path)
+    posted: list[str] = []
+    monkeypatch.setattr(
+        Api, "must", lambda _, method, path, **__: posted.append(path) or requests.Response()
+    )
+    told = grafana_native.put(export, grafana.api)
+    assert posted == ["/api/library-elements", "/api/dashboards/db"]
+    assert told == ["dashboard given is not in the export: it is provisioned"]
+
+
+def test_without_a_sqlite_inside_the_database_is_checked_here(
+    make: Callable[[str], Made], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    service, program = make("one")
+    assert [proof.held for proof in service._integrity()] == [True]
+    program.stop()
+    whole = (program.data / "grafana.db").read_bytes()
+    (program.data / "grafana.db").write_bytes(whole[:4096] + b"\x55" * (len(whole) - 4096))
+    assert [proof.held for proof in service._integrity()] == [False]

@@ -1,0 +1,231 @@
+"""What a service class looks at beyond its canaries, seen red for each of its looks."""
+
+from __future__ import annotations
+
+import json
+import tarfile
+from datetime import UTC, datetime
+
+import pytest
+from paho.mqtt.client import MQTTv5
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
+
+import drills.test_restore_from_snapshot as runbook
+import fixtures.services.alertmanager as alertmanager
+import tests.sabotage.acts as acts
+from fixtures.errors import CouldNotLook, DrillError
+from fixtures.evidence.verdict import Verdict
+from fixtures.recovery.checks import Checks
+from fixtures.recovery.comparing import judge_holdings, look_at_noted
+from fixtures.services.mqtt import connected
+
+body = runbook.test_service_restored_from_snapshot
+WRITABLE = "user {} can write what is below the root of the state"
+
+
+def shell(script):
+    """An act that runs a script in the instance."""
+
+    def act(service, backup):
+        service.instance.wait_until_usable()
+        service.instance.must_exec(["sh", "-ec", script], timeout=60)
+
+    return act
+
+
+def broken(drill):
+    assert drill.verdict is Verdict.WRONG_DATA, drill.reason
+    return {check.name for check in drill.checks if check.outcome == "broken"}
+
+
+@pytest.mark.parametrize(
+    ("name", "script", "proof"),
+    [
+        (
+            "prometheus",
+            "chown -R 0:0 /prometheus/01*; chmod -R go-w /prometheus/01*",
+            "a deletion is written into every block",
+        ),
+        ("loki", "chown -R 0:0 /loki/chunks", "a new line reaches a chunk in the store"),
+        ("step-ca", "chown -R 0:0 /home/step/.step/db", WRITABLE.format("step")),
+        (
+            "mosquitto",
+            "mkdir /mosquitto/data/mosquitto.db.new",
+            "a new message is in the database that the broker writes",
+        ),
+        (
+            "alertmanager",
+            "cd /var/lib/alertmanager; rm silences; mkdir silences",
+            "a new silence outlives a restart",
+        ),
+    ],
+)
+def test_what_it_cannot_write_below_the_root_is_wrong_data(
+    spoiled, monkeypatch, name, script, proof
+):
+    monkeypatch.setattr(alertmanager, "RESTART_SECONDS", 5.0)
+    found = broken(spoiled(body, name, "snapshot", acts.after("wait_until_healthy", shell(script))))
+    assert proof in found
+    if "chown" in script:
+        assert WRITABLE.format(name.removesuffix("-ca")) in found
+
+
+def test_a_root_key_that_was_broken_already_at_the_source_is_wrong_data(make_service):
+    drill, service = make_service("step-ca", "snapshot")
+    service.deploy()
+    zero = "f=/home/step/.step/secrets/root_ca_key; s=$(stat -c %s $f); : >$f; truncate -s $s $f"
+    service.instance.must_exec(["sh", "-ec", zero])
+    backup = service.back_up("snapshot")
+    try:
+        body(drill, service, backup)
+    except DrillError as error:
+        drill.fail(error)
+    record = drill.record()
+    assert broken(record) == {"private key root_ca_key opens with the password"}
+    assert "it is no private key" in record.reason
+    assert record.not_looked_at
+
+
+def test_another_root_key_and_another_password_are_told(make_service):
+    _, service = make_service("step-ca", "snapshot")
+    service.deploy()
+    subject = service.subject
+    secrets = "/home/step/.step/secrets"
+    service.instance.must_exec(["cp", f"{secrets}/intermediate_ca_key", f"{secrets}/root_ca_key"])
+    held = {proof.name: proof for proof in subject.prove_thoroughly()}
+    other = held["private key root_ca_key opens with the password"]
+    assert (other.held, other.detail) == (False, "its public half is not that of root_ca.crt")
+    service.instance.push(f"{secrets}/password", b"another")
+    keys = [proof for proof in subject.prove_thoroughly() if "private key" in proof.name]
+    assert [proof.held for proof in keys] == [None, None]
+
+
+def test_odd_names_among_the_files_of_a_ca_are_files_like_others(make_service):
+    _, service = make_service("step-ca", "snapshot")
+    service.deploy()
+    name = ".step/certs/old|20\n24.crt"
+    service.instance.push(f"/home/step/{name}", b"x")
+    facts, outside = service.subject.observe(), service.subject.observe_from_outside()
+    assert facts[f"sha256 of {name}"].startswith("2d711642b726b044")
+    assert not any("password" in fact for fact in facts if fact.startswith("sha256"))
+    differs = {fact for fact in outside if outside[fact] != facts.get(fact)}
+    assert not differs, "what file reads tell is what commands tell"
+    assert f"sha256 of {name}" in outside
+
+
+def test_a_group_of_rules_that_is_gone_is_missed(make_service):
+    _, service = make_service("loki", "snapshot")
+    service.deploy()
+    rule = {"alert": "A", "expr": 'count_over_time({job="x"}[1m]) > 0'}
+    groups = json.dumps({"groups": [{"name": "g", "rules": [rule]}]})
+    service.instance.must_exec(["install", "-d", "-o", "loki", "-g", "loki", "/loki/rules/fake"])
+    service.instance.push("/loki/rules/fake/r.yaml", groups.encode())
+    now = datetime.now(UTC)
+    before = {one.id: one.value for one in service.subject.holdings(now)}
+    assert "rule groups: r.yaml/g" in before
+    service.instance.must_exec(["rm", "-r", "/loki/rules/fake"])
+    after = {one.id: one.value for one in service.subject.holdings(now)}
+    assert judge_holdings(before, {}, after).lost == ["rule groups: r.yaml/g"]
+    assert judge_holdings(before, {}, after).changed == ["rule groups: all"]
+
+
+def test_late_lines_add_to_a_number_and_change_no_name(make_service):
+    _, service = make_service("loki", "snapshot")
+    service.deploy()
+    now = datetime.now(UTC)
+    before = {one.id: one for one in service.subject.holdings(now)}
+    service.subject.write_canaries("later-1")
+    after = {one.id: one for one in service.subject.holdings(now)}
+    assert before.keys() == after.keys()
+    name = "log lines: with label job, of the last hour"
+    assert before[name].count < after[name].count
+
+
+def test_an_emptied_notification_log_is_missed(spoiled):
+    empty = shell(
+        "systemctl stop alertmanager; : >/var/lib/alertmanager/nflog; systemctl start alertmanager;"
+        "systemctl kill --signal=KILL alertmanager; : >/var/lib/alertmanager/nflog"
+    )
+    found = broken(spoiled(body, "alertmanager", "snapshot", acts.after("start", empty)))
+    assert any(name.startswith("notified sink/webhook/0 of") for name in found)
+
+
+def test_sessions_that_are_gone_are_missed(spoiled):
+    def drop(service, backup):
+        service.instance.wait_until_usable()
+        service.wait_until_healthy()
+        with connected(service.subject._dial, service.subject._session("earlier")):
+            pass
+        service.restart()
+
+    found = broken(spoiled(body, "mosquitto", "snapshot", acts.after("start", drop)))
+    assert "session atlas-drills-earlier" in found
+    assert "messages queued for session atlas-drills-earlier" in found
+
+
+def test_a_retained_message_that_expires_is_known_to_end(make_service):
+    _, service = make_service("mosquitto", "snapshot")
+    service.deploy()
+    soon = Properties(PacketTypes.PUBLISH)
+    soon.MessageExpiryInterval = 600
+    with connected(service.subject._dial, version=MQTTv5) as client:
+        sent = client._paho.publish("a/b", b"x", 1, True, soon)
+        client.wait(sent.is_published, "PUBACK")
+    found = {one.name: one for one in service.subject.holdings(datetime.now(UTC))}
+    assert 500 < (found["a/b"].until - datetime.now(UTC)).total_seconds() <= 600
+    assert found["all"].until == found["a/b"].until
+    assert found["atlas-drills/earlier/retained/text"].until is None
+
+
+def test_blocks_that_are_missing_from_an_export_are_missed(make_service, tmp_path):
+    drill, service = make_service("prometheus", "native")
+    service.deploy()
+    service.held.extend(service.subject.write_canaries("newest"))
+    noted = service.subject.observe_from_outside()
+    assert len(noted) == 2
+    backup = service.back_up("native")
+    cut = tmp_path / "cut.tar"
+    lost = min(name.removeprefix("block ") for name in noted)
+    with tarfile.open(backup.export) as whole, tarfile.open(cut, "w") as less:
+        for entry in whole:
+            if lost not in entry.name:
+                less.addfile(entry, whole.extractfile(entry) if entry.isreg() else None)
+    cut.replace(backup.export)
+    service.destroy()
+    service.rebuild()
+    service.import_native(backup)
+    service.restart()
+    service.wait_until_healthy()
+    checks = Checks(drill)
+    look_at_noted(checks, service.subject, service.subject.facts_in_native(noted))
+    assert [text.split(":")[0] for text in checks.broken] == [f"block {lost}"]
+
+
+def test_a_source_is_read_by_dialling_and_file_reads_alone(make_service):
+    class Outside:
+        """What is offered of a source."""
+
+        def __init__(self, instance):
+            self.name, self.dial, self.pull = instance.name, instance.dial, instance.pull
+
+        def must_exec(self, *_, **__):
+            raise CouldNotLook("a command in a source is a change of it")
+
+    for name in ("prometheus", "loki", "step-ca", "alertmanager", "mosquitto"):
+        _, service = make_service(name, "snapshot")
+        service.deploy()
+        service.restart()  # some write their files at a stop
+        service.wait_until_healthy()
+        subject, now = service.subject, datetime.now(UTC)
+        facts = subject.observe()
+        subject.inside = Outside(service.instance)
+        seen = subject.observe_from_outside()
+        assert seen.items() <= facts.items()
+        assert bool(seen) or name == "loki"
+        assert subject.holdings(now) and subject.version()
+        assert (subject.newest(now) is not None) == (name in ("prometheus", "loki"))
+        with pytest.raises(CouldNotLook):
+            subject.observe()
+        subject.inside = service.instance
+        service.remove()

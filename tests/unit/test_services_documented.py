@@ -1,0 +1,58 @@
+"""A service that answers 200 with something else than it documents ends as `could not look`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+import requests
+
+from fixtures.errors import CouldNotLook
+from fixtures.services.alertmanager import Alertmanager
+from fixtures.services.atlantis import Atlantis
+from fixtures.services.base import ServiceUnderTest
+from fixtures.services.grafana import Grafana
+from fixtures.services.http import Way
+from fixtures.services.loki import Loki
+from fixtures.services.prometheus import Prometheus
+from fixtures.services.step_ca import StepCa
+from fixtures.services.step_ca_files import new_ca
+from tests.unit.stand_ins import spec_of
+
+BODIES = [b"<html>maintenance</html>", b"", b"[]", b"{}", b'"x"', b"7", b"[7]", b'{"data": 7}']
+KINDS: dict[str, Callable[..., ServiceUnderTest]] = {
+    "prometheus": Prometheus,
+    "loki": Loki,
+    "alertmanager": Alertmanager,
+    "atlantis": Atlantis,
+    "grafana": Grafana,
+    "step-ca": StepCa,
+}
+
+
+@pytest.mark.parametrize("body", BODIES)
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_answer_of_another_form_is_no_traceback(
+    monkeypatch: pytest.MonkeyPatch, kind: str, body: bytes
+) -> None:
+    def ask(*_: Any, **__: Any) -> requests.Response:
+        answer = requests.Response()
+        answer.status_code, answer._content = 200, body
+        return answer
+
+    monkeypatch.setattr(Way, "ask", ask)
+    monkeypatch.setenv("ATLAS_DRILLS_GRAFANA_TOKEN", "x")
+    service = KINDS[kind](spec_of(kind), None)
+    if isinstance(service, StepCa):
+        service.trusted_root = new_ca("/home/step", "ca.test").root
+    now = datetime.now(UTC)
+    with pytest.raises(CouldNotLook):
+        service.version()
+    try:
+        held = service.holdings(now)
+    except CouldNotLook:
+        return
+    # An empty list is what some of them answer where they hold nothing.
+    assert body in (b"[]", b"{}") and not sum(one.count for one in held)

@@ -1,0 +1,54 @@
+"""The database of Mosquitto, as far as it is read: damage is told, never taken for nothing."""
+
+from __future__ import annotations
+
+import struct
+
+import pytest
+
+from fixtures.services.mosquitto_database import MAGIC, sessions
+
+
+def chunk(kind: int, content: bytes) -> bytes:
+    return struct.pack(">II", kind, len(content)) + content
+
+
+def client(name: bytes, version: int = 6) -> bytes:
+    fixed = struct.pack("<q", 0) + struct.pack(">IHH", 0, 7, len(name))
+    return chunk(6, fixed.ljust(24 if version == 6 else 16, b"\0") + name)
+
+
+def subscription(name: bytes, topic: bytes) -> bytes:
+    fixed = struct.pack(">IHHBB2x", 0, len(name), len(topic), 2, 0)
+    return chunk(5, fixed + name + topic)
+
+
+def queued(name: bytes) -> bytes:
+    return chunk(3, struct.pack("<Q", 1) + struct.pack(">HHBBBB", 1, len(name), 2, 3, 0, 1) + name)
+
+
+def head(version: int = 6) -> bytes:
+    return MAGIC + bytes(4) + struct.pack(">I", version) + chunk(1, bytes(16))
+
+
+@pytest.mark.parametrize("version", [5, 6])
+def test_sessions_with_topics_and_queues_are_read(version: int) -> None:
+    data = head(version) + client(b"a", version) + client("ü".encode(), version)
+    data += subscription(b"a", b"x/#") + queued(b"a") * 2 + chunk(4, bytes(8))
+    found = sessions(data)
+    assert found.keys() == {"a", "ü"}
+    assert (found["a"].topics, found["a"].queued) == (["x/# (QoS 2)"], 2)
+    assert (found["ü"].topics, found["ü"].queued) == ([], 0)
+
+
+def test_what_is_no_whole_database_is_told() -> None:
+    whole = head() + client(b"a") + subscription(b"a", b"x")
+    sound = {len(head()), len(head() + client(b"a")), len(MAGIC) + 8}
+    for end in range(len(whole)):
+        if end not in sound:
+            with pytest.raises(ValueError):
+                sessions(whole[:end])
+    too_long = client(b"a").replace(struct.pack(">IHH", 0, 7, 1), struct.pack(">IHH", 0, 7, 99))
+    for damaged in (b"x" + whole, head(3), head() + too_long):
+        with pytest.raises(ValueError):
+            sessions(damaged)
