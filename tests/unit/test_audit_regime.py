@@ -210,8 +210,6 @@ def test_schedules_are_compared_by_when_they_come() -> None:
     for one in ("0 0 * * 0", "0 0 * * 7", "0 0 * * sun", "0 0 * * SUN"):
         assert settings.same_schedule(one, "@weekly")
     assert not settings.same_schedule("0 0 * * 1", "@weekly")
-    # Commas of cron are no second schedule: Mondays and Thursdays are 4 days apart, not 7.
-    assert settings.gap_of("0 0 * * 1,4") == 4 * 86400
     assert settings.same_schedule("0 0 * * 4,1", "0 0 * * mon,thu")
 
 
@@ -274,6 +272,9 @@ def test_advice_can_be_typed(atlas: Fleet) -> None:
     [
         ("snap%d", "@hourly", "", True),
         ("auto-{{creation_date}}", "* * * * *", "", True),
+        ("snap%d-%d", "@daily", "7d", False),
+        ("{{ creation_date|date:'2006-01-02' }}", "0 6 * * *, 0 7 * * *", "7d", False),
+        ("{{ creation_date|date:'2006-01-02' }}", "0 0,23 * * mon", "7d", False),
         ("{{ creation_date|date:'2006-01-02_15-04-05' }}", "* * * * *", "7d", True),
         ("{{ creation_date|date:'20060102150405' }}", "* * * * *", "", True),
         ("{{ creation_date|date:'2006-01-02' }}", "@daily", "7d", True),
@@ -292,4 +293,4 @@ def test_a_pattern_has_to_tell_snapshots_apart(
     pattern: str, schedule: str, expiry: str, unique: bool
 ) -> None:
     for written in (pattern, pattern.replace("'", '"')):
-        assert settings.is_unique(written, schedule, expiry) is unique
+        assert (settings.fault_of_pattern(written, schedule, expiry) == "") is unique
