@@ -117,7 +117,7 @@ def _recovery(file: str, test: str, subject: str, params: str) -> str | None:
         return f"tarball {subject} {kind.removeprefix('optimized-')}{flag}"
     if params.endswith("new-volume"):
         return f"new_volume {subject}"
-    known = {"native_export": "native", "backup_procedure": "encrypted_tarball"}
+    known = {"native_export": "native"}
     return f"{known.get(what, what)} {subject}"
 
 

@@ -147,12 +147,6 @@ def long_functions(source: str, most: int = 40) -> list[str]:
     ]
 
 
-def long_file(source: str, most: int = 300) -> list[str]:
-    """A file that does not fit into the head."""
-    lines = len(source.splitlines())
-    return [f"{lines} lines"] if lines > most else []
-
-
 def prints(source: str) -> list[str]:
     """Calls of `print` outside of `if __name__ == "__main__":`."""
     tree = ast.parse(source)

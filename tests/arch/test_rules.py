@@ -30,7 +30,6 @@ def found(rule, files):
         (rules.bare_skips, DRILLS + TESTS),
         (rules.swallowed, DRILLS + ENGINE + TESTS),
         (rules.long_functions, ENGINE),
-        (rules.long_file, ENGINE),
         (rules.prints, [file for file in ENGINE if file.name != "__main__.py"]),
     ],
     ids=lambda value: getattr(value, "__name__", "files"),
@@ -79,7 +78,6 @@ def test_the_rule_holds(rule, files):
         (rules.swallowed, "try: x\nexcept OSError: ..."),
         (rules.swallowed, "with contextlib.suppress(Exception): x"),
         (rules.long_functions, "def f():\n" + "    x()\n" * 41),
-        (rules.long_file, "x\n" * 301),
         (rules.prints, "print('x')"),
     ],
 )
@@ -99,7 +97,6 @@ def test_the_rule_is_seen_red(rule, snippet):
         (rules.bare_skips, "import pytest\npytest.skip(f'no {x}')"),
         (rules.swallowed, "try: x\nexcept OSError: y\nwith contextlib.suppress(OSError): x"),
         (rules.long_functions, "def f():\n    '''\n" + "\n" * 9 + "    '''\n" + "    x()\n" * 40),
-        (rules.long_file, "x\n" * 300),
         (rules.prints, "console.print('x')\nif __name__ == '__main__':\n    print('x')"),
     ],
 )

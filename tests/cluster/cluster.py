@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import json
 import os
 import shutil
@@ -15,11 +16,13 @@ from pathlib import Path
 from fixtures.errors import CouldNotLook
 from fixtures.fleet.load import load_fleet
 from fixtures.incus.client import Incus
-from fixtures.incus.guard import OwnServerPolicy
-from fixtures.lab import images, settings
+from fixtures.incus.guard import OwnServerPolicy, ReadPolicy
+from fixtures.lab import images, netns, settings
 from fixtures.lab.cache import Cache, Progress
 from fixtures.lab.daemon import Daemon
-from fixtures.procedure.source import populate
+from fixtures.plugin.observe import SourceView
+from fixtures.plugin.supply import back_up
+from fixtures.recovery.source import populate
 from tests.remote.server import ROOT, small_fleet, write_conf
 
 NAMES = ("m1", "m2", "m3")
@@ -39,6 +42,11 @@ class Cluster:
 
     home: Path
     daemons: dict[str, Daemon]
+
+    @property
+    def backups(self) -> Path:
+        """Directory of the exported files, which the first member sees as well."""
+        return self.daemons["m1"].state / "backups" / "production"
 
     @property
     def first(self) -> Incus:
@@ -180,6 +188,17 @@ class _NoBuckets:
 
 
 def _fill(cluster: Cluster) -> None:
-    file = small_fleet(cluster.home / "fleet.yaml", tuple(WHERE))
-    socket, backups = str(cluster.daemons["m1"].socket), cluster.home / "backups"
-    populate(socket, load_fleet(file), backups, lambda _: None, _NoBuckets, WHERE)
+    fleet = load_fleet(small_fleet(cluster.home / "fleet.yaml", tuple(WHERE)))
+    first, backups = cluster.daemons["m1"], cluster.backups
+    incus = Incus(str(first.socket), ReadPolicy(), project=fleet.source_project)
+
+    def connect(host, port):
+        """The proxies of a service listen on the member that has it."""
+        for daemon in cluster.daemons.values():
+            with contextlib.suppress(ConnectionRefusedError):
+                return netns.dial(daemon.pid(), port, host)
+        raise ConnectionRefusedError(f"nobody listens on {host}:{port}")
+
+    view = SourceView(incus, "127.0.0.1", connect)
+    make = back_up(first.command, view, backups, fleet)
+    populate(str(first.socket), fleet, backups, lambda _: None, _NoBuckets, make, WHERE)

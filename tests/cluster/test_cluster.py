@@ -33,7 +33,7 @@ def cluster():
 def drilled(cluster: Cluster, reports: Path, *options: str):
     """Run drills over HTTPS; (process, evidence, seconds)."""
     begun = time.monotonic()
-    backups = cluster.home / "backups"
+    backups = cluster.backups
     done = cluster.run(
         *("-m", "pytest", "drills", "-q", "-p", "no:cacheprovider", "--incus=far"),
         *(f"--fleet={cluster.home / 'fleet.yaml'}", f"--backups={backups}"),

@@ -10,7 +10,7 @@ import pytest
 
 from tests.faults.plaintext import plaintext_in
 
-DRILL = "encrypted_tarball and not procedure"
+DRILL = "encrypted_tarball"
 
 
 @pytest.mark.parametrize(

@@ -73,7 +73,7 @@ def test_a_plan_contacts_nobody(tmp_path):
     status, output = pytest_of(
         "--plan",
         "-k",
-        "step-ca and encrypted_tarball and not procedure",
+        "step-ca and encrypted_tarball",
         "--incus=unix",
         f"--reports={tmp_path}",
         INCUS_SOCKET="/nowhere",

@@ -13,7 +13,7 @@ from fixtures.backups.tarball import inspect
 from fixtures.secrets import Secret
 from tests.faults.known_passphrase import BREAK, KNOWN, PLANTED
 
-DRILL = "encrypted_tarball and not procedure"
+DRILL = "encrypted_tarball"
 PLUGIN = ("-p", "tests.faults.known_passphrase")
 WORDS = (b"--symmetric", b"--decrypt")
 

@@ -6,6 +6,7 @@ The routes are those of the API's description in 6.0 (made by `make_routes.py`) 
 
 from __future__ import annotations
 
+import ast
 import re
 from pathlib import Path
 from urllib.parse import quote
@@ -13,12 +14,19 @@ from urllib.parse import quote
 import pytest
 
 from fixtures.errors import GuardRefused
-from fixtures.incus.guard import MARKER_KEY, REQUIRED, GuardAdapter, OwnServerPolicy
+from fixtures.incus.guard import (
+    MARKER_KEY,
+    REQUIRED,
+    GuardAdapter,
+    OwnServerPolicy,
+    ReadPolicy,
+)
 from fixtures.incus.routes import READS, SCOPED, scoped_route
 from tests.guard.wire import BASE, CLOSED, OURS, PROJECTS, is_refused, prepared
 
 VERBS = ["POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT", "PROPFIND", "post"]
 HERE = Path(__file__).parent
+ROOT = HERE.parents[1]
 
 
 def data_lines(name):
@@ -283,6 +291,54 @@ def test_a_copy_that_may_freeze_its_source_is_refused(guard, wire, inconsistent)
     for source in allowed:
         guard.send(prepared("POST", path, {"name": "grafana01", "source": source}))
     assert len(wire.sent) == 3
+
+
+@pytest.mark.parametrize("query", ["", f"?project={OURS}", "?project=atlas"])
+def test_whoever_only_reads_changes_nothing_anywhere(wire, query):
+    """The policy of `./run observe`, and of a reader: no verb but GET and HEAD, on no route."""
+    reading = GuardAdapter(wire, BASE, ReadPolicy())
+    for template in TEMPLATES:
+        for path in paths(template):
+            for verb in VERBS:
+                assert is_refused(reading, prepared(verb, path + query)), f"{verb} {path}{query}"
+    assert wire.sent == []
+
+
+@pytest.mark.parametrize("path", ["exec", "console", "sftp"])
+def test_whoever_only_reads_opens_no_way_to_write(wire, path):
+    reading = GuardAdapter(wire, BASE, ReadPolicy())
+    assert is_refused(reading, prepared("GET", f"/1.0/instances/x/{path}?project=atlas"))
+    reading.send(prepared("GET", "/1.0/instances/x/files?path=/etc/hostname&project=atlas"))
+    assert len(wire.sent) == 1
+
+
+def test_there_are_three_policies():
+    """Reading, a drill project of the run, the lab: a fourth would be a hole to look at."""
+    found = {
+        node.name
+        for file in (ROOT / "fixtures").rglob("*.py")
+        for node in ast.walk(ast.parse(file.read_text()))
+        if isinstance(node, ast.ClassDef)
+        and any(getattr(one, "name", "") == "must_allow" for one in node.body)
+    }
+    assert found == {"Policy", "ReadPolicy", "DrillPolicy", "OwnServerPolicy"}
+
+
+def test_only_the_lab_writes_outside_of_drill_projects():
+    """Who takes the policy that allows all: what fills the lab, and nobody else."""
+    users = {
+        str(file.relative_to(ROOT / "fixtures"))
+        for file in (ROOT / "fixtures").rglob("*.py")
+        if "OwnServerPolicy(" in file.read_text() and file.name != "guard.py"
+    }
+    assert users == {"recovery/source.py", "plugin/supply.py"}
+    # And the operator's script, which only the lab's own shell is handed.
+    starters = {
+        str(file.relative_to(ROOT / "fixtures"))
+        for file in (ROOT / "fixtures").rglob("*.py")
+        if "atlas-backup.sh" in file.read_text() and "subprocess" in file.read_text()
+    }
+    assert starters == {"recovery/source.py"}
 
 
 def test_the_labs_policy_speaks_to_the_labs_server_alone(wire):

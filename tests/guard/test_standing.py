@@ -5,8 +5,7 @@ from __future__ import annotations
 import pytest
 
 from fixtures.incus.closed import STANDING_KEY
-from fixtures.incus.guard import MARKER_KEY, REQUIRED, DrillPolicy, GuardAdapter
-from fixtures.incus.reading import ReadPolicy
+from fixtures.incus.guard import MARKER_KEY, REQUIRED, DrillPolicy, GuardAdapter, ReadPolicy
 from fixtures.incus.routes import SCOPED
 from tests.guard import wire as wires
 from tests.guard.test_every_route import TEMPLATES, VERBS, paths

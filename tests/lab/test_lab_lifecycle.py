@@ -186,6 +186,31 @@ def test_running_instance_goes_with_the_lab(lab: Lab) -> None:
     must_be_gone(lab, left)
 
 
+def test_what_is_run_in_the_lab_sees_only_it_and_goes_with_it(config: settings.Settings) -> None:
+    lab = Lab(NAME, config=config, images=("mosquitto",))
+    with pytest.raises(LabError, match="is not up"):
+        lab.command(["true"])
+    lab.up()
+    try:
+        look = "incus query /1.0 >/backup/seen; env; cat /proc/self/cgroup; gpg -h; exec sleep 999"
+        with subprocess.Popen(
+            lab.command(["sh", "-c", look]), stdout=subprocess.PIPE, text=True
+        ) as running:
+            left = trace(lab)
+            assert running.stdout is not None
+            assert sorted(running.stdout.readline().split("=")[0] for _ in range(3)) == [
+                *("HOME", "PATH", "PWD")
+            ]
+            lines = "".join(iter(running.stdout.readline, "\n"))
+            assert "0::/commands\n" in lines
+            assert '"environment"' in (lab.state_dir / "backups" / "seen").read_text()
+            lab.down()
+            assert running.wait(timeout=10) != 0
+        must_be_gone(lab, left)
+    finally:
+        lab.down()
+
+
 def test_two_ups_at_once_start_one_lab(lab: Lab, config: settings.Settings) -> None:
     lines: list[str] = []
     answers: list[bool] = []

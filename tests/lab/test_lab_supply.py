@@ -30,9 +30,7 @@ from fixtures.incus.inventory import compare, inventory
 from fixtures.lab import golden, images, settings, supply
 from fixtures.lab.cache import Cache, Progress, remove
 from fixtures.lab.house import Lab
-from fixtures.procedure import source as source_module
-from fixtures.procedure.furnished import as_furnished
-from fixtures.procedure.source import Source
+from fixtures.recovery.source import Source, as_furnished
 from tests.faults.conftest import WITH_SIGINT
 
 pytestmark = pytest.mark.skipif(
@@ -204,7 +202,9 @@ def test_what_happens_to_one_part_is_seen_while_another_is_furnished(checkout):
     lab.up()
     lab.hold(fleet.images)
     server = Incus(str(lab.socket), OwnServerPolicy(str(lab.socket)))
-    source = Source(str(lab.socket), fleet, checkout.home / "b", lambda _: None, no_buckets)
+    source = Source(
+        str(lab.socket), fleet, checkout.home / "b", lambda _: None, no_buckets, no_backups
+    )
     source.prepare()
     assert source.furnish(["mosquitto"]) == {}
     before, known = inventory(server, "atlas"), source.furnished.parts
@@ -226,7 +226,9 @@ def test_a_part_that_was_interrupted_is_made_again_and_the_others_stay(checkout)
     lab.up()
     lab.hold(fleet.images)
     server = Incus(str(lab.socket), OwnServerPolicy(str(lab.socket)))
-    source = Source(str(lab.socket), fleet, checkout.home / "b", lambda _: None, no_buckets)
+    source = Source(
+        str(lab.socket), fleet, checkout.home / "b", lambda _: None, no_buckets, no_backups
+    )
     source.prepare()
     assert source.furnish(["mosquitto"]) == {}
     within = server.within("atlas")
@@ -250,18 +252,19 @@ def test_a_part_that_fails_is_made_once_more_and_no_oftener(checkout, failing, m
     lab.up()
     lab.hold(fleet.images)
     server, told, tries = Incus(str(lab.socket), OwnServerPolicy(str(lab.socket))), [], []
-    furnish = source_module._furnish
+    deploy = Source._deploy
 
-    def late(procedure, fleet, spec, member):
-        kinds = furnish(procedure, fleet, spec, member)
+    def late(source, spec):
+        deploy(source, spec)
         if spec.name == "mosquitto":
             tries.append(spec.name)
             if len(tries) <= failing:
                 raise RecoveryFailed("source mosquitto01: was late")
-        return kinds
 
-    monkeypatch.setattr(source_module, "_furnish", late)
-    source = Source(str(lab.socket), fleet, checkout.home / "b", told.append, no_buckets)
+    monkeypatch.setattr(Source, "_deploy", late)
+    source = Source(
+        str(lab.socket), fleet, checkout.home / "b", told.append, no_buckets, no_backups
+    )
     source.prepare()
     faults = source.furnish(["mosquitto", "alertmanager"])
     assert len(tries) == 2
@@ -328,3 +331,7 @@ def wait_for(is_so, what, seconds=60):
 def no_buckets():
     raise AssertionError("this fleet has no bucket")
     yield
+
+
+def no_backups(services, buckets):
+    """Nothing of this is restored."""

@@ -8,12 +8,12 @@ from dataclasses import replace
 import pytest
 
 from fixtures.plugin.drilling import stage_of
-from fixtures.plugin.existing import place_of
+from fixtures.plugin.existing import backups_of
 
 
 @pytest.fixture(scope="module")
 def place(pytestconfig, drill_project, tmp_path_factory):
-    where = place_of(stage_of(pytestconfig))
+    where = backups_of(stage_of(pytestconfig))
     copy = tmp_path_factory.mktemp("mutations") / "backups"
-    shutil.copytree(where.directory, copy)
-    return replace(where, directory=copy)
+    shutil.copytree(where.places[0], copy)
+    return replace(where, places=(copy,))

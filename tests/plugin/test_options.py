@@ -43,7 +43,7 @@ def test_the_ids_say_what_is_drilled():
 
 
 def test_a_newcomer_finds_a_drill_by_its_words():
-    assert collected("-k", "step-ca and encrypted_tarball and not procedure and not existing") == [
+    assert collected("-k", "step-ca and encrypted_tarball and not existing") == [
         "drills/test_restore_from_encrypted_tarball.py::"
         "test_service_restored_from_encrypted_tarball[step-ca-rehearsal]"
     ]

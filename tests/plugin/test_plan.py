@@ -29,7 +29,9 @@ def test_an_existing_backup_is_read_and_nothing_is_lost(tmp_path: Path) -> None:
     assert (
         "the newest snapshot of 2026-11-20T23:59:59.999999+00:00 of volume mosquitto01-data" in told
     )
-    assert f"in {tmp_path}/mosquitto/tarball, and its note" in told
+    assert (
+        f"the newest tarball of 2026-11-20T23:59:59.999999+00:00 of mosquitto in {tmp_path}" in told
+    )
     assert "a bucket on pool terraform-state, from the export, with fresh keys" in told
     assert told.count("destroy: nothing; at the end what was made") == 3
     assert "nothing was contacted, made or destroyed" in told

@@ -14,7 +14,9 @@ from fixtures.errors import CouldNotLook
 from fixtures.fleet.load import load_fleet
 from fixtures.lab import settings
 from fixtures.lab.house import Lab
-from fixtures.procedure.source import populate
+from fixtures.plugin.observe import view_of_lab
+from fixtures.plugin.supply import back_up
+from fixtures.recovery.source import populate
 from tests.remote.server import Server, small_fleet, write_conf
 
 IMAGES = ("mosquitto", "prometheus", "step-ca")
@@ -42,9 +44,12 @@ def serve(version):
     try:
         lab.up()
         file = small_fleet(home / "fleet.yaml", IMAGES)
-        server = Server(lab, file, home / "backups", home / "conf", home / "backups/passphrase")
+        fleet, backups = load_fleet(file), lab.state_dir / "backups" / "production"
+        server = Server(lab, file, backups, home / "conf", backups / "passphrase")
         pinned = server.listen()
-        populate(str(lab.socket), load_fleet(file), server.backups, lambda _: None, no_buckets)
+        view = view_of_lab(lab, fleet.source_project)
+        make = back_up(lab.command, view, backups, fleet)
+        populate(str(lab.socket), fleet, backups, lambda _: None, no_buckets, make)
         write_conf(server.conf, {"far": {}}, pinned)
         server.trust((server.conf / "client.crt").read_text(), "operator")
         yield server

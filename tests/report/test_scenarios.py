@@ -117,17 +117,19 @@ def test_kinds_of_tarball_are_compared(scenarios: RunRecord) -> None:
     assert "Kinds of tarball" not in render_summary(one)
 
 
-def test_encryption_is_a_fact_of_its_own() -> None:
+def test_encryption_is_a_fact_of_its_own_as_it_was_in_older_evidence() -> None:
     sealed = of_kind("zstd", 1.0)
     assert sealed.backup is not None
     seen = (
         "packets 3 (cipher 9: AES256), decrypts with its passphrase, another passphrase is refused"
     )
-    backup = sealed.backup.model_copy(
-        update={"encrypted": True, "integrity": f"encrypted: {seen}; read to the last byte"}
-    )
-    text = words(render_drill(sealed.model_copy(update={"backup": backup})))
-    assert f"Encryption {seen} Integrity read to the last byte" in text
+    for facts in (
+        {"encryption": seen, "integrity": "read to the last byte"},
+        {"integrity": f"encrypted: {seen}; read to the last byte"},
+    ):
+        backup = sealed.backup.model_copy(update={"encrypted": True, **facts})
+        text = words(render_drill(sealed.model_copy(update={"backup": backup})))
+        assert f"Encryption {seen} Integrity read to the last byte" in text
     assert "Encryption" not in words(render_drill(sealed))
 
 

@@ -11,26 +11,32 @@ import pytest
 
 import drills.test_backup_regime as regime_drill
 from fixtures.audit.audit import Audit
-from fixtures.audit.seen import everything, look, names_volume
+from fixtures.audit.seen import look
+from fixtures.backups.find import identify
 from fixtures.evidence.history import HistoryLine
 from fixtures.evidence.verdict import AuditVerdict, Verdict
 from fixtures.incus.client import Incus
 from fixtures.incus.guard import OwnServerPolicy
+from fixtures.incus.instances import Instance
 from fixtures.incus.volumes import Volume
 from fixtures.plugin.drilling import stage_of
-from fixtures.plugin.existing import place_of
+from fixtures.plugin.existing import backups_of
 from fixtures.plugin.regimes import RegimeUnderAudit, projection
-from fixtures.procedure.store import Store
 
 
 @pytest.fixture
 def place(pytestconfig, drill_project, tmp_path):
     """The source's backups, their files as a copy that may be spoiled."""
-    where = place_of(stage_of(pytestconfig))
+    where = backups_of(stage_of(pytestconfig))
     copy = tmp_path / "backups"
-    shutil.copytree(where.directory, copy)
+    shutil.copytree(where.places[0], copy)
     copy.chmod(0o700)
-    return replace(where, directory=copy)
+    return replace(where, places=(copy,))
+
+
+def newest(place, fleet, name, kind):
+    """Path of the newest file of a kind."""
+    return replace(place).newest_file(fleet.service(name), kind).path
 
 
 @pytest.fixture
@@ -67,51 +73,55 @@ def test_days_without_a_backup_are_seen(audited):
     assert "9 d old; the schedule @weekly allows 7 d 17 h" in told["newest snapshot"]
 
 
-def test_a_changed_file_is_seen(audited, place):
-    store = Store(place.directory)
-    file = store.path(store.notes("mosquitto", "tarball")[-1])
+def test_a_changed_file_is_seen(audited, place, fleet):
+    file = newest(place, fleet, "mosquitto", "tarball")
     file.write_bytes(file.read_bytes()[:-1])
-    assert set(audited("mosquitto")) == {"checksums of the notes"}
+    assert set(audited("mosquitto")) == {"checksums beside the files"}
 
 
-def test_plaintext_of_an_encrypted_volume_is_seen_under_any_name(audited, place, fleet):
-    source = owner_of(place)
-    # A note by its name, and an export by what is in it.
-    hidden = place.directory / "mosquitto" / "tarball" / ".incoming" / "left-over.json"
-    hidden.parent.mkdir(mode=0o700, exist_ok=True)
-    hidden.write_bytes(b"".join(Volume(source, "local", "step-ca01-data").export("zstd")))
+def test_plaintext_of_an_encrypted_volume_is_seen_under_any_name(audited, place):
+    hidden = place.places[0] / "notes-of-mine" / ".left-over.yaml"
+    hidden.parent.mkdir(mode=0o700)
+    hidden.write_bytes(b"".join(Volume(owner_of(place), "local", "step-ca01-data").export("zstd")))
     hidden.chmod(0o600)
-    assert names_volume(hidden) == "step-ca01-data"
+    assert identify(hidden).names == "step-ca01-data"
     told = audited("step-ca")
     assert set(told) == {"no plaintext beside them"}
-    assert "mosquitto/tarball/.incoming/left-over.json" in told["no plaintext beside them"]
+    assert "notes-of-mine/.left-over.yaml" in told["no plaintext beside them"]
 
 
 def test_half_an_export_is_plaintext_too(audited, place):
-    source = owner_of(place)
-    half = place.directory / "half.tar.gz"
-    whole = b"".join(Volume(source, "local", "step-ca01-data").export("gzip"))
+    half = place.places[0] / "half.tar.gz.partial"
+    whole = b"".join(Volume(owner_of(place), "local", "step-ca01-data").export("gzip"))
     half.write_bytes(whole[: len(whole) * 9 // 10])
     half.chmod(0o600)
     assert "half.tar.gz" in audited("step-ca")["no plaintext beside them"]
 
 
-def test_a_file_that_is_not_encrypted_is_seen(audited, place):
-    store = Store(place.directory)
-    note = store.notes("step-ca", "encrypted-tarball")[-1]
-    other = store.path(store.notes("mosquitto", "tarball")[-1])
-    shutil.copy(other, store.path(note))
-    assert {"checksums of the notes", "encrypted"} == set(audited("step-ca"))
+def test_a_file_that_is_not_encrypted_is_seen(audited, place, fleet):
+    file = newest(place, fleet, "step-ca", "encrypted-tarball")
+    shutil.copy(newest(place, fleet, "mosquitto", "tarball"), file)
+    # What lies there is a tarball of another volume: there is no encrypted one.
+    assert "newest encrypted-tarball" in audited("step-ca")
 
 
-def test_open_modes_and_strays_are_seen(audited, place):
-    directory = place.directory / "loki" / "tarball"
-    directory.chmod(0o755)
-    (directory / "copy-of-a-copy.tar").write_bytes(b"x")
-    (directory / "copy-of-a-copy.tar").chmod(0o644)
+def test_open_modes_and_what_cannot_be_read_are_seen(audited, place, fleet):
+    file = newest(place, fleet, "loki", "tarball")
+    file.parent.chmod(0o755)
+    (file.parent / "loki01-data-copy.tar").write_bytes(b"x")
     told = audited("loki")
-    assert set(told) == {"every file has a note", "nobody else may read them"}
-    assert "loki/tarball (0755)" in told["nobody else may read them"]
+    assert set(told) == {"every file can be read", "nobody else may read them"}
+    assert f"{file.parent} (0755)" in told["nobody else may read them"]
+    assert "loki01-data-copy.tar is no archive" in told["every file can be read"]
+
+
+def test_an_instance_that_a_killed_backup_left_stopped_is_seen(audited, place):
+    instance = Instance(owner_of(place), "atlantis01")
+    instance.stop()
+    try:
+        assert audited("atlantis") == {"the instance runs": "atlantis01 is Stopped"}
+    finally:
+        instance.start()
 
 
 def test_another_schedule_on_the_volume_is_seen(audited, place):
@@ -167,45 +177,13 @@ def test_an_expiry_that_takes_the_procedures_snapshots_is_seen(audited, place):
         owner.wait(node.patch(json={"config": {"snapshots.expiry": ""}}))
 
 
-def test_a_snapshot_that_somebody_removed_is_seen(audited, place):
-    volume = Volume(owner_of(place), "local", "atlantis01-data")
-    store = Store(place.directory)
-    note = store.notes("atlantis", "snapshot")[-1]
-    gone = note.model_copy(update={"name": "backup-20260101-000000-000000"})
-    store.keep(gone, None)
-    told = audited("atlantis")
-    assert set(told) == {"snapshots of the notes"}
-    assert gone.name in told["snapshots of the notes"]
-    assert not volume.has_snapshot(gone.name)
-
-
-def test_half_a_file_and_a_note_alone_are_seen(audited, place):
-    directory = place.directory / "loki" / "tarball"
-    half = directory / ".incoming" / ".half.tar.partial"
-    half.parent.mkdir(mode=0o700, exist_ok=True)
+def test_half_a_file_is_seen_when_it_is_a_day_old(audited, place):
+    half = place.places[0] / ".half.tar.partial"
     half.write_bytes(b"x")
     half.chmod(0o600)
     assert audited("loki") == {}
     os.utime(half, (0, 0))
-    store = Store(place.directory)
-    store.path(store.notes("loki", "tarball")[-1]).unlink()
-    told = audited("loki")["every file has a note"]
-    assert "an interrupted run left half a file: loki/tarball/.incoming/.half.tar.partial" in told
-    assert "these notes cannot be read, or have no file: loki/tarball/" in told
-
-
-def test_what_cannot_be_read_is_not_in_order(place, monkeypatch):
-    (place.directory / "step-ca" / "locked").mkdir(mode=0o700)
-    listed = os.scandir
-
-    def refuse(path):
-        if str(path).endswith("locked"):
-            raise PermissionError(13, "Permission denied", str(path))
-        return listed(path)
-
-    monkeypatch.setattr(os, "scandir", refuse)
-    with pytest.raises(OSError, match="Permission denied"):
-        list(everything(place.directory))
+    assert "an interrupted backup left half a file" in audited("loki")["every file can be read"]
 
 
 def test_a_younger_backup_does_not_count_before_its_time(place, fleet):
@@ -213,4 +191,3 @@ def test_a_younger_backup_does_not_count_before_its_time(place, fleet):
     told = look(replace(place, as_of=before), fleet.service("loki"), before)
     assert told.snapshots == {}
     assert told.files == {"tarball": []}
-    assert told.removed == {}

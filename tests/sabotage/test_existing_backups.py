@@ -25,8 +25,8 @@ from fixtures.incus.relay import Relay
 from fixtures.incus.volumes import Volume
 from fixtures.plugin.collect import Planned
 from fixtures.plugin.drilling import stage_of
-from fixtures.plugin.existing import found_for, place_of
-from fixtures.procedure.store import Store
+from fixtures.plugin.existing import backups_of, found_for
+from fixtures.plugin.wholes import bucket_of
 from fixtures.secrets import Secret
 from fixtures.services.holding import Holding
 from fixtures.services.mqtt import connected
@@ -40,10 +40,16 @@ ALL = ["prometheus", "loki", "step-ca", "alertmanager", "mosquitto"]
 def place(pytestconfig, drill_project, tmp_path):
     """The source's backups, their files as a copy that may be spoiled."""
     stage = stage_of(pytestconfig)
-    where = place_of(stage)
+    where = backups_of(stage)
     copy = tmp_path / "backups"
-    shutil.copytree(where.directory, copy)
-    return replace(where, directory=copy)
+    shutil.copytree(where.places[0], copy)
+    return replace(where, places=(copy,))
+
+
+def newest(place, fleet, name, kind):
+    """Path of the newest file of a kind."""
+    subject = next(one for one in fleet.parts if one.name == name)
+    return replace(place).newest_file(subject, kind).path
 
 
 @pytest.fixture
@@ -175,31 +181,37 @@ def test_a_backup_that_is_too_old_is_stale(drilled):
     assert re.match(r"stale: the age of its data is \d+:\d+:\d+, the schedule", drill.reason)
 
 
-def test_one_changed_byte_is_damage(drilled, place):
-    note = Store(place.directory).notes("loki", "tarball")[-1]
-    file = Store(place.directory).path(note)
+def test_one_changed_byte_is_damage(drilled, place, fleet):
+    file = newest(place, fleet, "loki", "tarball")
     whole = bytearray(file.read_bytes())
     whole[len(whole) // 2] ^= 1
     file.write_bytes(whole)
     drill = drilled("loki", "tarball")
     assert drill.verdict is Verdict.NOT_RECOVERED
     assert "is not what was written" in drill.reason
-
-
-def test_another_services_backup_under_this_name_is_damage(drilled, place):
-    store = Store(place.directory)
-    right, other = (store.notes(name, "tarball")[-1] for name in ("loki", "mosquitto"))
-    shutil.copy(store.path(other), store.path(right))
-    forged = right.model_copy(update={"sha256": other.sha256, "file_bytes": other.file_bytes})
-    store.keep(forged, None)
+    # As of a file that was damaged before its checksum was taken.
+    file.with_name(f"{file.name}.sha256").unlink()
     drill = drilled("loki", "tarball")
     assert drill.verdict is Verdict.NOT_RECOVERED
-    assert "is a backup of volume mosquitto01-data, not of loki01-data" in drill.reason
-    alien = other.model_copy(update={"name": right.name}).model_dump_json()
-    store.path(right).with_name(f"{right.name}.json").write_text(alien)
+    assert "is damaged" in drill.reason
+
+
+def test_another_services_backup_under_this_name_is_none_of_this_service(drilled, place, fleet):
+    right, other = (newest(place, fleet, name, "tarball") for name in ("loki", "mosquitto"))
+    shutil.copy(other, right)
+    right.with_name(f"{right.name}.sha256").unlink()
+    drill = drilled("loki", "tarball")
+    assert drill.verdict is Verdict.NOT_VERIFIED
+    assert "there is no tarball of loki in" in drill.reason
+
+
+def test_a_newest_file_that_cannot_be_read_is_not_passed_over(drilled, place, fleet):
+    right = newest(place, fleet, "loki", "tarball")
+    later = right.with_name("loki01-data-20991231.tar.zst")
+    later.write_bytes(right.read_bytes()[:30])
     drill = drilled("loki", "tarball")
     assert drill.verdict is Verdict.NOT_RECOVERED
-    assert "has no note that tells what it is" in drill.reason
+    assert f"newest tarball {later}" in drill.reason
 
 
 def test_without_its_passphrase_nothing_is_verified(drilled, place):
@@ -213,7 +225,7 @@ def test_without_its_passphrase_nothing_is_verified(drilled, place):
 
 
 def test_no_backup_is_not_verified(drilled, place):
-    drill = drilled("loki", "tarball", where=replace(place, directory=None))
+    drill = drilled("loki", "tarball", where=replace(place, places=()))
     assert drill.verdict is Verdict.NOT_VERIFIED
     assert "no directory of backups is known" in drill.reason
     past = replace(place, as_of=datetime(2020, 1, 1, tzinfo=UTC))
@@ -224,7 +236,7 @@ def test_no_backup_is_not_verified(drilled, place):
 
 
 def without_note(existing):
-    existing.backup = replace(existing.backup, known=None, not_known=None)
+    existing.backup = replace(existing.backup, known=None)
 
 
 def test_without_anything_to_compare_with_it_is_not_verified(drilled):
@@ -235,19 +247,17 @@ def test_without_anything_to_compare_with_it_is_not_verified(drilled):
 
 @pytest.mark.parametrize("name, kind", [("mosquitto", "tarball"), ("step-ca", "encrypted-tarball")])
 def test_a_tarball_without_a_note_is_restored_and_compared_with_what_is_expected(
-    drilled, place, tmp_path, name, kind
+    drilled, place, fleet, tmp_path, name, kind
 ):
-    store = Store(place.directory)
-    file = store.path(store.notes(name, kind)[-1])
-    bare = replace(place, directory=tmp_path / "own")
-    bare.directory.mkdir()
-    copy = bare.directory / f"{name}01-data-20261124{''.join(file.suffixes[-3:])}"
+    file = newest(place, fleet, name, kind)
+    bare = replace(place, places=(tmp_path / "own",))
+    (tmp_path / "own").mkdir()
+    copy = tmp_path / "own" / f"{name}01-data-20261124{''.join(file.suffixes[-3:])}"
     shutil.copy(file, copy)
     # Fetched tomorrow from where it is kept off-site: that makes it no younger.
     os.utime(copy, (time.time() + 86400,) * 2)
     unknown = drilled(name, kind, where=bare)
-    taken_at = store.notes(name, kind)[-1].taken_at
-    assert abs(unknown.backup.taken_at - taken_at) < timedelta(minutes=1)
+    assert datetime.now(UTC) - unknown.backup.taken_at < timedelta(hours=1)
     assert unknown.verdict is Verdict.NOT_VERIFIED
     assert "nothing to compare with" in unknown.reason
     expect = {"roots": 1} if name == "step-ca" else {"retained messages": 3}
@@ -255,10 +265,6 @@ def test_a_tarball_without_a_note_is_restored_and_compared_with_what_is_expected
     copy.write_bytes(copy.read_bytes()[:-20])
     cut = drilled(name, kind, where=bare, expect=expect)
     assert cut.verdict is Verdict.NOT_RECOVERED
-    other = bare.directory / f"{name}01-data-of-another{''.join(file.suffixes[-3:])}"
-    shutil.copy(store.path(store.notes("loki", "tarball")[-1]), other)
-    wrong = drilled(name, kind, where=bare, expect=expect)
-    assert wrong.verdict is Verdict.NOT_RECOVERED
 
 
 def test_a_service_with_a_further_volume_is_not_verified(drilled, fleet):
@@ -313,7 +319,7 @@ def test_what_differs_from_the_live_service_is_not_verified(drilled, alive):
 
     drill = drilled("mosquitto", "snapshot", sabotage, live=alive("mosquitto"))
     assert drill.verdict is Verdict.NOT_VERIFIED
-    assert "differ from the live service: changed since the backup, or wrong in it" in drill.reason
+    assert "changed between the reading and the backup, or wrong in it" in drill.reason
 
 
 def test_what_the_live_service_had_at_one_moment_is_exact(drilled, alive):
@@ -382,16 +388,16 @@ def test_a_change_of_the_source_is_named(pytestconfig, place):
 
 
 def test_a_spoiled_bucket_export_is_damage(place, pytestconfig, fleet, drill_project, s3, scratch):
-    from fixtures.plugin.wholes import bucket_of
-    from fixtures.procedure.found import existing_export
-
     stage, spec = stage_of(pytestconfig), fleet.buckets[0]
     drill = stage.new_drill(Planned(spec, "native", "existing"))
     bucket = bucket_of(stage, drill_project, spec, s3, drill, scratch)
-    note = Store(place.directory).notes(spec.name, "native")[-1]
-    forged = note.model_copy(update={"facts": {**note.facts, "object alien": "1 bytes"}})
-    Store(place.directory).keep(forged, None)
-    with pytest.raises(DrillError, match="does not hold what its note says: object alien"):
-        existing_export(place, bucket)
+    assert place.newest_export(bucket).held
+    file = newest(place, fleet, spec.name, "native")
+    file.write_bytes(file.read_bytes()[:-9])
+    with pytest.raises(DrillError, match="is not what was written"):
+        place.newest_export(bucket)
+    file.with_name(f"{file.name}.sha256").unlink()
+    with pytest.raises(DrillError, match="is damaged"):
+        place.newest_export(bucket)
     with pytest.raises(CouldNotLook, match="no directory of backups is known"):
-        existing_export(replace(place, directory=None), bucket)
+        replace(place, places=()).newest_export(bucket)

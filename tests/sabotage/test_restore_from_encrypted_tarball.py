@@ -85,7 +85,7 @@ def test_one_that_rots_never_reaches_incus(spoiled):
 def test_an_empty_volume_is_not_recovered(spoiled):
     drill = spoiled(body, "step-ca", KIND, acts.instead("import_tarball", acts.empty_volume))
     assert drill.verdict is Verdict.NOT_RECOVERED
-    assert "service step-ca healthy: not within" in drill.reason
+    assert "service step-ca healthy: " in drill.reason
 
 
 def test_another_ca_is_not_the_one_that_clients_trust(spoiled):

@@ -25,7 +25,7 @@ def test_a_skipped_restore_is_wrong_data(spoiled, name):
 def test_a_ca_that_is_not_restored_does_not_come_up(spoiled):
     drill = spoiled(body, "step-ca", "snapshot", acts.instead("restore_snapshot", acts.nothing))
     assert drill.verdict is Verdict.NOT_RECOVERED
-    assert "service step-ca healthy: not within" in drill.reason
+    assert "service step-ca healthy: " in drill.reason
 
 
 @pytest.mark.parametrize("name", ALL)

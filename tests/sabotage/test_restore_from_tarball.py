@@ -34,7 +34,7 @@ def test_an_empty_volume_is_wrong_data(spoiled, name):
 def test_what_starts_with_a_secret_does_not_come_up_on_an_empty_volume(spoiled, name):
     drill = spoiled(body, name, "tarball", acts.instead("import_tarball", acts.empty_volume))
     assert drill.verdict is Verdict.NOT_RECOVERED
-    assert f"service {name} healthy: not within" in drill.reason
+    assert f"service {name} healthy: " in drill.reason
 
 
 @pytest.mark.parametrize("name", ALL)

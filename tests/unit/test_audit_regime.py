@@ -14,10 +14,9 @@ from hypothesis import strategies as st
 from fixtures.audit import regime as rules
 from fixtures.audit import settings
 from fixtures.audit.seen import File, Seen
+from fixtures.backups.find import FoundFile
 from fixtures.fleet.load import load_fleet
 from fixtures.fleet.model import Fleet
-from fixtures.plugin.backup import _options
-from fixtures.procedure.store import Note
 
 ROOT = Path(__file__).parents[2]
 NOW = datetime(2026, 11, 24, 3, 0, tzinfo=UTC)
@@ -29,24 +28,15 @@ def atlas() -> Fleet:
     return load_fleet(ROOT / "fleets" / "atlas.yaml")
 
 
-def note(kind: str, taken_at: datetime, service: str = "step-ca") -> Note:
-    return Note(
-        service=service,
-        kind=kind,
-        name=f"{taken_at:%Y%m%d}",
-        taken_at=taken_at,
-        project="atlas",
-        pool="local",
-        volume=f"{service}01-data",
-        seconds=1.0,
-    )
+def found(kind: str, taken_at: datetime = NOW) -> FoundFile:
+    return FoundFile(Path("/srv/x"), kind, "step-ca01-data", taken_at, "index")
 
 
 def seen(atlas: Fleet, name: str, **more: Any) -> Seen:
     """Daily snapshots for eight days, all well."""
     snapshots = {f"backup-{n}": NOW - n * DAY for n in range(8)}
-    known = {"snapshots": snapshots, "noted": frozenset(snapshots), "used_bytes": 10**6}
-    return Seen(atlas.service(name), NOW, Path("/srv"), **{**known, **more})
+    known = {"snapshots": snapshots, "status": "Running", "used_bytes": 10**6}
+    return Seen(atlas.service(name), NOW, (Path("/srv"),), **{**known, **more})
 
 
 def broken(checks: Any) -> list[str]:
@@ -69,7 +59,7 @@ def test_what_is_kept_is_in_order(atlas: Fleet) -> None:
     for look in (rules.retention, settings.snapshot_settings, rules.files, rules.secrecy):
         assert broken(look(here)) == []
     assert broken(rules.growth(here, (60.0, 1800.0))) == []
-    assert [one.outcome for one in rules.ages(here)] == ["held", "held"]
+    assert [one.outcome for one in rules.ages(here)] == ["held", "held", "held"]
 
 
 def test_a_missing_or_old_backup_is_a_finding(atlas: Fleet) -> None:
@@ -86,9 +76,13 @@ def test_a_missing_or_old_backup_is_a_finding(atlas: Fleet) -> None:
 
 def test_without_a_directory_files_are_not_looked_at(atlas: Fleet) -> None:
     here = seen(atlas, "step-ca")
-    here.directory = None
+    here.places = ()
     outcomes = {one.name: one.outcome for one in rules.ages(here)}
-    assert outcomes == {"newest snapshot": "held", "newest encrypted-tarball": "not looked"}
+    assert outcomes == {
+        "the instance runs": "held",
+        "newest snapshot": "held",
+        "newest encrypted-tarball": "not looked",
+    }
     assert list(rules.files(here)) == []
 
 
@@ -152,36 +146,43 @@ def test_an_expiry_below_the_schedules_gap_is_a_finding(atlas: Fleet) -> None:
 
 
 def test_a_volume_of_which_nobody_makes_snapshots_is_a_finding(atlas: Fleet) -> None:
-    here = seen(atlas, "mosquitto", noted=frozenset())
+    here = seen(atlas, "mosquitto", snapshots={})
     assert broken(settings.snapshot_settings(here)) == [
-        "snapshots.schedule: neither Incus nor ./run backup makes any"
+        "snapshots.schedule: neither Incus nor anybody else makes any"
     ]
 
 
+def test_an_instance_that_does_not_run_is_a_finding(atlas: Fleet) -> None:
+    here = seen(atlas, "mosquitto", status="Stopped")
+    assert broken(rules.ages(here)) == ["the instance runs: mosquitto01 is Stopped"]
+
+
 def test_files_that_changed_or_are_strange_or_open_are_findings(atlas: Fleet) -> None:
-    one = File(note("encrypted-tarball", NOW), Path("/srv/x"), damage="x is not what was written")
+    one = File(found("encrypted-tarball"), "x is not what was written", has_checksum=True)
     here = seen(
         atlas,
         "step-ca",
         files={"encrypted-tarball": [one]},
-        strays=[Path("/srv/odd.tar")],
-        exposed=["srv/x (0644)"],
+        unreadable=["/srv/odd.tar: odd.tar is no archive"],
+        unfinished=[Path("/srv/.y.partial")],
+        exposed=["/srv/x (0644)"],
     )
     assert broken(rules.files(here)) == [
-        "checksums of the notes: x is not what was written",
-        "every file has a note: no note tells what these are: odd.tar",
-        "nobody else may read them: others may read srv/x (0644)",
+        "checksums beside the files: x is not what was written",
+        "every file can be read: cannot be read: /srv/odd.tar: odd.tar is no archive; "
+        "an interrupted backup left half a file: /srv/.y.partial",
+        "nobody else may read them: others may read /srv/x (0644)",
     ]
 
 
 def test_plaintext_is_a_finding(atlas: Fleet) -> None:
-    one = File(note("encrypted-tarball", NOW), Path("/srv/x"), not_encrypted="x is no message")
+    one = File(found("encrypted-tarball"), not_encrypted="x is no message")
     here = seen(
         atlas, "step-ca", files={"encrypted-tarball": [one]}, plaintext=[Path("/srv/a/b.tar")]
     )
     assert broken(rules.secrecy(here)) == [
         "encrypted: x is no message",
-        "no plaintext beside them: exports in the clear lie beside them: a/b.tar",
+        "no plaintext beside them: exports in the clear lie beside them: /srv/a/b.tar",
     ]
 
 
@@ -209,8 +210,6 @@ def test_schedules_are_compared_by_when_they_come() -> None:
     for one in ("0 0 * * 0", "0 0 * * 7", "0 0 * * sun", "0 0 * * SUN"):
         assert settings.same_schedule(one, "@weekly")
     assert not settings.same_schedule("0 0 * * 1", "@weekly")
-    # Commas of cron are no second schedule: Mondays and Thursdays are 4 days apart, not 7.
-    assert settings.gap_of("0 0 * * 1,4") == 4 * 86400
     assert settings.same_schedule("0 0 * * 4,1", "0 0 * * mon,thu")
 
 
@@ -247,37 +246,9 @@ def test_an_expiry_counts_for_snapshots_by_hand_as_well(atlas: Fleet) -> None:
     ]
 
 
-def test_without_a_directory_the_procedures_snapshots_are_known_by_name(atlas: Fleet) -> None:
-    named = {"backup-20261124-010000-000000": NOW - DAY}
-    here = seen(atlas, "mosquitto", snapshots=named, noted=frozenset())
-    assert broken(settings.snapshot_settings(here)) == []
-
-
-def test_a_snapshot_that_is_gone_before_its_time_is_a_finding(atlas: Fleet) -> None:
-    here = seen(atlas, "mosquitto", removed={"backup-1": NOW - DAY})
-    assert broken(rules.retention(here)) == [
-        "snapshots of the notes: taken, noted, and gone before its time: "
-        "backup-1 of 2026-11-23 03:00"
-    ]
-
-
-def test_notes_alone_and_half_files_are_findings(atlas: Fleet) -> None:
-    here = seen(
-        atlas,
-        "mosquitto",
-        strays=[Path("/srv/mosquitto/tarball/x.tar.json")],
-        unfinished=[Path("/srv/mosquitto/tarball/.incoming/.y.partial")],
-    )
-    assert broken(rules.files(here)) == [
-        "every file has a note: these notes cannot be read, or have no file: "
-        "mosquitto/tarball/x.tar.json; an interrupted run left half a file: "
-        "mosquitto/tarball/.incoming/.y.partial"
-    ]
-
-
 def test_nothing_is_held_of_no_files(atlas: Fleet) -> None:
     names = {one.name for look in (rules.files, rules.secrecy) for one in look(seen(atlas, "loki"))}
-    assert names == {"every file has a note", "nobody else may read them"}
+    assert names == {"every file can be read", "nobody else may read them"}
     names = {one.name for one in rules.secrecy(seen(atlas, "step-ca"))}
     assert names == {"no plaintext beside them"}
 
@@ -290,17 +261,10 @@ def test_a_volumes_own_limit_counts_as_incus_writes_it(atlas: Fleet) -> None:
 
 
 def test_advice_can_be_typed(atlas: Fleet) -> None:
-    here = seen(atlas, "step-ca", snapshots={}, place="local v --project p")
-    advice = [one.advice for one in rules.ages(here) if one.outcome == "broken"]
-    assert advice[0] == "./run backup --to /srv --only step-ca --kinds snapshot"
-    assert "--passphrase-file FILE" in (advice[1] or "")
-    (one,) = settings.snapshot_settings(seen(atlas, "loki", noted=frozenset(), place="l v"))
+    (one,) = settings.snapshot_settings(seen(atlas, "loki", snapshots={}, place="l v"))
     assert (one.advice or "").startswith(
         "incus storage volume set l v snapshots.schedule='@weekly'"
     )
-    for line in filter(None, advice):
-        options = _options(line.split()[2:])
-        assert options.only == ["step-ca"]
 
 
 @pytest.mark.parametrize(
@@ -308,6 +272,9 @@ def test_advice_can_be_typed(atlas: Fleet) -> None:
     [
         ("snap%d", "@hourly", "", True),
         ("auto-{{creation_date}}", "* * * * *", "", True),
+        ("snap%d-%d", "@daily", "7d", False),
+        ("{{ creation_date|date:'2006-01-02' }}", "0 6 * * *, 0 7 * * *", "7d", False),
+        ("{{ creation_date|date:'2006-01-02' }}", "0 0,23 * * mon", "7d", False),
         ("{{ creation_date|date:'2006-01-02_15-04-05' }}", "* * * * *", "7d", True),
         ("{{ creation_date|date:'20060102150405' }}", "* * * * *", "", True),
         ("{{ creation_date|date:'2006-01-02' }}", "@daily", "7d", True),
@@ -326,4 +293,4 @@ def test_a_pattern_has_to_tell_snapshots_apart(
     pattern: str, schedule: str, expiry: str, unique: bool
 ) -> None:
     for written in (pattern, pattern.replace("'", '"')):
-        assert settings.is_unique(written, schedule, expiry) is unique
+        assert (settings.fault_of_pattern(written, schedule, expiry) == "") is unique

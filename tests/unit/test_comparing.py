@@ -11,7 +11,7 @@ from fixtures.clock import AHEAD
 from fixtures.evidence.judge import judge_drill
 from fixtures.evidence.verdict import Verdict
 from fixtures.recovery.checks import Checks
-from fixtures.recovery.comparing import look_at_holdings, look_at_live, newest_survivor
+from fixtures.recovery.comparing import look_at_known, newest_survivor
 from fixtures.recovery.drill import Drill
 from fixtures.services.canary import Ledger
 from fixtures.services.holding import Holding, Known, each, total
@@ -52,14 +52,11 @@ def checks():
     ],
 )
 def test_an_empty_service_that_is_empty_again_is_no_proof(checks, held, is_proof):
-    look_at_holdings(checks, Restored(held), Known("the note", NOW, held))
-    assert (checks.unlooked == []) is is_proof
-    live = Checks(checks.drill)
-    look_at_live(live, Restored(held), Known("the note", NOW, held))
-    assert (live.unlooked == []) is is_proof
-    asked = Checks(checks.drill)
-    look_at_live(asked, Restored(held), Known("the note", NOW, held, newest=NOW))
-    assert (asked.unlooked == []) is is_proof
+    for more in ({}, {"newest": NOW}, {"is_bracketed": True}):
+        asked = Checks(checks.drill)
+        look_at_known(asked, Restored(held), Known("the note", NOW, held, **more), "holdings")
+        assert (asked.unlooked == []) is is_proof
+        assert asked.broken == []
 
 
 @pytest.mark.parametrize("ahead", [timedelta(), AHEAD, AHEAD + timedelta(seconds=1)])

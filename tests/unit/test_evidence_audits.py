@@ -24,7 +24,7 @@ FOUND = CheckRecord(
     name="newest snapshot",
     outcome="broken",
     detail="9 days old <b>",
-    advice="./run backup --to DIR --only step-ca",
+    advice="incus snapshot this",
     where="line 17",
 )
 
@@ -118,7 +118,7 @@ def test_a_failed_test_says_what_to_do() -> None:
     assert why_not_in_order(BAD) == (
         "step-ca, backup regime: findings\n"
         "- line 17: newest snapshot (broken): 9 days old <b>\n"
-        "  HINT: ./run backup --to DIR --only step-ca"
+        "  HINT: incus snapshot this"
     )
 
 
@@ -129,7 +129,7 @@ def test_the_terminal_tells_findings_and_that_nothing_was_recovered() -> None:
         "  ✓ step-ca, backup regime: in order",
         "  ✕ step-ca, backup regime: findings",
         "      line 17: newest snapshot: 9 days old <b>",
-        "        ./run backup --to DIR --only step-ca",
+        "        incus snapshot this",
         "2 audits: 1 finding in 1 of them.",
         "No drill was made: this run proves no recovery.",
         "verdict of the audit: findings",
@@ -147,7 +147,7 @@ def test_the_page_tells_findings_with_their_advice() -> None:
     assert "No drill was made: this run proves no recovery." in text
     assert "nothing was restored, so that it proves no recovery" in text
     assert "9 days old &lt;b&gt;" in html
-    assert "./run backup --to DIR --only step-ca" in text
+    assert "incus snapshot this" in text
     assert "v-recovered" not in html.partition("<h3>Benchmark</h3>")[0]
     assert 'id="audit"' not in render_summary(run())
     assert "✕ findings step-ca" in words(render_audit(BAD))

@@ -23,6 +23,7 @@ from fixtures.evidence.terminal import summary_lines
 from fixtures.evidence.writer import EVIDENCE_FILE, read_evidence, write_evidence
 from fixtures.plugin import gathering
 from fixtures.plugin.gathering import EACH, Gathered
+from tests.unit.test_evidence_judge import drill as one_drill
 
 HOUSE = Path(__file__).parents[2]
 
@@ -188,3 +189,17 @@ def test_a_wrong_field_of_a_large_run_is_named(tmp_path: Path) -> None:
     path.write_text("".join(lines))
     with pytest.raises(ValueError, match=r"is damaged: drills\.302\.critical"):
         read_evidence(path)
+
+
+def test_half_a_line_of_a_full_disk_moves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    journal, write = Journal(tmp_path, "r1"), os.write
+    journal.add_drill("a", one_drill(id="a-a-a"))
+    with monkeypatch.context() as full:
+        full.setattr("os.write", lambda descriptor, data: write(descriptor, data[:40]))
+        with pytest.raises(OSError, match="No space left on device"):
+            journal.add_drill("b", one_drill(id="b-b-b"))
+    journal.add_drill("c", one_drill(id="c-c-c"))
+    assert [found.id for found in journal.drills] == ["a-a-a", "c-c-c"]
+    journal.remove()

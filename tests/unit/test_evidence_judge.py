@@ -19,6 +19,7 @@ from fixtures.evidence.record import (
     SourceRecord,
 )
 from fixtures.evidence.verdict import Verdict
+from fixtures.evidence.view import run_sentence
 
 BEGUN = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 FIVE = ("destroy", "restore", "start", "healthy", "verified")
@@ -54,6 +55,14 @@ RUN: dict[str, Any] = {
     "fleet_sha256": "00",
     "services": ["step-ca"],
     "scenarios": ["snapshot"],
+    "not_verified": [
+        {
+            "service": "step-ca",
+            "scenario": "snapshot",
+            "origin": "existing",
+            "reason": "not selected in this run",
+        }
+    ],
 }
 
 
@@ -161,6 +170,22 @@ def test_a_fault_of_the_run_leaves_it_not_verified(changed: dict[str, Any]) -> N
 def test_a_fault_of_the_run_hides_no_worse_verdict() -> None:
     lost = drill(canaries=CanaryRecord(written=["a"], lost=["a"]))
     assert judge_run(run(drills=[drill(), lost], errors=["x"])) is Verdict.WRONG_DATA
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"not_verified": []},
+        {"scenarios": ["snapshot", "tarball"]},
+        {"services": ["step-ca", "grafana"]},
+        {"drills_made": 2},
+    ],
+)
+def test_a_run_of_which_something_was_cut_out_is_no_recovery(changed: dict[str, Any]) -> None:
+    """The one drill that failed, say, out of evidence.json."""
+    cut = run(**changed)
+    assert judge_run(cut) is Verdict.NOT_VERIFIED
+    assert "but the run itself had 1 fault" in run_sentence(cut)
 
 
 def test_what_was_kept_on_request_is_no_fault() -> None:

@@ -66,6 +66,21 @@ def test_figures_are_those_of_the_evidence(golden: RunRecord) -> None:
     assert samples["dr_run_not_verified_cells", ()] == 8 * 8 * 2 - 6
 
 
+def test_what_proves_nothing_has_no_rto(golden: RunRecord) -> None:
+    """An alert rule on it would pass on a stand-in, or on wrong data."""
+    cell = labels("prometheus", "tarball", "rehearsal")
+    late = golden.drills[1]
+    for changed in ({"stand_in": True}, {"verdict": Verdict.WRONG_DATA}):
+        drills = [golden.drills[0], late.model_copy(update=changed), *golden.drills[2:]]
+        samples = parsed(golden.model_copy(update={"drills": drills}))
+        assert ("dr_drill_rto_seconds", cell) not in samples
+        assert samples["dr_drill_rto_target_seconds", cell] == 1800
+        both = [*drills, late]
+        assert ("dr_drill_rto_seconds", cell) not in parsed(
+            golden.model_copy(update={"drills": both})
+        )
+
+
 def test_what_was_not_measured_has_no_sample(golden: RunRecord) -> None:
     samples = parsed(golden)
     failed = labels("mosquitto", "tarball", "rehearsal")

@@ -33,13 +33,16 @@ def test_what_was_written_is_read(golden: RunRecord, tmp_path: Path) -> None:
     assert os.listdir(path.parent) == ["evidence.json"]
 
 
-def test_others_may_read_it(golden: RunRecord, tmp_path: Path) -> None:
+def test_auditors_of_the_group_may_read_it_and_nobody_else(
+    golden: RunRecord, tmp_path: Path
+) -> None:
     old = os.umask(0o022)
     try:
-        path = write_evidence(golden, tmp_path)
+        path = write_evidence(golden, tmp_path / "run")
     finally:
         os.umask(old)
-    assert stat.S_IMODE(path.stat().st_mode) == 0o644
+    assert stat.S_IMODE(path.stat().st_mode) == 0o640
+    assert stat.S_IMODE(path.parent.stat().st_mode) == 0o750
 
 
 def test_a_torn_temporary_file_is_in_nobody_s_way(golden: RunRecord, tmp_path: Path) -> None:
@@ -154,16 +157,47 @@ def test_a_torn_last_line_is_reported_and_swallows_nothing(
     path.write_bytes(path.read_bytes()[:-25])
     with caplog.at_level(logging.WARNING):
         assert len(read_history(path)) == whole - 1
-    assert caplog.messages == [f"history {path}: line {whole} is torn and was left out"]
+    assert caplog.messages == [f"history {path}: line {whole} is left out: not JSON"]
     append_history(golden, path)
     assert len(read_history(path)) == 2 * whole - 1
 
 
-def test_a_whole_line_that_is_no_drill_is_an_error(tmp_path: Path) -> None:
-    path = tmp_path / "history.jsonl"
-    path.write_text('{"run": "x"}\n')
-    with pytest.raises(ValueError, match=r"history \S+, line 1: begun: Field required"):
-        read_history(path)
+CASES = Path(__file__).parents[1] / "cases" / "history"
+GOOD = (CASES / "torn.jsonl").read_text().splitlines()[0]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        '"str"',
+        '{"run": "x"}',
+        "[" * 100_000,
+        '{"a":' * 100_000,
+        "null",
+        "17",
+        "[]",
+        (CASES / "torn.jsonl").read_text().splitlines()[1],
+        (CASES / "newer-field.jsonl").read_text().strip(),
+        GOOD.replace('"rto": 1.0', '"rto": NaN'),
+        GOOD.replace('"rto": 1.0', '"rto": 1e999'),
+        GOOD.replace("2026-11-01T00:00:00Z", "0001-01-01T00:00:00+14:00"),
+        GOOD.replace("2026-11-01T00:00:00Z", "9999-12-31T23:59:59-14:00"),
+        GOOD.replace('"recovered"', '"splendid"'),
+        "x" * (3 << 20),
+        "\0\0\0",
+        '{"topic": 1}',
+        "\udcff",
+    ],
+    ids=lambda line: line[:20].encode("unicode_escape").decode(),
+)
+def test_a_line_that_is_no_record_is_left_out_and_named(tmp_path: Path, line: str) -> None:
+    path, told = tmp_path / "history.jsonl", list[str]()
+    text = "\n".join([GOOD, line, GOOD, ""])
+    path.write_bytes(text.encode(errors="surrogateescape"))
+    lines = read_history(path, told.append)
+    assert [one.run for one in lines] == ["r1", "r1"]
+    assert [text.startswith(f"history {path}: line 2 is left out: ") for text in told] == [True]
+    assert len(told[0]) < len(str(path)) + 300
 
 
 def test_a_run_without_drills_adds_nothing(golden: RunRecord, tmp_path: Path) -> None:

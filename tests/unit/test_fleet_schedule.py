@@ -46,7 +46,7 @@ def test_the_longest_gap(schedule: str, seconds: int) -> None:
         (
             "@dayly",
             "'@dayly' is not a schedule; write @daily, @weekly or five cron fields, "
-            "as in '0 2 * * *'",
+            "as in '0 2 * * *'; several with a comma and a blank between them",
         ),
         ("every day at two oclock", "'every' is no minute; cron has 0 to 59"),
         ("0 24 * * *", "'24' is no hour; cron has 0 to 23"),

@@ -11,7 +11,7 @@ from fixtures.fleet.load import load_fleet
 from fixtures.fleet.model import Fleet
 from fixtures.incus.inventory import Difference, Seen, compare
 from fixtures.plugin.options import ROOT
-from fixtures.procedure.furnished import Furnished, as_furnished, belongs
+from fixtures.recovery.source import Furnished, as_furnished, belongs
 
 BEGUN = datetime.now(UTC)
 PROJECT = {"project atlas": Seen("0"), "profile default": Seen("1")}

@@ -1,0 +1,280 @@
+"""A pool that is nearly full: a drill writes nothing there that production would be short of."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from fixtures.errors import CouldNotLook, NotAllowed
+from fixtures.incus.client import Incus
+from fixtures.incus.guard import OwnServerPolicy
+from fixtures.incus.instances import Instance
+from fixtures.incus.inventory import inventory
+from fixtures.incus.living import LOCKS
+from fixtures.incus.room import GIB, give_back, kept_free, must_have_local_room, room_for, space_of
+from fixtures.incus.volumes import Volume
+from fixtures.recovery.checks import NOBODYS
+from fixtures.recovery.service import ServiceUnderDrill
+from fixtures.services.mqtt import connected
+
+ROOT = Path(__file__).resolve().parents[2]
+SOURCE, POOL, BROKERS = "short-of-room", "small", ("broker-a", "broker-b")
+SPARSE = 3 * GIB
+FLEET = f"""
+name: short
+pool: {POOL}
+source_project: {SOURCE}
+services:
+""" + "".join(
+    f"""
+  - name: {name}
+    kind: mosquitto
+    instance: {name}01
+    unit: mosquitto
+    provision: copy
+    criticality: low
+    volumes:
+      - name: {name}01-data
+        path: /mosquitto/data
+        size: 5GB
+        owner: {{user: mosquitto, uid: 100, group: mosquitto, gid: 101}}
+        mode: "0750"
+    ports: [{{port: 1883}}]
+    health: {{protocol: mqtt, port: 1883}}
+    expect: {{retained messages: 1}}
+    backups:
+      tarball: {{consistency: stop, compression: zstd, why: a test}}
+"""
+    for name in BROKERS
+)
+WRITER = """
+ok=0; bad=0
+while [ ! -e /run/stop ]; do
+  if head -c 65536 /dev/urandom >/mosquitto/data/written && sync -f /mosquitto/data/written
+  then ok=$((ok+1)); else bad=$((bad+1)); fi
+  sleep 0.05
+done
+echo "$ok $bad" >/run/counted; mv /run/counted /run/count
+"""
+
+
+@pytest.fixture(scope="module")
+def server(drill_project):
+    """The lab's own server, whoever may do anything there."""
+    return Incus(drill_project.endpoint, OwnServerPolicy(drill_project.endpoint))
+
+
+@pytest.fixture(scope="module")
+def source(server, tmp_path_factory):
+    """Two brokers on a pool of 10 GiB, and of each a tarball with a sparse file of 3 GiB."""
+    server.api.storage_pools.post(
+        json={"name": POOL, "driver": "btrfs", "config": {"size": "10GiB"}}
+    )
+    features = {f"features.{f}": "true" for f in ("profiles", "storage.volumes")}
+    server.api.projects.post(
+        json={"name": SOURCE, "config": {**features, "features.images": "false"}}
+    )
+    view, files = server.within(SOURCE), tmp_path_factory.mktemp("tarballs")
+    root = {"root": {"type": "disk", "path": "/", "pool": POOL}}
+    view.api.profiles["default"].put(json={"description": "", "config": {}, "devices": root})
+    try:
+        for name in BROKERS:
+            _make_broker(view, name, files)
+        yield view, files
+    finally:
+        server.wait(server.api.projects[SOURCE].delete(params={"force": "true"}))
+        for image in server.api.images.get(params={"recursion": "1"}).json()["metadata"]:
+            node = server.api.storage_pools[POOL].volumes.image[image["fingerprint"]]
+            if server.exists(node):
+                server.wait(node.delete())
+        server.api.storage_pools[POOL].delete()
+
+
+def _make_broker(view, name, files):
+    data, instance = Volume(view, POOL, f"{name}01-data"), Instance(view, f"{name}01")
+    data.create({"initial.uid": "100", "initial.gid": "101", "initial.mode": "0750"})
+    device = {"type": "disk", "pool": POOL, "source": data.name, "path": "/mosquitto/data"}
+    instance.create("mosquitto", {"data": device}, {})
+    instance.start()
+    instance.wait_until_usable()
+    instance.must_exec(["sh", "-c", "until systemctl is-active mosquitto; do sleep 0.1; done"])
+    with connected(lambda: instance.dial(1883, patience=10)) as client:
+        client.publish("atlas/kept", b"kept", 1, retain=True)
+    instance.must_exec(["systemctl", "stop", "mosquitto"])
+    instance.must_exec(["truncate", "-s", str(SPARSE), "/mosquitto/data/sparse"])
+    with (files / f"{data.name}-today.tar.zst").open("wb") as file:
+        file.writelines(data.export("zstd"))
+    instance.must_exec(["sh", "-c", "rm /mosquitto/data/sparse; systemctl start mosquitto"])
+
+
+@pytest.fixture
+def writers(source):
+    """In each broker somebody writes all the time; ends them and counts (written, failed)."""
+    view, _ = source
+    instances = [Instance(view, f"{name}01") for name in BROKERS]
+    for one in instances:
+        one.must_exec(["rm", "-f", "/run/stop", "/run/count"])
+        one.must_exec(["sh", "-c", f"nohup sh -c '{WRITER}' >/dev/null 2>&1 &"])
+
+    def count():
+        for one in instances:
+            one.must_exec(["touch", "/run/stop"])
+        ended = "until [ -e /run/count ]; do sleep 0.1; done; cat /run/count"
+        counts = [one.must_exec(["sh", "-c", ended]).split() for one in instances]
+        return [(int(ok), int(bad)) for ok, bad in counts]
+
+    yield count
+    count()
+
+
+@pytest.fixture
+def leave(source, server):
+    """Fills the pool until so many bytes are free; emptied again afterwards."""
+    view, _ = source
+    first = Instance(view, f"{BROKERS[0]}01")
+
+    def fill(wanted):
+        first.must_exec(["sync"])
+        free, _ = space_of(server, POOL)
+        first.must_exec(["fallocate", "-l", str(free - wanted), "/root/filler"])
+        first.must_exec(["sync"])
+        assert abs(space_of(server, POOL)[0] - wanted) < GIB / 8
+
+    yield fill
+    first.must_exec(["rm", "-f", "/root/filler"])
+    first.must_exec(["sync"])
+    deadline = time.monotonic() + 60
+    while space_of(server, POOL)[0] < 7 * GIB and time.monotonic() < deadline:
+        time.sleep(0.5)
+
+
+def drilled(server, files, tmp_path, *options):
+    """A run of the drills of existing tarballs: (what pytest did, its evidence)."""
+    fleet = tmp_path / "fleet.yaml"
+    fleet.write_text(FLEET)
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "drills", "--incus=unix", f"--fleet={fleet}"]
+        + ["-m", "existing and tarball", f"--backups={files}", "-p", "no:cacheprovider"]
+        + [f"--reports={tmp_path}/reports", *options],
+        cwd=ROOT,
+        env={**os.environ, "INCUS_SOCKET": str(server.endpoint)},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    (evidence,) = (tmp_path / "reports").glob("*/evidence.json")
+    return done.stdout + done.stderr, json.loads(evidence.read_text())["drills"]
+
+
+def test_no_write_of_production_fails(source, server, writers, leave, tmp_path):
+    before = inventory(server, SOURCE)
+    leave(int(1.5 * GIB))
+    text, drills = drilled(server, source[1], tmp_path)
+    counts = writers()
+    assert all(ok > 20 and bad == 0 for ok, bad in counts), (counts, text)
+    assert [drill["verdict"] for drill in drills] == ["not verified"] * 2, text
+    for drill in drills:
+        assert drill["reason"].startswith("not enough room for the import of broker-"), text
+        assert (
+            "needs 3.0 GiB, pool small has 1.5 GiB free, of which 2.0 GiB stay" in drill["reason"]
+        )
+    assert inventory(server, SOURCE) == before
+
+
+def test_two_workers_do_not_count_the_same_room_twice(source, server, writers, leave, tmp_path):
+    leave(kept_free(10 * GIB) + int(1.15 * SPARSE))
+    text, drills = drilled(server, source[1], tmp_path, "-n", "2")
+    counts = writers()
+    assert all(ok > 20 and bad == 0 for ok, bad in counts), (counts, text)
+    for drill in drills:
+        if drill["verdict"] != "recovered":
+            assert drill["reason"].startswith("not enough room"), text
+    assert any(drill["verdict"] == "recovered" for drill in drills), text
+
+
+def test_with_room_it_is_restored(source, server, tmp_path):
+    text, drills = drilled(server, source[1], tmp_path, "-k", BROKERS[0])
+    assert [drill["verdict"] for drill in drills] == ["recovered"], text
+
+
+def test_a_volume_that_the_fleet_file_does_not_name_is_not_verified(source, server, tmp_path):
+    view, files = source
+    second, instance = Volume(view, POOL, "forgotten"), Instance(view, f"{BROKERS[1]}01")
+    second.create({})
+    instance.attach("more", {"type": "disk", "pool": POOL, "source": second.name, "path": "/more"})
+    try:
+        text, drills = drilled(server, files, tmp_path, "-k", BROKERS[1])
+    finally:
+        instance.detach("more")
+        second.delete()
+    assert [drill["verdict"] for drill in drills] == ["not verified"], text
+    (drill,) = drills
+    assert drill["reason"].endswith(f"volume forgotten on pool small at /more: {NOBODYS}")
+    assert {check["outcome"] for check in drill["checks"]} == {"held", "not looked"}
+
+
+def test_what_is_spoken_for_is_given_back(server, source):
+    free, _ = space_of(server, POOL)
+    half = free // 2
+    with room_for(server, POOL, half, "one"):
+        refused = pytest.raises(CouldNotLook, match="other drills are writing")
+        with refused, room_for(server, POOL, half, "another"):
+            raise AssertionError
+        with pytest.raises(ZeroDivisionError), room_for(server, POOL, 0, "a third"):
+            raise ZeroDivisionError
+    give_back(time.monotonic())
+    with room_for(server, POOL, half, "another"):
+        held = list(LOCKS.glob("room-*"))
+        assert len(held) >= 1
+    # Of a run that was killed, the file stays, and no lock on it.
+    dead = held[0].with_name(held[0].name.replace(f"-{half}-", f"-{free}-"))
+    dead.touch()
+    give_back(time.monotonic())
+    with room_for(server, POOL, half, "after it"):
+        assert not dead.exists()
+    give_back(time.monotonic())
+    assert not list(LOCKS.glob(f"room-*-{half}-*"))
+
+
+def test_room_that_may_not_be_read_is_no_room(server, source, monkeypatch):
+    def forbidden(*args):
+        raise NotAllowed("read how much room pool small has: User does not have permission")
+
+    monkeypatch.setattr("fixtures.incus.room.space_of", forbidden)
+    refused = pytest.raises(CouldNotLook, match="nothing was made for a test")
+    with refused, room_for(server, POOL, 1, "a test"):
+        raise AssertionError
+
+
+def test_this_machine_is_not_filled_either(tmp_path):
+    disk = os.statvfs(tmp_path)
+    with pytest.raises(CouldNotLook, match="not enough room for an export: needs"):
+        must_have_local_room(tmp_path, disk.f_bavail * disk.f_frsize, "an export")
+    must_have_local_room(tmp_path, 1, "an export")
+
+
+@pytest.mark.parametrize("total, kept", [(8, 2), (100, 5), (10_000, 32)])
+def test_a_share_of_the_pool_stays_free(total, kept):
+    assert kept_free(total * GIB) == kept * GIB
+
+
+def test_a_full_pool_ends_every_import_before_it_begins(make_service, monkeypatch):
+    """Whatever is imported or copied asks first: nothing is made, and nothing taken away for it."""
+    _, service = make_service("mosquitto", "tarball")
+    service.deploy()
+    backup = service.back_up("tarball")
+    monkeypatch.setattr("fixtures.incus.room.space_of", lambda *_: (GIB, 10 * GIB))
+    made_at = service.volume.created_at()
+    for verb in (service.replace_volume, service.import_as_new_volume, service.import_tarball):
+        with pytest.raises(CouldNotLook, match="not enough room for the import"):
+            verb(backup)
+        assert service.spec.volumes[0].name == service.volume.name.removesuffix("-restored")
+    assert service.volume.beside(service.spec.volumes[0].name).created_at() == made_at
+    with pytest.raises(CouldNotLook, match="not enough room for a new volume"):
+        ServiceUnderDrill.rebuild(service)

@@ -1,0 +1,101 @@
+"""The table of what Incus takes as settings of snapshots holds for the lab's own Incus."""
+
+from __future__ import annotations
+
+import re
+import secrets
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import pytest
+import yaml
+
+from fixtures.errors import LabError
+from fixtures.lab import settings
+from fixtures.lab.client import Client
+from fixtures.lab.house import Lab
+
+TABLE: dict[str, Any] = yaml.safe_load(
+    (Path(__file__).parents[1] / "cases" / "snapshot_settings.yaml").read_text()
+)
+VOLUMES = "/1.0/storage-pools/local/volumes/custom"
+
+pytestmark = pytest.mark.skipif(
+    not settings.from_environment().has_buckets, reason="measured on Incus 7.0; 6.0 is another one"
+)
+
+
+@pytest.fixture
+def client(drill_project):
+    """The lab's server; the volumes of these tests are in its default project."""
+    lab = Lab()
+    assert str(lab.socket) == drill_project.endpoint
+    return Client(lab.socket)
+
+
+@pytest.fixture
+def make(client):
+    made = []
+
+    def volume(**config):
+        made.append(f"settings-{secrets.token_hex(4)}")
+        body = {"name": made[-1], "type": "custom", "content_type": "filesystem", "config": config}
+        client.call("POST", VOLUMES, body)
+        return made[-1]
+
+    yield volume
+    for name in made:
+        for snapshot in client.call("GET", f"{VOLUMES}/{name}/snapshots"):
+            client.call("DELETE", quote(snapshot))
+        client.call("DELETE", f"{VOLUMES}/{name}")
+
+
+def takes(client, volume, **config):
+    try:
+        client.call("PATCH", f"{VOLUMES}/{volume}", {"config": config})
+    except LabError as error:
+        assert re.search("Invalid value|Overflow|Invalid integer", error.message)
+        return False
+    return True
+
+
+def test_incus_takes_what_the_table_says(client, make):
+    volume = make()
+    schedule, expiry = TABLE["schedule"], TABLE["expiry"]
+    for key, taken, values in (
+        ("snapshots.schedule", True, [*schedule["taken"], *schedule["not_read_here"]]),
+        ("snapshots.schedule", False, filter(None, schedule["refused"])),
+        ("snapshots.expiry", True, expiry["taken"]),
+        ("snapshots.expiry", False, expiry["refused"]),
+        ("snapshots.pattern", True, [one for kind in TABLE["pattern"].values() for one in kind]),
+        ("size", True, TABLE["size"]["no_limit"]),
+        ("size", False, TABLE["size"]["refused"]),
+    ):
+        for value in values:
+            assert (key, value, takes(client, volume, **{key: value})) == (key, value, taken)
+
+
+def test_incus_makes_the_snapshots_that_the_table_says(client, make):
+    """By hand and without a name, for which Incus uses the pattern as its schedule does.
+
+    A pattern with blanks in it is refused by hand alone.
+    """
+
+    def made(pattern):
+        volume = make(**{"snapshots.pattern": pattern})
+        for number in range(2):
+            try:
+                client.call("POST", f"{VOLUMES}/{volume}/snapshots", {"name": ""})
+            except LabError as error:
+                assert re.search(
+                    "Couldn't determine|already exists|Invalid storage volume", error.message
+                )
+                return number
+        return 2
+
+    wanted = {"makes": 2, "makes_one": 1, "makes_none": 0}
+    for kind, patterns in TABLE["pattern"].items():
+        for pattern in patterns:
+            if not re.search(r"creation_date *}}|15-04", pattern):
+                assert (pattern, made(pattern)) == (pattern, wanted[kind])

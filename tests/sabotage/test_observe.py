@@ -1,0 +1,142 @@
+"""`./run observe` on a real source: it changes nothing, and tells what a backup has cost."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import replace
+
+import pytest
+
+import fixtures.recovery.service as verbs
+from drills.test_existing_backups import restored
+from fixtures.errors import DrillError
+from fixtures.evidence.verdict import Verdict
+from fixtures.incus.client import Incus
+from fixtures.incus.guard import OwnServerPolicy
+from fixtures.incus.instances import Instance
+from fixtures.incus.inventory import inventory
+from fixtures.incus.volumes import Volume
+from fixtures.plugin import observe as command
+from fixtures.plugin.collect import Planned
+from fixtures.plugin.drilling import stage_of
+from fixtures.plugin.existing import backups_of, found_for
+from fixtures.plugin.observe import observe, view_of_lab
+from fixtures.plugin.supply import back_up
+from fixtures.recovery.source import lab_passphrase_file, run_script
+from fixtures.services.mqtt import connected
+from fixtures.services.note import find_notes
+from fixtures.services.read_only import of_source
+
+
+@pytest.fixture
+def view(pytestconfig, drill_project, fleet):
+    """The lab's source, by which nothing can be changed."""
+    return view_of_lab(stage_of(pytestconfig).target.lab, fleet.source_project)
+
+
+@pytest.fixture
+def owner(view):
+    """The source as its owner sees it, who may change it."""
+    return Incus(
+        view.incus.endpoint, OwnServerPolicy(view.incus.endpoint), project=view.incus.project
+    )
+
+
+@pytest.fixture
+def directory(pytestconfig, fleet):
+    """A directory of backups of its own, which the lab sees as well."""
+    lab = stage_of(pytestconfig).target.lab
+    made = lab.state_dir / "backups" / "observed"
+    made.mkdir(mode=0o700)
+    lab_passphrase_file(made)
+    yield made
+    shutil.rmtree(made)
+
+
+def test_every_service_of_the_lab_is_read_and_nothing_is_changed(view, fleet, tmp_path):
+    real = [one for one in fleet.services if not one.stand_in]
+    before = inventory(view.incus, view.incus.project)
+    seen = observe(view, real, tmp_path)
+    assert inventory(view.incus, view.incus.project) == before
+    assert {name for name, one in seen.note.services.items() if one.holds} == {
+        one.name for one in real
+    }
+    assert seen.path.stat().st_mode & 0o777 == 0o600
+    again = observe(view, real, tmp_path)
+    assert again.findings == []
+    assert [one.note for one in find_notes(sorted(tmp_path.iterdir()))[0]] == [
+        seen.note,
+        again.note,
+    ]
+
+
+def test_by_hand_it_says_what_it_read(pytestconfig, view, tmp_path, capsys):
+    argv = ["--incus=lab", f"--to={tmp_path}", "--only"]
+    assert command.main([*argv, "mosquitto"]) == 0
+    assert "1 of 1 services read" in capsys.readouterr().out
+    assert command.main([*argv, "nobody"]) == 2
+    assert command.main(["--incus=lab", f"--to={tmp_path}/none"]) == 2
+    assert "nothing was contacted" in capsys.readouterr().out
+
+
+def test_a_service_that_is_away_is_told(view, owner, fleet, tmp_path):
+    instance = Instance(owner, "alertmanager01")
+    instance.must_exec(["systemctl", "stop", "alertmanager"])
+    try:
+        (told,) = observe(view, [fleet.service("alertmanager")], tmp_path).not_read[:1]
+        assert told.startswith("alertmanager: ")
+    finally:
+        instance.must_exec(["systemctl", "start", "alertmanager"])
+
+
+@pytest.fixture
+def broker(view, owner, fleet):
+    """The source's broker, which cannot write its database, with 200 messages in memory alone."""
+    instance = Instance(owner, "mosquitto01")
+    instance.must_exec(["mkdir", "-p", "/mosquitto/data/mosquitto.db.new/in-the-way"])
+    reached = of_source(view.incus, "mosquitto01", host=view.host, connect=view.connect)
+    with connected(lambda: reached.dial(1883)) as client:
+        for number in range(200):
+            client.publish(f"in/memory/{number}", b"x", 1, retain=True)
+    yield fleet.service("mosquitto")
+    instance.must_exec(["rm", "-rf", "/mosquitto/data/mosquitto.db.new"])
+    instance.hang_up()
+
+
+def test_what_a_stop_has_lost_is_a_finding_and_the_backup_is_wrong(
+    pytestconfig, fleet, view, owner, directory, broker, make_service, monkeypatch
+):
+    """Attack 3: 200 of 503 messages were lost by the stop, and the backup was `recovered`."""
+    monkeypatch.setattr(verbs, "HEALTHY_SECONDS", 20.0)
+    stage = stage_of(pytestconfig)
+    volume = Volume(owner, "local", "mosquitto01-data")
+    there = set(volume.snapshots())
+    try:
+        before = observe(view, [broker], directory)
+        assert before.findings == []
+        run_script(stage.target.lab.command, directory, "/backup/observed", fleet, [broker], [])
+        (finding,) = observe(view, [broker], directory).findings
+        assert finding.startswith("mosquitto: 200 of 204 retained messages are gone: in/memory/")
+        backups = replace(backups_of(stage), places=(directory,))
+        for kind in ("snapshot", "tarball"):
+            drill = stage.new_drill(Planned(broker, kind, "existing"))
+            existing = found_for(drill, broker, backups, make_service)
+            with pytest.raises(DrillError) as raised:
+                restored(drill, existing)
+            drill.fail(raised.value)
+            existing.service.remove()
+            record = drill.record()
+            assert record.verdict is Verdict.WRONG_DATA
+            assert "there before the backup, and gone at the source after it" in record.reason
+        with pytest.raises(DrillError, match="the lab's source lost data"):
+            _refill(view, broker)
+            back_up(stage.target.lab.command, view, directory, fleet)([broker], [])
+    finally:
+        for name in set(volume.snapshots()) - there:
+            volume.delete_snapshot(name)
+
+
+def _refill(view, broker):
+    reached = of_source(view.incus, broker.instance, host=view.host, connect=view.connect)
+    with connected(lambda: reached.dial(1883)) as client:
+        client.publish("in/memory/once-more", b"x", 1, retain=True)

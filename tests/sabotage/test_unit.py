@@ -1,0 +1,86 @@
+"""A service that does not become healthy: the message tells why, and no wait is in vain."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+import fixtures.recovery.service as verbs
+from fixtures.errors import CleanupFailed, RecoveryFailed
+from fixtures.plugin.drilling import remove_or_fail, stage_of
+from fixtures.recovery.ending import verdict_of
+from fixtures.secrets import Secret
+
+DROP_IN = "/etc/systemd/system/mosquitto.service.d/spoiled.conf"
+PASSWORD = Secret("of-the-broker-in-its-log")
+
+
+@pytest.fixture
+def broker(make_service):
+    """Mosquitto in the drill project, and a function that makes its unit die by a drop-in."""
+    _, service = make_service("mosquitto", "snapshot")
+    service.deploy()
+
+    def spoil(settings):
+        service.subject.hang_up()
+        service.instance.push(DROP_IN, settings.encode())
+        restart = ["systemctl", "restart", "mosquitto"]
+        service.instance.must_exec(["systemctl", "daemon-reload"])
+        service.instance.must_exec(restart, allowed=(0, 1))
+        return service
+
+    service.instance.must_exec(["mkdir", "-p", DROP_IN.rpartition("/")[0]])
+    return spoil
+
+
+def dying(restart):
+    # printf of sh; systemd wants its own % doubled.
+    said = f"printf 'pass {PASSWORD.reveal()}, and \\\\033[2Jgone\\\\n' >&2; exit 7"
+    unit = "[Unit]\nStartLimitIntervalSec=0\n[Service]\nType=simple\nExecStart=\n"
+    return f'{unit}ExecStart=/bin/sh -c "{said}"\n{restart}\n'
+
+
+def test_a_unit_that_has_failed_for_good_ends_the_wait(broker):
+    service = broker(dying("Restart=no"))
+    begun = time.monotonic()
+    with pytest.raises(RecoveryFailed) as told:
+        service.wait_until_healthy()
+    assert time.monotonic() - begun < verbs.HEALTHY_SECONDS / 4
+    message = told.value.message
+    assert message.startswith("service mosquitto healthy: unit mosquitto has failed for good, last")
+    for seen in ("ActiveState=failed", "Result=exit-code", "ExecMainStatus=7", "NRestarts=0"):
+        assert seen in message
+    assert "it logged last: " in message
+    assert "\\x1b[2Jgone" in message, message
+    assert "\x1b" not in message
+    _, reason, _ = verdict_of(told.value)
+    assert PASSWORD.reveal() not in reason
+    assert "ActiveState=failed" in reason
+
+
+def test_a_unit_that_is_started_again_is_waited_for(broker, monkeypatch):
+    monkeypatch.setattr(verbs, "HEALTHY_SECONDS", 6.0)
+    service = broker(dying("Restart=always\nRestartSec=300ms"))
+    with pytest.raises(RecoveryFailed, match="not within 6 s") as told:
+        service.wait_until_healthy()
+    assert "NRestarts=0" not in told.value.message
+    assert "NRestarts=" in told.value.message
+
+
+class Made:
+    def __init__(self, fault=None):
+        self.fault, self.removed = fault, False
+
+    def remove(self):
+        self.removed = True
+        if self.fault:
+            raise CleanupFailed(self.fault)
+
+
+def test_clean_up_goes_on_past_its_faults(pytestconfig):
+    first, second, third = Made("volume a is left"), Made(), Made("bucket b is left")
+    with pytest.raises(pytest.fail.Exception) as told:
+        remove_or_fail(stage_of(pytestconfig), first, second, third)
+    assert all(one.removed for one in (first, second, third))
+    assert str(told.value) == "volume a is left\nbucket b is left"

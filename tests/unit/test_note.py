@@ -1,0 +1,209 @@
+"""Notes: what a source held, and what a backup between two of them has to hold."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from fixtures.errors import CouldNotLook
+from fixtures.recovery.checks import Checks
+from fixtures.recovery.comparing import look_at_known
+from fixtures.recovery.drill import Drill
+from fixtures.services.holding import Holding, each
+from fixtures.services.note import (
+    Note,
+    NoteFile,
+    ServiceNote,
+    as_holdings,
+    as_sorts,
+    find_losses,
+    find_notes,
+    known_at,
+    read_note,
+    read_service,
+    write_note,
+)
+
+T0 = datetime(2026, 11, 28, 2, 0, tzinfo=UTC)
+TAKEN = T0 + timedelta(minutes=1)
+T1 = T0 + timedelta(minutes=2)
+
+
+def note(at, holds, **more):
+    known = ServiceNote(holds=as_sorts(holds), **more)
+    return NoteFile(Path(f"observed-{at:%H%M}.yaml"), Note(note=1, at=at, services={"mq": known}))
+
+
+def topics(**values):
+    return each("topics", values)
+
+
+def judge(known, found, newest=None):
+    """The faults of a restored service that holds `found`, and what was not looked at."""
+
+    class Restored:
+        def holdings(self, at):
+            return found
+
+    checks = Checks(Drill("x", "tarball", 900, "drill-x", "low", origin="existing"))
+    look_at_known(checks, Restored(), known, "what the source held")
+    return checks.broken, checks.unlooked
+
+
+def test_a_note_is_read_as_it_was_written(tmp_path):
+    held = [*topics(a="1"), Holding("silences", "s", "v", 1, T1), Holding("lines", "h", "7", 7)]
+    whole = note(T0, held, software="mq 1", newest=T0, facts={"f": "x"}, not_read=["why"]).note
+    assert read_note(write_note(whole).encode()) == whole
+    (tmp_path / "n.yaml").write_text(write_note(whole))
+    (tmp_path / "fleet.yaml").write_text("name: atlas\n")
+    (tmp_path / "bad.yaml").write_text("note: 1\nat: yesterday\n")
+    (tmp_path / "newer.yml").write_text("note: 2\nat: 2026-11-28T02:00:00Z\nservices: {}\n")
+    found, faults = find_notes(sorted(tmp_path.iterdir()))
+    assert [one.note for one in found] == [whole]
+    assert len(faults) == 2
+    assert "bad.yaml cannot be read: at:" in faults[0]
+    assert "newer.yml cannot be read: note:" in faults[1]
+
+
+@pytest.mark.parametrize(
+    "text", [b"note: [", b"note: 1", b"\xff", b"note: 1\nat: 1\nservices: 3", b"[" * 5000]
+)
+def test_what_is_no_note_is_told(text):
+    with pytest.raises(ValueError, match=r"."):
+        read_note(text)
+
+
+def test_a_note_by_hand_counts():
+    by_hand = read_note(
+        b"note: 1\nat: 2026-11-28T02:00:00Z\nservices: {mq: {holds: {topics: 2}}}\n"
+    )
+    known = known_at("mq", TAKEN, [NoteFile(Path("mine.yaml"), by_hand)])
+    assert judge(known, topics(a="1", b="2")) == ([], [])
+    _, unlooked = judge(known, topics(a="1"))
+    assert "topics: number" in unlooked[0]
+    # Bracketed by two such notes it is exact.
+    later = by_hand.model_copy(update={"at": T1})
+    notes = [NoteFile(Path("mine.yaml"), by_hand), NoteFile(Path("mine2.yaml"), later)]
+    broken, _ = judge(known_at("mq", TAKEN, notes), topics(a="1"))
+    assert broken == ["what the source held: changed: topics: number"]
+
+
+def test_without_a_note_from_before_nothing_is_known():
+    assert known_at("mq", TAKEN, []) is None
+    assert known_at("mq", TAKEN, [note(T1, topics(a="1"))]) is None
+    assert known_at("mq", TAKEN, [note(T0, [])]) is None
+    assert known_at("other", TAKEN, [note(T0, topics(a="1"))]) is None
+
+
+def test_what_is_the_same_before_and_after_must_be_back():
+    notes = [note(T0, topics(a="1", b="2")), note(T1, topics(a="1", b="2"))]
+    known = known_at("mq", TAKEN, notes)
+    assert judge(known, topics(a="1", b="2")) == ([], [])
+    broken, _ = judge(known, topics(a="1"))
+    assert any("lost: topics: b" in one for one in broken)
+    broken, _ = judge(known, topics(a="1", b="2", c="3"))
+    assert any("there, and the source had it not: topics: c" in one for one in broken)
+
+
+@pytest.mark.parametrize("between", ["1", "2", "9"])
+def test_a_value_that_moved_may_be_anything_between(between):
+    notes = [note(T0, topics(a="1", b="x")), note(T1, topics(a="2", b="x"))]
+    known = known_at("mq", TAKEN, notes)
+    assert judge(known, topics(a=between, b="x")) == ([], [])
+
+
+def test_a_number_that_moved_lies_between():
+    def rows(number):
+        return [Holding("rows", "orders", str(number), number)]
+
+    known = known_at("mq", TAKEN, [note(T0, rows(10)), note(T1, rows(20))])
+    for number in (10, 15, 20):
+        assert judge(known, rows(number)) == ([], [])
+    for number in (9, 21):
+        assert judge(known, rows(number))[0]
+
+
+def test_what_was_there_before_and_is_gone_after_is_never_moving():
+    """A broker that lost 200 messages at the stop for its backup (attack 3)."""
+    notes = [note(T0, topics(a="1", b="2")), note(T1, topics(a="1"))]
+    known = known_at("mq", TAKEN, notes)
+    broken, _ = judge(known, topics(a="1"))
+    assert broken == [
+        "what the source held: lost: topics: b (there before the backup, and gone at the source "
+        "after it)"
+    ]
+    # Deleted after the backup: the backup has it.
+    assert judge(known, topics(a="1", b="2")) == ([], [])
+
+
+def test_what_came_meanwhile_may_be_there():
+    notes = [note(T0, topics(a="1")), note(T1, topics(a="1", b="2"))]
+    known = known_at("mq", TAKEN, notes)
+    assert judge(known, topics(a="1")) == ([], [])
+    assert judge(known, topics(a="1", b="7")) == ([], [])
+
+
+def test_what_was_to_end_by_itself_is_not_missed():
+    def silences(until):
+        return [Holding("silences", "s", "v", until=until), Holding("silences", "t", "v")]
+
+    notes = [note(T0, silences(T0 + timedelta(seconds=90))), note(T1, silences(None)[1:])]
+    known = known_at("mq", TAKEN, notes)
+    assert judge(known, silences(None)[1:]) == ([], [])
+    assert find_losses(notes[0].note.services["mq"], notes[1].note.services["mq"], T0, T1) == []
+
+
+def test_data_that_bears_a_time_is_compared_as_of_the_first_note():
+    def lines(number):
+        return [Holding("lines", "of the last hour", str(number), number)]
+
+    later = note(T1, lines(90), newest=T1, again={"at": T0, "holds": as_sorts(lines(101))})
+    known = known_at("mq", TAKEN, [note(T0, lines(100), newest=T0), later])
+    for number in (100, 101):
+        assert judge(known, lines(number)) == ([], [])
+    assert judge(known, lines(99))[0]
+    # Without that reading only more than was there can be late.
+    alone = known_at("mq", TAKEN, [note(T0, lines(100), newest=T0)])
+    assert judge(alone, lines(99))[0]
+    broken, unlooked = judge(alone, lines(101))
+    assert broken == []
+    assert "some came later" in unlooked[0]
+
+
+def test_one_note_alone_cannot_tell_a_change_from_a_loss():
+    known = known_at("mq", TAKEN, [note(T0, topics(a="1", b="2"))])
+    assert judge(known, topics(a="1", b="2")) == ([], [])
+    broken, unlooked = judge(known, topics(a="1"))
+    assert broken == []
+    assert "changed between the reading and the backup, or wrong in it" in unlooked[0]
+
+
+def test_a_loss_is_told_in_words():
+    was = note(T0, topics(**{f"t{n:03}": "x" for n in range(503)})).note.services["mq"]
+    now = note(T1, topics(**{f"t{n:03}": "x" for n in range(303)})).note.services["mq"]
+    assert find_losses(was, now, T0, T1) == [
+        "200 of 504 topics are gone: t303, t304, t305, t306, t307, ..."
+    ]
+
+
+def test_a_service_that_does_not_tell_is_in_the_note():
+    class Mute:
+        def adopt(self):
+            raise CouldNotLook("no address")
+
+        def observe_from_outside(self):
+            raise CouldNotLook("a command")
+
+        def hang_up(self):
+            return
+
+    found = read_service(None, Mute(), T0)
+    assert found.holds == {}
+    assert found.not_read == ["no address", "facts: a command"]
+
+
+def test_holdings_survive_the_form_of_a_note():
+    held = (*topics(a="1"), Holding("lines", "h", "7", 7, T1))
+    assert as_holdings(as_sorts(held)) == held

@@ -1,0 +1,95 @@
+"""Scratch directories: gone after use, left by a kill, removed by the next run, and by no other."""
+
+from __future__ import annotations
+
+import os
+import signal
+import stat
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from fixtures.errors import CouldNotLook
+from fixtures.scratch import OLD_SECONDS, PREFIX, reap_scratch, scratch_directory
+
+HOLD = """
+import sys, time
+from fixtures.scratch import scratch_directory
+with scratch_directory() as path:
+    (path / "plain.tar").write_text("plaintext")
+    print(path, flush=True)
+    sys.stdin.read()
+"""
+
+
+@pytest.fixture(autouse=True)
+def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    return tmp_path
+
+
+@pytest.fixture
+def holder() -> Iterator[tuple[subprocess.Popen[str], Path]]:
+    """Another process with a scratch directory."""
+    with subprocess.Popen(
+        [sys.executable, "-c", HOLD], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout
+        yield process, Path(process.stdout.readline().strip())
+
+
+def test_it_is_private_and_gone_afterwards() -> None:
+    with scratch_directory() as path:
+        assert stat.S_IMODE(path.stat().st_mode) == 0o700
+        (path / "file").write_text("x")
+    assert not path.exists()
+
+
+def test_no_room_for_it_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tempfile.tempdir", "/proc/none")
+    with pytest.raises(CouldNotLook, match="no directory for /proc/none/atlas-drills-scratch-"):
+        scratch_directory().__enter__()
+    assert reap_scratch() == []
+
+
+def test_that_of_a_living_process_stays(holder: tuple[subprocess.Popen[str], Path]) -> None:
+    assert reap_scratch() == []
+    assert (holder[1] / "plain.tar").exists()
+    with scratch_directory() as own:
+        assert reap_scratch() == []
+        assert own.exists()
+
+
+def test_that_of_a_killed_process_goes(holder: tuple[subprocess.Popen[str], Path]) -> None:
+    process, path = holder
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert path.exists()
+    assert reap_scratch() == [str(path)]
+    assert not path.exists()
+
+
+def test_what_is_nobodys_scratch_stays(temporary: Path) -> None:
+    old = time.time() - 2 * OLD_SECONDS
+    target = temporary / "precious"
+    target.mkdir()
+    (temporary / f"{PREFIX}link").symlink_to(target)
+    (temporary / f"{PREFIX}file").write_text("x")
+    for name in ("atlas-drills-0", "atlas-drills-young", "other"):
+        (temporary / name).mkdir()
+    os.utime(temporary / "atlas-drills-0", (old, old))
+    assert reap_scratch() == []
+    assert len(list(temporary.iterdir())) == 6
+
+
+def test_what_older_versions_left_goes_when_it_is_old(temporary: Path) -> None:
+    left = temporary / "atlas-drills-gpg-x1"
+    left.mkdir()
+    old = time.time() - 2 * OLD_SECONDS
+    os.utime(left, (old, old))
+    assert reap_scratch() == [str(left)]

@@ -1,0 +1,91 @@
+"""What services say steers no terminal and no page, wherever it is shown."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fixtures.clock import PHASES
+from fixtures.errors import CouldNotLook, DrillError
+from fixtures.evidence import judge
+from fixtures.evidence.html import render_drill, render_summary
+from fixtures.evidence.openmetrics import metrics
+from fixtures.evidence.record import AuditRecord, CheckRecord, DrillRecord, RunRecord
+from fixtures.evidence.terminal import summary_lines
+from fixtures.plugin.options import careful_logs
+from fixtures.text import printable
+from tests.unit.test_evidence_judge import BEGUN, drill, run
+
+ESCAPES = "\x1b[2J\x1b]0;title\x07\x9b31m\r\u202eNEVOCER\u2028\udcff\0"
+
+
+def is_shown(text: str) -> bool:
+    return not any(character in text for character in ESCAPES if not character.isascii()) and not (
+        set(text) & set("\x1b\x07\r\0")
+    )
+
+
+@given(st.text(st.characters(codec=None)))
+def test_what_is_shown_is_seen(text: str) -> None:
+    shown = printable(text)
+    assert is_shown(shown)
+    assert printable(shown) == shown
+    shown.encode()
+
+
+def test_what_people_write_stays() -> None:
+    text = "Grüße, 日本語, emoji \N{THUMBS UP SIGN}\N{ZERO WIDTH JOINER}, tab\tand line\nend"
+    assert printable(text) == text
+
+
+def test_errors_say_it_printably() -> None:
+    error = CouldNotLook(f"GET /: status 503: {ESCAPES}", hint=ESCAPES)
+    for shown in (str(error), error.message, error.hint or "", str(error.args)):
+        assert is_shown(shown)
+    assert isinstance(error, DrillError) and "\\x1b[2J" in error.message
+
+
+@pytest.fixture
+def said() -> RunRecord:
+    """A run in which a service has said it wherever something of a service is told."""
+    check = {"name": f"answers{ESCAPES}", "outcome": "broken", "detail": ESCAPES}
+    drilled: DrillRecord = drill(
+        checks=[check],
+        notes=[ESCAPES],
+        reason=ESCAPES,
+        software=ESCAPES,
+        canaries={"written": [ESCAPES], "lost": [ESCAPES]},
+        trace=ESCAPES,
+    )
+    audit = AuditRecord(
+        id="x",
+        subject=f"s{ESCAPES}",
+        topic="runbook",
+        begun=BEGUN,
+        seconds=1.0,
+        checks=[CheckRecord(name="n", outcome="broken", detail=ESCAPES, advice=ESCAPES)],
+    )
+    return run(drills=[drilled], audits=[audit], errors=[ESCAPES], warnings=[ESCAPES])
+
+
+def test_every_report_shows_it_printably(said: RunRecord) -> None:
+    assert is_shown("\n".join(summary_lines(said)))
+    assert is_shown(render_summary(said) + "".join(map(render_drill, said.drills)))
+    assert is_shown(metrics(said))
+    text = said.model_dump_json()
+    assert is_shown(text) and "\\u001b" not in text
+    assert RunRecord.model_validate_json(text) == said
+
+
+def test_a_log_says_it_printably(caplog: pytest.LogCaptureFixture, tmp_path: Path) -> None:
+    careful_logs()
+    logging.getLogger("drills").warning("said: %s", ESCAPES)
+    assert is_shown(caplog.messages[-1])
+
+
+def test_the_phases_have_the_same_names_for_the_clock_and_for_the_judge() -> None:
+    assert judge.PHASES == PHASES
