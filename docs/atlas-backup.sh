@@ -201,7 +201,8 @@ post() { curl -sfX POST "$url" || wget -qO- --post-data= "$url" || bash -c "exec
 name=$(post 2>/dev/null | sed -n "s/.*\"name\":\"\([0-9A-Za-z-]*\)\".*/\1/p")
 [ -n "$name" ] || { echo "Prometheus took no snapshot: is --web.enable-admin-api set?" >&2; exit 1; }
 trap "rm -rf \"$1/snapshots/$name\"" EXIT
-tar -C "$1/snapshots/$name" --numeric-owner -cf - .'
+tar -C "$1/snapshots/$name" --numeric-owner -cf - .
+sleep 1 # Incus 7.0 loses what a program printed just before its end'
 
 take() { # KIND OF DAYS [POOL]: a snapshot is made at once; a file is finished when the service runs again
   local file part
@@ -233,7 +234,7 @@ finish() { # FILE DAYS: read to its end, on disk, summed, and only then under it
     *.gpg) "${APART[@]}" "${GPG[@]}" --decrypt <"$part" 2>"$ERRORS" 8>&- 9>&- | "${APART[@]}" zstd -tq 2>>"$ERRORS" 8>&- 9>&- & wait $! ;;
     *.zst) run zstd -tq -- "$part" ;;
     *.gz) run gzip -tq -- "$part" ;;
-    *) [[ -s $part ]] ;;
+    *) run tar -tf "$part" && [[ -s $part && ! $(tail -c 1024 -- "$part" | tr -d '\0') ]] ;; # its end mark
   esac && run sync "$part" && OUTPUT=$ERRORS.sum run sha256sum -- "$part" && read -r sum _ <"$ERRORS.sum" &&
     echo "$sum  $1" >"$RUN/$1.sha256" && run sync "$RUN/$1.sha256" && mv -- "$part" "$RUN/$1" && run sync "$RUN" ||
     { failed "$1" "is not whole: $(reason)"; rm -f -- "$part" "$RUN/$1.sha256"; EXPORTING=''; return 0; }

@@ -18,7 +18,10 @@ from fixtures.lab import settings
 
 SHARES = {
     "sabotage": ("arch", "unit", "sabotage"),
-    "others": ("guard", "report", "plugin", "cluster", "faults", "lab", "mutations", "remote"),
+    "others": (
+        *("guard", "report", "plugin", "cluster", "faults", "lab", "mutations", "remote"),
+        "script",
+    ),
 }
 """Name of a process -> its directories: together all of them, and about as long as one another."""
 
@@ -96,4 +99,6 @@ def terminated(*_: object) -> None:
 
 if __name__ == "__main__":
     signal.signal(signal.SIGTERM, terminated)
+    if signal.getsignal(signal.SIGHUP) == signal.SIG_DFL:
+        signal.signal(signal.SIGHUP, terminated)
     sys.exit(main(sys.argv[1:]))

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import pty
 import shutil
 import signal
 import subprocess
@@ -94,6 +96,45 @@ def test_ctrl_c_leaves_a_report_and_no_lab(home: Path, at: list[str]) -> None:
     (page,) = (home / "reports").glob("*/report.html")
     assert "interrupted" in page.read_text()
     assert (TOLD in output) == (len(at) > 1)
+
+
+def await_the_end(home: Path) -> dict[str, Any]:
+    """The evidence of a run whose end nobody is told: its page is written and its lab gone."""
+    ends = time.monotonic() + 90
+    while time.monotonic() < ends:
+        for evidence in (home / "reports").glob("*/evidence.json"):
+            record: dict[str, Any] = json.loads(evidence.read_text())
+            has_page = (evidence.parent / "report.html").exists()
+            if record["finished"] and has_page and not (home / "s" / "lab").exists():
+                return record
+        time.sleep(0.2)
+    raise AssertionError("the run has not ended, wrote no report, or left its lab")
+
+
+def test_a_terminal_that_is_gone_ends_the_run_as_ctrl_c_does(home: Path) -> None:
+    drill = [
+        "drills",
+        "-k",
+        "mosquitto and snapshot and rehearsal",
+        f"--reports={home / 'reports'}",
+    ]
+    pid, terminal = pty.fork()
+    if pid == 0:
+        state = str(home / "s")
+        os.execvpe(str(ROOT / "run"), ["run", *drill], {**os.environ, "ATLAS_DRILLS_STATE": state})
+    output = ""
+    # The kernel's answer to a terminal without a process is EIO.
+    with contextlib.suppress(OSError):
+        while RESTORING not in output:
+            output += os.read(terminal, 65536).decode(errors="replace")
+    assert RESTORING in output, output
+    os.close(terminal)
+    os.waitpid(pid, 0)
+    record = await_the_end(home)
+    assert record["interrupted"]
+    assert record["cleanup"]["left"] == []
+    assert record["errors"] == []
+    assert not Daemon("lab", home / "s" / "lab").has_leftovers()
 
 
 def test_ctrl_c_after_the_last_drill_is_answered_and_the_report_is_whole(home: Path) -> None:

@@ -6,6 +6,7 @@ Needs root and Linux; the lab is one of the test's own.
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
 import threading
 import time
@@ -14,13 +15,14 @@ from dataclasses import replace
 
 import pytest
 
-from fixtures.errors import IncusError
+from fixtures.errors import CouldNotLook, IncusError
 from fixtures.incus import instances, tunnel
 from fixtures.incus.client import Incus
 from fixtures.incus.guard import DrillPolicy
 from fixtures.incus.instances import Instance
 from fixtures.incus.project import DrillProject
 from fixtures.incus.shell import Shell
+from fixtures.incus.volumes import Volume
 from fixtures.lab import settings
 from fixtures.lab.house import Lab
 
@@ -187,6 +189,16 @@ def test_a_dial_goes_on_and_meets_the_service_as_soon_as_it_listens(instance, mo
     assert instance._dialling == {}
 
 
+def test_a_relay_that_is_slow_to_begin_says_nothing_of_the_port(instance, monkeypatch):
+    instance.must_exec(["systemctl", "start", "mosquitto"])
+    monkeypatch.setattr(tunnel, "RELAY", f"sleep 2\n{tunnel.RELAY}")
+    with instance.dial(PORT, patience=0.5) as connection:
+        assert connection.fileno() >= 0
+    monkeypatch.setattr(tunnel, "GRACE_SECONDS", 1.0)
+    with pytest.raises(ConnectionRefusedError, match="no relay has begun for port 1883"):
+        instance.dial(PORT, patience=0.5)
+
+
 def test_a_dial_that_nobody_waited_for_is_not_gone_on_with(instance):
     instance.must_exec(["systemctl", "stop", "mosquitto"])
     with pytest.raises(ConnectionRefusedError):
@@ -213,6 +225,31 @@ def test_without_patience_a_dial_is_refused_at_once_and_not_kept(instance):
     with pytest.raises(ConnectionRefusedError):
         instance.dial(PORT)
     assert instance._dialling == {}
+
+
+def test_a_full_disk_or_a_missing_file_of_this_machine_is_told_as_such(instance, tmp_path):
+    full = tmp_path / "full"
+    full.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", full], check=True)
+    try:
+        with pytest.raises(CouldNotLook, match=f"{full}/x: on this machine: No space left"):
+            instance.fetch("/bin/bash", full / "x")
+    finally:
+        subprocess.run(["umount", full], check=True)
+    with pytest.raises(CouldNotLook, match=f"on this machine: {full}/gone: No such file"):
+        instance.send(full / "gone", "/tmp/x")
+
+
+def test_a_failed_start_tells_what_its_log_says(room):
+    volume = Volume(room, "local", "in-the-way")
+    volume.create({})
+    broken = Instance(room, "broken")
+    data = {"type": "disk", "pool": "local", "source": volume.name, "path": "/etc/passwd"}
+    broken.create("mosquitto", {"data": data}, {})
+    with pytest.raises(IncusError, match="start instance broken: .*errors of its log: .*mount"):
+        broken.start()
+    broken.remove()
+    volume.remove()
 
 
 def test_a_first_boot_runs_nothing_that_the_image_has_already(room):

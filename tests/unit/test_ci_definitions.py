@@ -11,8 +11,6 @@ from pathlib import Path
 import pytest
 import yaml
 
-from fixtures.plugin import backup
-
 ROOT = Path(__file__).parents[2]
 CI = ROOT / "docs" / "ci"
 
@@ -37,7 +35,8 @@ def typed() -> list[tuple[str, list[str]]]:
         parser = configparser.RawConfigParser(strict=False)
         parser.optionxform = str  # type: ignore[assignment, method-assign]
         parser.read(unit)
-        found.append((unit.name, parser["Service"]["ExecStart"]))
+        exec_keys = [key for key in parser["Service"] if key.startswith("Exec")]
+        found += [(unit.name, parser["Service"][key]) for key in exec_keys]
     return [(name, shlex.split(line)) for name, line in found]
 
 
@@ -48,10 +47,36 @@ def test_every_definition_types_something() -> None:
     assert {name for name, _ in TYPED} == {
         *("github-actions.yml", "gitlab-ci.yml", "atlas-drills.service", "atlas-backup.service")
     }
-    assert {words[0].rpartition("/")[2] for _, words in TYPED} == {"run"}
+    programs = {(name, words[0].rpartition("/")[2]) for name, words in TYPED}
+    assert programs == {
+        *(("github-actions.yml", "run"), ("gitlab-ci.yml", "run")),
+        *(("atlas-drills.service", "run"), ("atlas-backup.service", "atlas-backup.sh")),
+    }
 
 
-@pytest.mark.parametrize("name, words", TYPED, ids=[f"{n}-{i}" for i, (n, _) in enumerate(TYPED)])
+BACKUP = [words for name, words in TYPED if name == "atlas-backup.service"]
+DRILLS = [(name, words) for name, words in TYPED if name != "atlas-backup.service"]
+
+
+def test_the_backups_start_what_a_killed_run_left() -> None:
+    assert [words[1:] for words in BACKUP] == [[], ["--start-stopped"]]
+
+
+@pytest.mark.parametrize("words", [*BACKUP, ["", "--start-stoped"], ["", "--dry-run"]])
+def test_what_is_typed_is_taken_by_the_script(words: list[str]) -> None:
+    """It reads all its arguments before it looks for its configuration, which is not there."""
+    done = subprocess.run(
+        ["bash", ROOT / "docs" / "atlas-backup.sh", *words[1:], "--config", "/nonexistent"],
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 2
+    told = "/nonexistent cannot be read" if words in BACKUP else f"unknown argument {words[1]}"
+    assert f"{told}; nothing was done" in done.stderr
+
+
+@pytest.mark.parametrize("name, words", DRILLS, ids=[f"{n}-{i}" for i, (n, _) in enumerate(DRILLS)])
 def test_what_is_typed_is_taken(name: str, words: list[str], tmp_path: Path) -> None:
     """Each file and directory that is named exists here under another path."""
     passphrase = tmp_path / "passphrase"
@@ -62,9 +87,6 @@ def test_what_is_typed_is_taken(name: str, words: list[str], tmp_path: Path) -> 
     for word in words[2:]:
         flag, _, value = word.partition("=")
         options.append(f"{flag}={there[flag]}" if value and flag in there else word)
-    if words[1] == "backup":
-        assert backup.main([*options, "--dry-run"]) == 0
-        return
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "drills", "--collect-only", "-q", *options],
         cwd=ROOT,

@@ -26,7 +26,7 @@ from fixtures.fleet.model import Service
 from fixtures.incus.instances import CommandResult
 from fixtures.services.canary import judge_canaries
 from fixtures.services.generic import Generic
-from fixtures.services.holding import compared
+from fixtures.services.holding import compare
 from fixtures.waiting import NotYet
 
 POSTGRESQL = load_fleet(Path(__file__).parents[2] / "fleets" / "postgresql.yaml").services[0]
@@ -378,7 +378,7 @@ def test_lines_with_a_name_are_holdings_of_their_own_and_their_numbers_move() ->
         ("number", "app.odd: name", "4", 4),
     ]
     keeper.commands["count"] = lambda: "app.a: 5\napp.odd: name: 4\n"
-    held, moving = compared(before, subject.holdings(now))
+    held, moving = compare(before, subject.holdings(now))
     assert ([one.name for one in held], moving) == (
         ["app.odd: name"],
         {"number: app.a": ("3", "5")},

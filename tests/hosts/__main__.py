@@ -1,0 +1,217 @@
+"""`./run hosts [SUITE]`: the suite on an ordinary Debian server, as a newcomer meets it.
+
+On a fresh machine: one service's drills in the lab, a drill with the operator's command, an Incus
+of the distribution whose backups are drilled; the host is compared before and after. 0 is success.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import json
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+import tarfile
+import tempfile
+import time
+from pathlib import Path
+
+from fixtures.lab import images, settings
+from fixtures.lab.cache import Cache, Progress, remove
+from fixtures.lab.mirror import from_apt
+
+from .machine import SUITES, Machine, booted, image, run
+
+HERE = Path(__file__).parent
+REPO = HERE.parents[1]
+COPIED = re.compile(
+    r".*_(proxy|PROXY)|PIP_.*|GO(PROXY|SUMDB|NOSUMDB|NOPROXY|PRIVATE|INSECURE)"
+    r"|SSL_CERT_(FILE|DIR)|ATLAS_DRILLS_DEBIAN_MIRROR"
+)
+"""Variables of the environment by which this machine reaches packages."""
+FILES = ("etc/pip.conf", "root/.config/pip", "root/.config/go/env", "root/.netrc")
+APT_OPTIONS = ("Acquire::http", "Acquire::https", "Acquire::Retries")
+INCUS = {"trixie": "incus", "bookworm": "incus -t bookworm-backports"}
+DRILLS = (
+    ("a newcomer's first drill", '-k "mosquitto and snapshot"'),
+    ("the operator's command", "-k operators_command"),
+)
+PRODUCTION = (
+    "-m existing --incus=unix --provision=copy --backups=/srv/backups -k mosquitto "
+    "--fleet=tests/hosts/fleet.yaml"
+)
+
+
+class Visit:
+    """One run on one machine: each step is timed, and told with its fault where it failed."""
+
+    def __init__(self, machine: Machine, log: Path) -> None:
+        self.machine = machine
+        self.log = log
+        self.told: list[str] = []
+        self.faults = 0
+
+    def tell(self, what: str, seconds: float, fault: str = "") -> None:
+        """One line of the result."""
+        self.faults += bool(fault)
+        self.told.append(f"{what}: {fault or 'good'} ({seconds:.0f} s)")
+        print(f"hosts: {self.told[-1]}", flush=True)
+
+    def step(self, what: str, script: str, content: bytes | None = None) -> None:
+        """Run a script on the machine; a failure ends the visit."""
+        begun = time.monotonic()
+        print(f"hosts: {what} ...", flush=True)
+        with self.log.open("ab") as log:
+            done = self.machine.ssh(script, check=False, content=content, output=log)
+        self.tell(what, time.monotonic() - begun, _failed(done.returncode))
+        if done.returncode:
+            raise SystemExit(self.end())
+
+    def drill(self, what: str, options: str) -> None:
+        """Run drills: it must end with 0, and every drill of them recovered."""
+        begun = time.monotonic()
+        print(f"hosts: {what}: ./run drills {options} ...", flush=True)
+        with self.log.open("ab") as log:
+            done = self.machine.ssh(
+                f"{ENTER}; rm -rf reports/*/; ./run drills {options}", check=False, output=log
+            )
+        shown = self.machine.ssh(
+            f"{ENTER}; cat reports/*/evidence.json", check=False, output=subprocess.PIPE
+        )
+        try:
+            drills = json.loads(shown.stdout)["drills"]
+            verdicts = {one["id"]: (one["verdict"], one["reason"]) for one in drills}
+        except (ValueError, LookupError):
+            verdicts = {"evidence": ("missing", None)}
+        bad = [f"{k}: {v} ({why})" for k, (v, why) in verdicts.items() if v != "recovered"]
+        fault = "; ".join(bad) or _failed(done.returncode) or ("" if verdicts else "no drill")
+        self.tell(f"{what}, {len(verdicts)} drills", time.monotonic() - begun, fault)
+
+    def state(self) -> set[str]:
+        """What is on the host."""
+        script = (HERE / "state.sh").read_text()
+        shown = self.machine.ssh(script, output=subprocess.PIPE, check=False)
+        return set(shown.stdout.decode(errors="replace").splitlines())
+
+    def compare(self, what: str, before: set[str]) -> None:
+        """Tell what is otherwise than before."""
+        after = self.state()
+        odd = [f"+ {line}" for line in sorted(after - before)]
+        odd += [f"- {line}" for line in sorted(before - after) if not line.startswith("process")]
+        self.tell(f"the host after {what}", 0, "; ".join(odd[:20]))
+
+    def end(self) -> int:
+        """Tell all of it once more; returns the exit status."""
+        print("\n".join(["", *self.told, f"log: {self.log}"]), flush=True)
+        return 1 if self.faults else 0
+
+
+ENTER = "set -e; set -a; . /root/host.env; set +a; cd /root/atlas-drills"
+
+
+def _failed(status: int) -> str:
+    return f"ended with status {status}" if status else ""
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Visit one machine; returns the exit status."""
+    parser = argparse.ArgumentParser(prog="./run hosts", description=__doc__)
+    parser.add_argument("suite", nargs="?", choices=SUITES, default=SUITES[0])
+    parser.add_argument("--cold", action="store_true", help="do not copy this machine's cache in")
+    options = parser.parse_args(argv)
+    config = settings.from_environment()
+    made = image(options.suite, config.cache)
+    work = Path(tempfile.mkdtemp(prefix="atlas-hosts-", dir="/var/tmp"))
+    log = Path(tempfile.gettempdir()) / f"atlas-hosts-{options.suite}.log"
+    log.write_bytes(b"")
+    try:
+        further = () if options.cold else (_filled(config, work),)
+        begun = time.monotonic()
+        with booted(made, work, further) as machine:
+            visit = Visit(machine, log)
+            visit.tell(f"{options.suite} boots by {machine.accelerator}", time.monotonic() - begun)
+            return _visit(visit, options.suite, has_cache=bool(further))
+    finally:
+        shutil.rmtree(work)
+
+
+def _visit(visit: Visit, suite: str, *, has_cache: bool) -> int:
+    if has_cache:
+        mount = "mkdir -p /var/cache/atlas-drills && mount /dev/vdb /var/cache/atlas-drills"
+        visit.step("the cache is there", mount)
+    unpack = "tar -x -C / && update-ca-certificates >/dev/null && apt-get update -qq"
+    visit.step("the host's configuration and this checkout", unpack, _brought(suite))
+    before = visit.state()
+    for what, options in DRILLS:
+        visit.drill(what, options)
+    visit.compare("the lab's drills", before)
+    script = (HERE / "production.sh").read_text()
+    visit.step("an Incus of Debian, with backups", f"bash -s '{INCUS[suite]}'", script.encode())
+    before = visit.state()
+    visit.drill("backups made by hand", PRODUCTION)
+    visit.compare("the drills of production", before)
+    return visit.end()
+
+
+def _filled(config: settings.Settings, work: Path) -> Path:
+    """A disk with what this machine's cache has of the lab: its root, images, programs."""
+    found = images.plan(Cache(config.cache, Progress(lambda _: None)), config)
+    tree, disk = work / "cache", work / "filled.img"
+    for artefact in (found.rootfs, found.tofu, *found.images.values()):
+        beside = artefact.with_name(f"{artefact.name}.json")
+        for path in (one for one in (artefact, beside) if one.exists()):
+            there = tree / path.relative_to(config.cache)
+            there.parent.mkdir(parents=True, exist_ok=True)
+            run("cp", "-a", path, there)
+    run("truncate", "-s", "20G", disk)
+    run("mkfs.ext4", "-q", "-F", "-d", tree, disk)
+    remove(tree)
+    return disk
+
+
+def _brought(suite: str) -> bytes:
+    """This checkout and how this machine reaches packages, as a tar; nothing of it is kept."""
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w") as tar:
+        files = subprocess.run(
+            ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+            cwd=REPO,
+            check=True,
+            capture_output=True,
+            text=True,
+        ).stdout
+        for name in filter(None, files.split("\0")):
+            if (REPO / name).exists():
+                tar.add(REPO / name, f"root/atlas-drills/{name}", recursive=False)
+        for name in FILES:
+            if Path("/", name).exists():
+                tar.add(Path("/", name), name)
+        for certificate in Path("/usr/local/share/ca-certificates").rglob("*.crt"):
+            tar.add(certificate, str(certificate.relative_to("/")))
+        mirrors = from_apt(override=os.environ.get("ATLAS_DRILLS_DEBIAN_MIRROR"))
+        sources = mirrors.sources(suite, backports=suite == "bookworm")
+        shown = subprocess.run(["apt-config", "dump"], check=True, capture_output=True, text=True)
+        asked = [line for line in shown.stdout.splitlines() if line.startswith(APT_OPTIONS)]
+        given = [
+            f"{name}={shlex.quote(value)}"
+            for name, value in os.environ.items()
+            if COPIED.fullmatch(name)
+        ]
+        for name, lines in {
+            "etc/apt/sources.list": sources,
+            "etc/apt/apt.conf.d/90host": asked,
+            "root/host.env": given,
+        }.items():
+            text = "".join(f"{line}\n" for line in lines).encode()
+            info = tarfile.TarInfo(name)
+            info.size, info.mode = len(text), 0o600 if name.endswith("env") else 0o644
+            tar.addfile(info, io.BytesIO(text))
+    return packed.getvalue()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

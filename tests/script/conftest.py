@@ -1,0 +1,218 @@
+"""The machine that `docs/atlas-backup.sh` is performed on: a lab's own namespaces, with services.
+
+Each `Place` is a project of its own, with its own directory of backups: places do not meet.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import pytest
+
+from fixtures.lab import settings
+from fixtures.lab.house import Lab
+from fixtures.waiting import NotYet, wait_until
+
+SCRIPT = Path(__file__).parents[2] / "docs" / "atlas-backup.sh"
+PASSPHRASE = "a passphrase with blanks"
+SECONDS = 120
+
+
+@dataclass
+class Place:
+    """A project in the lab, its backups, and the script performed on both."""
+
+    lab: Lab
+    name: str
+    services: list[str] = field(default_factory=list)
+    buckets: list[str] = field(default_factory=list)
+    more: str = ""
+    environment: Sequence[str] = ()
+
+    @property
+    def home(self) -> Path:
+        """What is /backup/NAME in the lab, as this process sees it."""
+        return self.lab.state_dir / "backups" / self.name
+
+    @property
+    def backups(self) -> Path:
+        return self.home / "atlas"
+
+    @property
+    def notes(self) -> list[str]:
+        return sorted(path.name for path in (self.home / "state" / self.name).glob("*"))
+
+    def run(self, *argv: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+        """Run a program in the lab."""
+        done = subprocess.run(
+            self.lab.command(argv), capture_output=True, text=True, timeout=SECONDS
+        )
+        assert done.returncode == 0 or not check, done.stdout + done.stderr
+        return done
+
+    def incus(self, *words: str) -> str:
+        return self.run("incus", "--project", self.name, *words).stdout
+
+    def make(self, instance: str, image: str = "mosquitto", path: str = "/mosquitto/data") -> None:
+        """An instance with a volume INSTANCE-data, running."""
+        self.incus("storage", "volume", "create", "local", f"{instance}-data", "size=2GiB")
+        self.incus("create", image, instance)
+        disk = ("disk", "pool=local", f"source={instance}-data", f"path={path}")
+        self.incus("config", "device", "add", instance, "data", *disk)
+        self.incus("start", instance)
+        self.settle(instance)
+
+    def settle(self, instance: str) -> None:
+        """Wait until it can be told to stop."""
+        look = ("incus", "--project", self.name, "exec", instance, "-n", "-T", "--")
+
+        def is_up() -> None:
+            if self.run(
+                *look, "systemctl", "is-active", "multi-user.target", check=False
+            ).returncode:
+                raise NotYet("boots")
+
+        wait_until(is_up, label=f"{instance} is up", timeout=SECONDS)
+
+    def state(self, instance: str) -> str:
+        return self.incus("list", f"^{instance}$", "--format", "csv", "--columns", "s").strip()
+
+    def snapshots(self, volume: str) -> list[str]:
+        listed = self.incus("storage", "volume", "snapshot", "list", "local", volume, "-f", "csv")
+        return [line.split(",")[0] for line in listed.splitlines()]
+
+    def configure(self) -> None:
+        passphrase = self.home / "passphrase"
+        passphrase.write_text(PASSPHRASE + "\n")
+        passphrase.chmod(0o600)
+        inside = f"/backup/{self.name}"
+        quoted = (
+            " ".join(f'"{line}"' for line in lines) for lines in (self.services, self.buckets)
+        )
+        services, buckets = quoted
+        (self.home / "conf").write_text(
+            f"PROJECT={self.name}\nBACKUP_DIR={inside}/atlas\nSTATE_DIR={inside}/state\n"
+            f"PASSPHRASE_FILE={inside}/passphrase\nSERVICES=({services})\nBUCKETS=({buckets})\n"
+            f"{self.more}\n"
+        )
+        shutil.copy(SCRIPT, self.home / "atlas-backup.sh")
+
+    def script(self, *words: str) -> list[str]:
+        """The command line of the script, leader of a session of its own as in a terminal."""
+        self.configure()
+        inside = f"/backup/{self.name}"
+        call = ["bash", f"{inside}/atlas-backup.sh", "--config", f"{inside}/conf", *words]
+        return self.lab.command(["setsid", "--wait", "env", *self.environment, *call])
+
+    def back_up(self, *words: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            self.script(*words),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=SECONDS,
+        )
+
+    def files(self) -> list[Path]:
+        """Every file under its final name."""
+        return sorted(
+            path
+            for path in self.backups.glob("*Z/*")
+            if not path.name.startswith(".") and path.suffix != ".sha256"
+        )
+
+    def unfinished(self) -> list[Path]:
+        return sorted(self.backups.glob("*/.*"))
+
+    def must_be_whole(self) -> list[Path]:
+        """Every file is what its sum says; returns them."""
+        for file in self.files():
+            told, name = file.with_name(file.name + ".sha256").read_text().split()
+            assert name == file.name
+            assert hashlib.sha256(file.read_bytes()).hexdigest() == told, file
+        return self.files()
+
+    def holding(self, marker: bytes) -> list[Path]:
+        """Files of the backups and of the lab's places for temporary ones with these bytes."""
+        root = Path(f"/proc/{self.lab.status().pid}/root")
+        trees = [self.home, *(root / name for name in ("tmp", "run", "root", "var/tmp"))]
+        found = []
+        for path in (path for tree in trees for path in tree.rglob("*")):
+            try:
+                if path.is_file() and not path.is_symlink() and marker in path.read_bytes():
+                    found.append(path)
+            except OSError:
+                continue  # It went away meanwhile.
+        return found
+
+
+class Running:
+    """The script at work, of which the process id is known."""
+
+    def __init__(self, place: Place, *words: str) -> None:
+        self.process = subprocess.Popen(
+            place.script(*words), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        )
+        # nsenter enters the lab's process namespace by a child.
+        outer = self.process.pid
+        children = Path(f"/proc/{outer}/task/{outer}/children")
+
+        def leader() -> int:
+            try:
+                for child in children.read_text().split():
+                    if b"/atlas-backup.sh" in Path(f"/proc/{child}/cmdline").read_bytes():
+                        if os.getpgid(int(child)) == int(child):
+                            return int(child)
+            except OSError:
+                pass
+            if self.process.poll() is not None:
+                return 0
+            raise NotYet("it has not begun")
+
+        self.pid = wait_until(leader, label="the script runs", timeout=10, poll=0.002)
+
+    def send(self, what: signal.Signals) -> None:
+        """To its whole process group, as a terminal does."""
+        if self.pid and self.process.poll() is None:
+            try:
+                os.killpg(self.pid, what)
+            except ProcessLookupError:
+                return
+
+    def end(self) -> tuple[int, str]:
+        said, _ = self.process.communicate(timeout=SECONDS)
+        return self.process.returncode, said
+
+
+@pytest.fixture(scope="session")
+def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+    if sys.platform != "linux" or os.geteuid() != 0:
+        pytest.skip("the lab needs root on Linux: it makes namespaces, mounts and loop devices")
+    config = replace(settings.from_environment(), state=tmp_path_factory.mktemp("s"))
+    lab = Lab(f"script-{os.getpid()}", config=config, images=())
+    lab.up()
+    try:
+        lab.hold(["mosquitto", "prometheus", "step-ca"])
+        yield lab
+    finally:
+        lab.down()
+
+
+def place_in(lab: Lab, name: str) -> Place:
+    """A new place: its project, with a root disk in the default profile."""
+    place = Place(lab, name)
+    place.home.mkdir(mode=0o700)
+    features = ("features.images=false", "features.profiles=true")
+    more = ("features.storage.volumes=true", "features.storage.buckets=true")
+    config = [word for one in (*features, *more) for word in ("-c", one)]
+    place.run("incus", "project", "create", name, *config)
+    place.incus("profile", "device", "add", "default", "root", "disk", "path=/", "pool=local")
+    return place

@@ -1,0 +1,102 @@
+"""Killed at 50 moments of a run: services run again, files are whole or absent, no plaintext."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from tests.script.conftest import Place, Running, place_in
+
+SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGHUP, signal.SIGINT)
+PLACES, MOMENTS = 5, 10
+MARKER = os.urandom(64)
+"""Incompressible: zstd leaves it as it is."""
+
+
+@pytest.fixture(scope="module")
+def places(machine):
+    def made(number: int) -> Place:
+        place = place_in(machine, f"kill{number}")
+        place.make("mq")
+        place.services = ["mq mq-data snapshot=stop/7 encrypted=stop/7 unit=mosquitto"]
+        blob = os.urandom(1 << 20) + MARKER
+        (place.home / "blob").write_bytes(blob)
+        where = f"/backup/{place.name}/blob"
+        place.incus("file", "push", where, "mq/mosquitto/data/blob")
+        # The positive control: in a plaintext export the marker is found.
+        plain = place.run(
+            *("incus", "--project", place.name, "storage", "volume", "export", "local"),
+            *("mq-data", f"/backup/{place.name}/plain", "--compression", "zstd"),
+        )
+        assert plain.returncode == 0
+        assert place.holding(MARKER) == [place.home / "blob", place.home / "plain"]
+        for name in ("blob", "plain"):
+            (place.home / name).unlink()
+        return place
+
+    with ThreadPoolExecutor(PLACES) as pool:
+        return list(pool.map(made, range(PLACES)))
+
+
+def one(place: Place, what: signal.Signals, after: float) -> str:
+    """Kill a run and look; returns where it was hit."""
+    whole_before = set(place.files())
+    running = Running(place)
+    begun = time.monotonic()
+    time.sleep(after)
+    was_over = running.process.poll() is not None
+    noted = bool(place.notes)
+    partial = bool(place.unfinished())
+    running.send(what)
+    hit = f"{what.name} after {time.monotonic() - begun:.2f} s"
+    assert place.holding(MARKER) == [], hit
+    status, said = running.end()
+    if what == signal.SIGKILL:
+        assert place.holding(MARKER) == [], hit
+        done = place.back_up("--start-stopped")
+        assert done.returncode == 0, hit + said + done.stdout
+    elif not was_over and status != 0:
+        assert status == 128 + what, (hit, said)
+        assert place.unfinished() == [], hit
+    assert place.state("mq") == "RUNNING", (hit, said)
+    assert place.notes == [], (hit, said)
+    assert whole_before <= set(place.must_be_whole()), hit
+    return "over" if was_over else "stopped" if noted else "writing" if partial else "else"
+
+
+def test_killed_at_any_moment(places: list[Place], record_property) -> None:
+    seed = random.SystemRandom().randrange(1 << 32)
+    print(f"seed {seed}")
+    chance = random.Random(seed)
+    begun = time.monotonic()
+    with ThreadPoolExecutor(PLACES) as pool:
+        for done in pool.map(Place.back_up, places):
+            assert done.returncode == 0, done.stdout
+    length = time.monotonic() - begun
+    # One moment in each fiftieth of a run, so that every phase is met.
+    moments = [(n + chance.random()) / (PLACES * MOMENTS) for n in range(PLACES * MOMENTS)]
+    kills = [
+        (what, moment * length)
+        for what, moment in zip(SIGNALS * len(moments), moments, strict=False)
+    ]
+    chance.shuffle(kills)
+
+    def through(number: int) -> list[str]:
+        return [one(places[number], *kill) for kill in kills[number::PLACES]]
+
+    with ThreadPoolExecutor(PLACES) as pool:
+        hits = [hit for hits in pool.map(through, range(PLACES)) for hit in hits]
+    met = {hit: hits.count(hit) for hit in sorted(set(hits))}
+    print(f"a run takes {length:.1f} s; hit: {met}; in all {time.monotonic() - begun:.1f} s")
+    assert met.get("stopped", 0) >= PLACES * MOMENTS // 8
+    assert met.get("over", 0) <= PLACES * MOMENTS // 2
+    for place in places:
+        done = place.back_up()
+        assert done.returncode == 0, done.stdout
+        assert place.unfinished() == []
+        assert place.holding(MARKER) == []
