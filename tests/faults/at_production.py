@@ -1,4 +1,4 @@
-"""A pytest plugin of a child run: the drill's loss is aimed at the source, as by a defect of ours."""
+"""A pytest plugin of a child run: by a defect of ours, the loss is aimed at the source."""
 
 from __future__ import annotations
 
