@@ -184,11 +184,13 @@ snapshot() { # VOLUME; compares our clock with that of Incus by the way
 }
 
 encrypted() { # VOLUME PARTIAL: plaintext is on no disk, the passphrase in no argument
-  local mode word=''
+  local mode word='' stdout=-
   mode=$(stat -L -c %a -- "$PASSPHRASE_FILE" 2>"$ERRORS") || return 1
   read -r word <"$PASSPHRASE_FILE" || :
   [[ $word && $mode == *00 ]] || { say "$PASSPHRASE_FILE is empty, or others may read it" >"$ERRORS"; return 1; }
-  "${APART[@]}" "${INCUS[@]}" -q storage volume export "$POOL" "$1" - --compression zstd 2>"$ERRORS" </dev/null 8>&- 9>&- |
+  # The client of 6.0 takes `-` for the name of a file, and the one of 7.0 refuses a file that is there.
+  [[ $(incus --version) != 6.* ]] || stdout=/proc/self/fd/1
+  "${APART[@]}" "${INCUS[@]}" -q storage volume export "$POOL" "$1" "$stdout" --compression zstd 2>"$ERRORS" </dev/null 8>&- 9>&- |
     "${APART[@]}" "${GPG[@]}" --symmetric --cipher-algo AES256 --compress-algo none --s2k-count 65011712 \
       2>>"$ERRORS" >"$2" 8>&- 9>&- &
   wait $!
@@ -219,7 +221,7 @@ take() { # KIND OF DAYS [POOL]: a snapshot is made at once; a file is finished w
   esac
   part=$RUN/.$file.partial EXPORTING=1
   case $1 in
-    tarball) OUTPUT=$part run "${INCUS[@]}" -q storage volume export "$POOL" "$2" - --compression zstd ;;
+    tarball) run "${INCUS[@]}" -q storage volume export "$POOL" "$2" "$part" --compression zstd ;;
     encrypted) encrypted "$2" "$part" ;;
     tsdb) OUTPUT=$part run "${INCUS[@]}" exec "$2" -n -T -- sh -c "$TSDB" tsdb "$PROMETHEUS_DATA" ;;
     bucket) run "${INCUS[@]}" -q storage bucket export "$4" "$2" "$part" ;;
