@@ -177,9 +177,9 @@ snapshot() { # VOLUME; compares our clock with that of Incus by the way
   OUTPUT=$ERRORS.list run "${INCUS[@]}" storage volume snapshot list "$POOL" "$1" --format csv || return 1
   while IFS=, read -r found taken _; do
     [[ $found == "$SNAPSHOT" ]] || continue
-    taken=$(($(date +%s) - $(date -d "$taken" +%s))) # Incus' client tells whole minutes
     [[ $CLOCK != unknown ]] || CLOCK=good
-    ((taken >= -CLOCK_SECONDS && taken < CLOCK_SECONDS + 60)) || CLOCK=bad
+    taken=$(date -d "$taken" +%s) && taken=$(($(date +%s) - taken)) && # Incus' client tells whole minutes
+      ((taken >= -CLOCK_SECONDS && taken < CLOCK_SECONDS + 60)) || CLOCK=bad
   done <"$ERRORS.list"
 }
 
@@ -285,13 +285,15 @@ prune() { # snapshots VOLUME DAYS NAME-OF-THIS-RUN, or files FILE DAYS
   if [[ $1 == snapshots ]]; then
     OUTPUT=$ERRORS.list run "${INCUS[@]}" storage volume snapshot list "$POOL" "$2" --format csv || { failed "$2 pruning" "$(reason)"; return 0; }
     while IFS=, read -r name taken _; do
-      [[ $name =~ ^backup-[0-9]{8}-[0-9]{6}$ && $name != "$4" ]] && all+=("$(date -d "$taken" +%s) $name")
+      [[ $name =~ ^backup-[0-9]{8}-[0-9]{6}$ && $name != "$4" ]] && taken=$(date -d "$taken" +%s) || continue
+      all+=("$taken $name")
     done <"$ERRORS.list"
   else
     for dir in "$BACKUP_DIR"/*Z; do
       name=${dir##*/}
-      [[ $dir != "$RUN" ]] && is_run "$dir" && is_file "$dir/$2" && is_ours "$dir" || continue
-      all+=("$(date -d "${name:0:8} ${name:9:2}:${name:11:2}:${name:13:2}" +%s) $dir/$2")
+      [[ $dir != "$RUN" ]] && is_run "$dir" && is_file "$dir/$2" && is_ours "$dir" &&
+        taken=$(date -d "${name:0:8} ${name:9:2}:${name:11:2}:${name:13:2}" +%s) || continue
+      all+=("$taken $dir/$2")
     done
   fi
   while read -r taken name; do
