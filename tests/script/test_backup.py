@@ -157,11 +157,14 @@ def test_plaintext_is_on_no_disk(mq: Place) -> None:
 
 
 def test_a_second_run_is_refused(mq: Place) -> None:
+    """Into another directory too (attack 27): both would stop the same services."""
     running = Running(mq)
     wait_until(lambda: must(mq.notes == ["mq"]), label="mq is being stopped", timeout=SECONDS)
+    mq.more = "BACKUP_DIR=/backup/one/off-site"
     second = mq.back_up()
     assert second.returncode == 2
     assert "another run is at work on project one; nothing was done" in second.stdout
+    assert not (mq.home / "off-site").exists()
     status, said = running.end()
     assert status == 0, said
     assert len(mq.files()) == 1
