@@ -124,6 +124,30 @@ def test_an_instance_that_a_killed_backup_left_stopped_is_seen(audited, place):
         instance.start()
 
 
+def test_state_that_is_not_on_the_volume_is_seen(audited, place):
+    """Attacks 1 and 2: the tarball holds no file at all, and all was in order."""
+    instance = Instance(owner_of(place), "mosquitto01")
+    conf = "/etc/mosquitto/conf.d/elsewhere.conf"
+    instance.must_exec(["mkdir", "-p", "/etc/mosquitto/conf.d"])
+    instance.push(conf, b"persistence_location /var/lib/mq/\n")
+    try:
+        told = audited("mosquitto")["its state is on the volume"]
+        assert told.startswith("it is kept in /var/lib/mq/, on the root disk")
+    finally:
+        instance.must_exec(["rm", conf])
+    away = (
+        "[Service]\nExecStart=\nExecStart=/usr/bin/prometheus-alertmanager --storage.path=/opt/am\n"
+    )
+    unit = "/etc/systemd/system/alertmanager.service.d"
+    instance = Instance(owner_of(place), "alertmanager01")
+    instance.must_exec(["mkdir", "-p", unit])
+    instance.push(f"{unit}/away.conf", away.encode())
+    try:
+        assert "/opt/am" in audited("alertmanager")["its state is on the volume"]
+    finally:
+        instance.must_exec(["rm", "-r", unit])
+
+
 def test_another_schedule_on_the_volume_is_seen(audited, place):
     owner = owner_of(place)
     node = owner.api.storage_pools["local"].volumes.custom["atlantis01-data"]
