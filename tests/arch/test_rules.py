@@ -79,7 +79,7 @@ def test_the_rule_holds(rule, files):
         (rules.swallowed, "try: x\nexcept OSError: ..."),
         (rules.swallowed, "with contextlib.suppress(Exception): x"),
         (rules.long_functions, "def f():\n" + "    x()\n" * 41),
-        (rules.long_file, "x\n" * 301),
+        (rules.long_file, "x\n" * 401),
         (rules.prints, "print('x')"),
     ],
 )
