@@ -177,7 +177,7 @@ def test_no_write_of_production_fails(source, server, writers, leave, tmp_path):
     leave(int(1.5 * GIB))
     text, drills = drilled(server, source[1], tmp_path)
     counts = writers()
-    assert all(ok > 20 and bad == 0 for ok, bad in counts), (counts, text)
+    assert all(ok > 20 and bad == 0 for ok, bad in counts), f"{counts}: {text}"
     assert [drill["verdict"] for drill in drills] == ["not verified"] * 2, text
     for drill in drills:
         assert drill["reason"].startswith("not enough room for the import of broker-"), text
@@ -191,7 +191,7 @@ def test_two_workers_do_not_count_the_same_room_twice(source, server, writers, l
     leave(kept_free(10 * GIB) + int(1.15 * SPARSE))
     text, drills = drilled(server, source[1], tmp_path, "-n", "2")
     counts = writers()
-    assert all(ok > 20 and bad == 0 for ok, bad in counts), (counts, text)
+    assert all(ok > 20 and bad == 0 for ok, bad in counts), f"{counts}: {text}"
     for drill in drills:
         if drill["verdict"] != "recovered":
             assert drill["reason"].startswith("not enough room"), text
