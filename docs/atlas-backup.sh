@@ -177,18 +177,20 @@ snapshot() { # VOLUME; compares our clock with that of Incus by the way
   OUTPUT=$ERRORS.list run "${INCUS[@]}" storage volume snapshot list "$POOL" "$1" --format csv || return 1
   while IFS=, read -r found taken _; do
     [[ $found == "$SNAPSHOT" ]] || continue
-    taken=$(($(date +%s) - $(date -d "$taken" +%s))) # Incus' client tells whole minutes
     [[ $CLOCK != unknown ]] || CLOCK=good
-    ((taken >= -CLOCK_SECONDS && taken < CLOCK_SECONDS + 60)) || CLOCK=bad
+    taken=$(date -d "$taken" +%s) && taken=$(($(date +%s) - taken)) && # Incus' client tells whole minutes
+      ((taken >= -CLOCK_SECONDS && taken < CLOCK_SECONDS + 60)) || CLOCK=bad
   done <"$ERRORS.list"
 }
 
 encrypted() { # VOLUME PARTIAL: plaintext is on no disk, the passphrase in no argument
-  local mode word=''
+  local mode word='' stdout=-
   mode=$(stat -L -c %a -- "$PASSPHRASE_FILE" 2>"$ERRORS") || return 1
   read -r word <"$PASSPHRASE_FILE" || :
   [[ $word && $mode == *00 ]] || { say "$PASSPHRASE_FILE is empty, or others may read it" >"$ERRORS"; return 1; }
-  "${APART[@]}" "${INCUS[@]}" -q storage volume export "$POOL" "$1" - --compression zstd 2>"$ERRORS" </dev/null 8>&- 9>&- |
+  # The client of 6.0 takes `-` for the name of a file, and the one of 7.0 refuses a file that is there.
+  [[ $(incus --version) != 6.* ]] || stdout=/proc/self/fd/1
+  "${APART[@]}" "${INCUS[@]}" -q storage volume export "$POOL" "$1" "$stdout" --compression zstd 2>"$ERRORS" </dev/null 8>&- 9>&- |
     "${APART[@]}" "${GPG[@]}" --symmetric --cipher-algo AES256 --compress-algo none --s2k-count 65011712 \
       2>>"$ERRORS" >"$2" 8>&- 9>&- &
   wait $!
@@ -219,7 +221,7 @@ take() { # KIND OF DAYS [POOL]: a snapshot is made at once; a file is finished w
   esac
   part=$RUN/.$file.partial EXPORTING=1
   case $1 in
-    tarball) OUTPUT=$part run "${INCUS[@]}" -q storage volume export "$POOL" "$2" - --compression zstd ;;
+    tarball) run "${INCUS[@]}" -q storage volume export "$POOL" "$2" "$part" --compression zstd ;;
     encrypted) encrypted "$2" "$part" ;;
     tsdb) OUTPUT=$part run "${INCUS[@]}" exec "$2" -n -T -- sh -c "$TSDB" tsdb "$PROMETHEUS_DATA" ;;
     bucket) run "${INCUS[@]}" -q storage bucket export "$4" "$2" "$part" ;;
@@ -283,13 +285,15 @@ prune() { # snapshots VOLUME DAYS NAME-OF-THIS-RUN, or files FILE DAYS
   if [[ $1 == snapshots ]]; then
     OUTPUT=$ERRORS.list run "${INCUS[@]}" storage volume snapshot list "$POOL" "$2" --format csv || { failed "$2 pruning" "$(reason)"; return 0; }
     while IFS=, read -r name taken _; do
-      [[ $name =~ ^backup-[0-9]{8}-[0-9]{6}$ && $name != "$4" ]] && all+=("$(date -d "$taken" +%s) $name")
+      [[ $name =~ ^backup-[0-9]{8}-[0-9]{6}$ && $name != "$4" ]] && taken=$(date -d "$taken" +%s) || continue
+      all+=("$taken $name")
     done <"$ERRORS.list"
   else
     for dir in "$BACKUP_DIR"/*Z; do
       name=${dir##*/}
-      [[ $dir != "$RUN" ]] && is_run "$dir" && is_file "$dir/$2" && is_ours "$dir" || continue
-      all+=("$(date -d "${name:0:8} ${name:9:2}:${name:11:2}:${name:13:2}" +%s) $dir/$2")
+      [[ $dir != "$RUN" ]] && is_run "$dir" && is_file "$dir/$2" && is_ours "$dir" &&
+        taken=$(date -d "${name:0:8} ${name:9:2}:${name:11:2}:${name:13:2}" +%s) || continue
+      all+=("$taken $dir/$2")
     done
   fi
   while read -r taken name; do

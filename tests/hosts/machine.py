@@ -128,7 +128,19 @@ class Machine:
         with console:
             self._process = subprocess.Popen(
                 [
-                    *("nice", "qemu-system-x86_64", "-accel", *fast, "-cpu", "max", "-smp", "2"),
+                    *(
+                        "setpriv",
+                        "--pdeathsig",
+                        "KILL",
+                        "nice",
+                        "qemu-system-x86_64",
+                        "-accel",
+                        *fast,
+                        "-cpu",
+                        "max",
+                        "-smp",
+                        "2",
+                    ),
                     *("-m", str(MEMORY_MIB), "-nographic", "-no-reboot"),
                     *("-kernel", str(self.image.directory / "vmlinuz")),
                     *("-initrd", str(self.image.directory / "initrd")),

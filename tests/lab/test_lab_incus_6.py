@@ -32,10 +32,9 @@ RUN = "20260101-000000-six"
 @pytest.fixture(scope="module", params=settings.INCUS_VERSIONS)
 def lab(request, tmp_path_factory):
     state = tmp_path_factory.mktemp("s")
-    config = replace(
-        settings.from_environment(), state=state, incus=request.param, images=("mosquitto",)
-    )
-    made = Lab(f"six-{os.getpid()}", config=config, tofu=False)
+    chosen = {"incus": request.param, "images": ("mosquitto",), "tofu": False}
+    config = replace(settings.from_environment(), state=state, **chosen)
+    made = Lab(f"six-{os.getpid()}", config=config)
     made.up()
     yield made
     made.down()

@@ -5,6 +5,7 @@ Each `Place` is a project of its own, with its own directory of backups: places 
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import shutil
@@ -103,7 +104,9 @@ class Place:
             f"PASSPHRASE_FILE={inside}/passphrase\nSERVICES=({services})\nBUCKETS=({buckets})\n"
             f"{self.more}\n"
         )
-        shutil.copy(SCRIPT, self.home / "atlas-backup.sh")
+        # Replaced, not rewritten: bash reads a script as it goes.
+        shutil.copy(SCRIPT, self.home / "new")
+        (self.home / "new").replace(self.home / "atlas-backup.sh")
 
     def script(self, *words: str) -> list[str]:
         """The command line of the script, leader of a session of its own as in a terminal."""
@@ -166,13 +169,12 @@ class Running:
         children = Path(f"/proc/{outer}/task/{outer}/children")
 
         def leader() -> int:
-            try:
-                for child in children.read_text().split():
-                    if b"/atlas-backup.sh" in Path(f"/proc/{child}/cmdline").read_bytes():
-                        if os.getpgid(int(child)) == int(child):
-                            return int(child)
-            except OSError:
-                pass
+            # It may end, or not have begun, between the listing and the look.
+            with contextlib.suppress(OSError):
+                for child in map(int, children.read_text().split()):
+                    called = Path(f"/proc/{child}/cmdline").read_bytes()
+                    if b"/atlas-backup.sh" in called and os.getpgid(child) == child:
+                        return child
             if self.process.poll() is not None:
                 return 0
             raise NotYet("it has not begun")

@@ -137,12 +137,34 @@ def test_passphrase_reaches_no_argument(mq: Place) -> None:
     assert seen, "gpg was never seen at work"
 
 
+def test_plaintext_is_on_no_disk(mq: Place) -> None:
+    """gpg begins late: whatever were exported to a file first would lie there meanwhile."""
+    marker = os.urandom(64)
+    (mq.home / "blob").write_bytes(os.urandom(1 << 20) + marker)
+    mq.incus("file", "push", "/backup/one/blob", "mq/mosquitto/data/blob")
+    assert mq.holding(marker) == [mq.home / "blob"]
+    (mq.home / "blob").unlink()
+    mq.environment = shim(mq, "sleep 3; touch /backup/one/late", "gpg")
+    mq.services = ["mq mq-data encrypted=live"]
+    running, looks = Running(mq), 0
+    while running.process.poll() is None:
+        assert mq.holding(marker) == []
+        looks += 1
+    status, said = running.end()
+    assert (status, (mq.home / "late").exists()) == (0, True), said
+    assert looks > 10
+    mq.incus("exec", "mq", "--", "rm", "/mosquitto/data/blob")
+
+
 def test_a_second_run_is_refused(mq: Place) -> None:
+    """Into another directory too (attack 27): both would stop the same services."""
     running = Running(mq)
     wait_until(lambda: must(mq.notes == ["mq"]), label="mq is being stopped", timeout=SECONDS)
+    mq.more = "BACKUP_DIR=/backup/one/off-site"
     second = mq.back_up()
     assert second.returncode == 2
     assert "another run is at work on project one; nothing was done" in second.stdout
+    assert not (mq.home / "off-site").exists()
     status, said = running.end()
     assert status == 0, said
     assert len(mq.files()) == 1
@@ -357,12 +379,12 @@ def test_others_may_not_write_to_the_directory(mq: Place) -> None:
 # --- pruning
 
 
-def shim(place: Place, code: str) -> tuple[str, ...]:
-    """The environment in which `date` is a script of ours; it ends as the real one."""
+def shim(place: Place, code: str, program: str = "date") -> tuple[str, ...]:
+    """The environment in which a program is a script of ours; it ends as the real one."""
     directory = place.home / "bin"
     directory.mkdir(parents=True)
-    (directory / "date").write_text(f'#!/bin/sh\n{code}\nexec /bin/date "$@"\n')
-    (directory / "date").chmod(0o755)
+    (directory / program).write_text(f'#!/bin/sh\n{code}\nexec /bin/{program} "$@"\n')
+    (directory / program).chmod(0o755)
     return (f"PATH=/backup/{place.name}/bin:/usr/sbin:/usr/bin:/sbin:/bin",)
 
 

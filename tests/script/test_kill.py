@@ -61,10 +61,10 @@ def one(place: Place, what: signal.Signals, after: float) -> str:
         done = place.back_up("--start-stopped")
         assert done.returncode == 0, hit + said + done.stdout
     elif not was_over and status != 0:
-        assert status == 128 + what, (hit, said)
+        assert status == 128 + what, f"{hit}: {said}"
         assert place.unfinished() == [], hit
-    assert place.state("mq") == "RUNNING", (hit, said)
-    assert place.notes == [], (hit, said)
+    assert place.state("mq") == "RUNNING", f"{hit}: {said}"
+    assert place.notes == [], f"{hit}: {said}"
     assert whole_before <= set(place.must_be_whole()), hit
     return "over" if was_over else "stopped" if noted else "writing" if partial else "else"
 

@@ -21,7 +21,10 @@ from fixtures.incus.client import Incus, told
 from fixtures.incus.guard import DrillPolicy
 from fixtures.incus.tunnel import open_websocket
 
-HELLO = b'{"type":"sync","metadata":{"auth":"trusted","api_extensions":[],"environment":{}}}'
+HELLO = (
+    b'{"type":"sync","metadata":{"auth":"trusted","api_extensions":[],'
+    b'"environment":{"server_version":"7.0.2","server_name":"x"}}}'
+)
 JSON = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
 SECONDS = 0.5
 """The time-out of a request in these tests; each has to end within four times of it."""
@@ -39,8 +42,8 @@ def sized(body, *headers):
 class Hostile:
     """A server on a unix socket: true to `GET /1.0`, and to everything else what `say` does."""
 
-    def __init__(self, path, say):
-        self.path, self.say, self.sent = str(path), say, 0
+    def __init__(self, path, say, hello=HELLO):
+        self.path, self.say, self.sent, self.hello = str(path), say, 0, hello
         self._listener = socket.socket(socket.AF_UNIX)
         self._listener.bind(self.path)
         self._listener.listen(16)
@@ -57,7 +60,7 @@ class Hostile:
         with peer, contextlib.suppress(OSError):
             while head := peer.recv(65536):
                 if head.startswith(b"GET /1.0 "):
-                    peer.sendall(sized(HELLO))
+                    peer.sendall(sized(self.hello))
                 else:
                     for part in self.say(head):
                         peer.sendall(part)
@@ -167,6 +170,25 @@ def test_what_is_no_answer_of_incus_is_one_line(served, body):
     incus, _ = served(lambda _: [sized(body)])
     with pytest.raises((CouldNotLook, IncusError), match="list the pools|list the storage pools"):
         incus.pools()
+
+
+HELLOS = (
+    b"[]",
+    b"null",
+    b'{"type":"sync"}',
+    b'{"type":"sync","metadata":[]}',
+    b'{"type":"sync","metadata":{"auth":"trusted"}}',
+    HELLO.replace(b"server_name", b"x"),
+    HELLO.replace(b'"api_extensions":[]', b'"api_extensions":null'),
+)
+
+
+@pytest.mark.parametrize("hello", HELLOS)
+def test_a_server_that_does_not_say_what_it_is_is_no_incus(tmp_path, hello):
+    server = Hostile(tmp_path / "s", lambda _: [], hello)
+    with pytest.raises((CouldNotLook, IncusError), match="reach Incus at"):
+        Incus(server.path, DrillPolicy("r"))
+    server.close()
 
 
 def agreed(head):

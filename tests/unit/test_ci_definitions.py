@@ -45,21 +45,24 @@ TYPED = typed()
 
 def test_every_definition_types_something() -> None:
     assert {name for name, _ in TYPED} == {
-        *("github-actions.yml", "gitlab-ci.yml", "atlas-drills.service", "atlas-backup.service")
+        *("github-actions.yml", "gitlab-ci.yml", "atlas-drills.service"),
+        *("atlas-backup.service", "atlas-backup-start.service"),
     }
     programs = {(name, words[0].rpartition("/")[2]) for name, words in TYPED}
     assert programs == {
         *(("github-actions.yml", "run"), ("gitlab-ci.yml", "run")),
         *(("atlas-drills.service", "run"), ("atlas-backup.service", "atlas-backup.sh")),
+        ("atlas-backup-start.service", "atlas-backup.sh"),
     }
 
 
-BACKUP = [words for name, words in TYPED if name == "atlas-backup.service"]
-DRILLS = [(name, words) for name, words in TYPED if name != "atlas-backup.service"]
+BACKUP = [words for name, words in TYPED if name.startswith("atlas-backup")]
+DRILLS = [(name, words) for name, words in TYPED if not name.startswith("atlas-backup")]
 
 
 def test_the_backups_start_what_a_killed_run_left() -> None:
-    assert [words[1:] for words in BACKUP] == [[], ["--start-stopped"]]
+    """After it was killed, and at the next boot."""
+    assert [words[1:] for words in BACKUP] == [["--start-stopped"], [], ["--start-stopped"]]
 
 
 @pytest.mark.parametrize("words", [*BACKUP, ["", "--start-stoped"], ["", "--dry-run"]])
@@ -99,6 +102,8 @@ def test_what_is_typed_is_taken(name: str, words: list[str], tmp_path: Path) -> 
     assert "existing" in done.stdout or "rehearsal" in done.stdout
 
 
-def test_every_service_has_a_timer() -> None:
+def test_every_service_has_a_timer_or_comes_with_the_boot() -> None:
     services = {unit.stem for unit in CI.glob("*.service")}
-    assert services == {unit.stem for unit in CI.glob("*.timer")}
+    booted = {unit.stem for unit in CI.glob("*.service") if "[Install]" in unit.read_text()}
+    assert services - booted == {unit.stem for unit in CI.glob("*.timer")}
+    assert booted == {"atlas-backup-start"}

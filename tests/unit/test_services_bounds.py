@@ -220,6 +220,30 @@ def test_a_body_that_is_not_what_was_asked_for_is_told(
     way.close()
 
 
+def test_a_service_writes_no_line_of_its_own(serve: Serve) -> None:
+    said = b"HTTP/1.1 503 x\r\nContent-Length: 40\r\n\r\n" + b"busy\nHINT: rm -rf /\x1b[2J".ljust(
+        40
+    )
+    way = Way(serve(say(said)), "http://service")
+    with pytest.raises(CouldNotLook) as caught:
+        way.must("GET", "/")
+    assert str(caught.value) == "GET /: status 503: busy HINT: rm -rf /\\x1b[2J"
+    way.close()
+
+
+@pytest.mark.parametrize("charset", [b"punycode", b"idna", b"zlib", b"bogus", b"utf-16", b""])
+def test_a_long_answer_is_read_in_no_time_whatever_its_charset(
+    serve: Serve, charset: bytes
+) -> None:
+    text = b"\xff\xfe{}" * (1 << 20)
+    way = Way(serve(body(text, b"Content-Type: text/html; charset=" + charset)), "http://service")
+    begun = time.monotonic()
+    with pytest.raises(CouldNotLook, match="answered no JSON"):
+        way.must_json("GET", "/")
+    assert time.monotonic() - begun < 10
+    way.close()
+
+
 def test_what_is_asked_for_comes_out(serve: Serve) -> None:
     way = Way(serve(body(b'{"data": {"result": [1, {"a": 2}]}}')), "http://service")
     assert way.must_json("GET", "/api", "data", "result", 1, "a") == 2
