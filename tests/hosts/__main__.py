@@ -29,7 +29,7 @@ from .machine import SUITES, Machine, booted, image, run
 HERE = Path(__file__).parent
 REPO = HERE.parents[1]
 COPIED = re.compile(
-    r".*_(proxy|PROXY)|PIP_.*|GO(PROXY|SUMDB|NOSUMDB|NOPROXY|PRIVATE|INSECURE)"
+    r".*_(proxy|PROXY)|PIP_(?!FIND_LINKS).*|GO(PROXY|SUMDB|NOSUMDB|NOPROXY|PRIVATE|INSECURE)"
     r"|SSL_CERT_(FILE|DIR)|ATLAS_DRILLS_DEBIAN_MIRROR"
 )
 """Variables of the environment by which this machine reaches packages."""

@@ -96,6 +96,10 @@ def test_another_root_key_and_another_password_are_told(make_service):
     held = {proof.name: proof for proof in subject.prove_thoroughly()}
     other = held["private key root_ca_key opens with the password"]
     assert (other.held, other.detail) == (False, "its public half is not that of root_ca.crt")
+    move = f"cd {secrets}; mv root_ca_key ../elsewhere; ln -s ../elsewhere root_ca_key"
+    service.instance.must_exec(["sh", "-ec", move])
+    held = {proof.name: proof.held for proof in subject.prove_thoroughly()}
+    assert held["private key root_ca_key opens with the password"] is False
     service.instance.push(f"{secrets}/password", b"another")
     keys = [proof for proof in subject.prove_thoroughly() if "private key" in proof.name]
     assert [proof.held for proof in keys] == [None, None]
@@ -106,6 +110,8 @@ def test_odd_names_among_the_files_of_a_ca_are_files_like_others(make_service):
     service.deploy()
     name = ".step/certs/old|20\n24.crt"
     service.instance.push(f"/home/step/{name}", b"x")
+    links = "cd /home/step/.step/certs; ln -s root_ca.crt now.crt; ln -s nowhere gone.crt"
+    service.instance.must_exec(["sh", "-ec", links])
     facts, outside = service.subject.observe(), service.subject.observe_from_outside()
     assert facts[f"sha256 of {name}"].startswith("2d711642b726b044")
     assert not any("password" in fact for fact in facts if fact.startswith("sha256"))
