@@ -27,6 +27,11 @@ PASSPHRASE = "a passphrase with blanks"
 SECONDS = 120
 
 
+def below(tree: Path) -> Iterator[Path]:
+    """Files of a tree of which directories may go while it is looked at: glob would raise."""
+    return (Path(where, name) for where, _, names in os.walk(tree) for name in names)
+
+
 @dataclass
 class Place:
     """A project in the lab, its backups, and the script performed on both."""
@@ -133,7 +138,7 @@ class Place:
         )
 
     def unfinished(self) -> list[Path]:
-        return sorted(self.backups.glob("*/.*"))
+        return sorted(path for path in below(self.backups) if path.name.startswith("."))
 
     def must_be_whole(self) -> list[Path]:
         """Every file is what its sum says; returns them."""
@@ -148,7 +153,7 @@ class Place:
         root = Path(f"/proc/{self.lab.status().pid}/root")
         trees = [self.home, *(root / name for name in ("tmp", "run", "root", "var/tmp"))]
         found = []
-        for path in (path for tree in trees for path in tree.rglob("*")):
+        for path in (path for tree in trees for path in below(tree)):
             try:
                 if path.is_file() and not path.is_symlink() and marker in path.read_bytes():
                     found.append(path)
