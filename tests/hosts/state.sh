@@ -13,5 +13,7 @@ ip -brief link | cut -d' ' -f1 | tell link
 systemctl --failed --no-legend --plain | tell failed
 sysctl -a 2>/dev/null | grep -v -e '^kernel\.random' -e '^fs\.[a-z-]*-\(nr\|state\) ' -e '^kernel\.ns_last_pid' \
   -e '^kernel\.pty\.nr' -e 'nf_conntrack_count' -e '^fs\.aio-nr' -e '^kernel\.tainted' -e '^net\.ipv[46]\.\(conf\|neigh\)' | tell sysctl
-find /tmp /var/tmp /run -maxdepth 1 -name '*atlas*' | tell file
-find /var/lib/atlas-drills -mindepth 1 -maxdepth 1 2>/dev/null | tell file
+find /tmp /var/tmp /run -maxdepth 1 -name '*atlas*' ! -path /run/atlas-drills | tell file
+# Where locks and runs are noted stays; a note in it would be a run that has not ended.
+find /run/atlas-drills /var/lib/atlas-drills/.lab.runs -type f 2>/dev/null | tell file
+find /var/lib/atlas-drills -mindepth 1 -maxdepth 1 ! -name '.lab.*' 2>/dev/null | tell file
