@@ -147,7 +147,7 @@ def long_functions(source: str, most: int = 40) -> list[str]:
     ]
 
 
-def long_file(source: str, most: int = 450) -> list[str]:
+def long_file(source: str, most: int = 500) -> list[str]:
     """A file that does not fit into the head."""
     lines = len(source.splitlines())
     return [f"{lines} lines"] if lines > most else []

@@ -79,7 +79,7 @@ def test_the_rule_holds(rule, files):
         (rules.swallowed, "try: x\nexcept OSError: ..."),
         (rules.swallowed, "with contextlib.suppress(Exception): x"),
         (rules.long_functions, "def f():\n" + "    x()\n" * 41),
-        (rules.long_file, "x\n" * 301),
+        (rules.long_file, "x\n" * 501),
         (rules.prints, "print('x')"),
     ],
 )
@@ -99,7 +99,7 @@ def test_the_rule_is_seen_red(rule, snippet):
         (rules.bare_skips, "import pytest\npytest.skip(f'no {x}')"),
         (rules.swallowed, "try: x\nexcept OSError: y\nwith contextlib.suppress(OSError): x"),
         (rules.long_functions, "def f():\n    '''\n" + "\n" * 9 + "    '''\n" + "    x()\n" * 40),
-        (rules.long_file, "x\n" * 300),
+        (rules.long_file, "x\n" * 500),
         (rules.prints, "console.print('x')\nif __name__ == '__main__':\n    print('x')"),
     ],
 )
