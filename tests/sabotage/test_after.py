@@ -99,7 +99,9 @@ def test_an_export_in_the_pools_own_format_is_compared_too(older, monkeypatch):
     monkeypatch.setattr(after, "SOAK_SECONDS", 0.0)
     drill, service = older("prometheus", "tarball")
     backup = service.back_up("tarball", Form("none", optimized=True))
-    acts.after("import_tarball", partial(on_its_volume, "chmod 0600 wal/*"))(service, backup)
+    acts.after("import_tarball", partial(on_its_volume, "chmod 0600 queries.active"))(
+        service, backup
+    )
     tarball.test_service_restored_from_tarball(drill, service, backup)
     drill.look_afterwards()
     assert "has mode 0600, had 0644" in broken(drill.record())[after.FILES]
