@@ -29,7 +29,8 @@ class DrillRun:
         self.process = subprocess.Popen(
             [*WITH_SIGINT, sys.executable, "-m", "pytest", "drills", "--incus=unix"]
             + ["-k", f"({drill}) and rehearsal", f"--reports={reports}"]
-            + ["-p", "no:cacheprovider", *options],
+            # The last look comes sooner: what it sees is another test's.
+            + ["-p", "no:cacheprovider", "-p", "tests.faults.brief", *options],
             cwd=ROOT,
             env={**os.environ, "INCUS_SOCKET": str(socket), **(environment or {})},
             stdout=subprocess.PIPE,

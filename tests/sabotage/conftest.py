@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
+import fixtures.recovery.after as after
 import fixtures.recovery.service as verbs
 from fixtures.errors import DrillError
 from fixtures.evidence.record import DrillRecord
@@ -39,6 +40,7 @@ def older(make_service):
 def spoiled(older, monkeypatch):
     """Runs a drill's own body on a sabotaged service and returns its evidence."""
     monkeypatch.setattr(verbs, "HEALTHY_SECONDS", 10.0)
+    monkeypatch.setattr(after, "SOAK_SECONDS", 0.5)
 
     def run(body, name: str, scenario: str, sabotage: Sabotage) -> DrillRecord:
         drill, service = older(name, scenario)
@@ -48,6 +50,7 @@ def spoiled(older, monkeypatch):
             body(drill, service, backup)
         except DrillError as error:
             drill.fail(error)
+        drill.look_afterwards()
         return drill.record()
 
     return run

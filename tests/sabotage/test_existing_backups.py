@@ -56,6 +56,7 @@ def newest(place, fleet, name, kind):
 def drilled(pytestconfig, fleet, make_service, place, monkeypatch):
     """Runs the drill of a service on what is in `place`, with a sabotage before its body."""
     monkeypatch.setattr(verbs, "HEALTHY_SECONDS", 10.0)
+    monkeypatch.setattr("fixtures.recovery.after.SOAK_SECONDS", 0.5)
 
     def run(name, kind, sabotage=lambda existing: None, where=None, **spec):
         subject = fleet.service(name).model_copy(update=spec)
@@ -66,6 +67,7 @@ def drilled(pytestconfig, fleet, make_service, place, monkeypatch):
             body(drill, existing)
         except DrillError as error:
             drill.fail(error)
+        drill.look_afterwards()
         if existing is not None:
             existing.service.remove()
         return drill.record()

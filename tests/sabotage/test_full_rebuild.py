@@ -21,6 +21,7 @@ BODIES = {
 def drilled(make_platform, monkeypatch):
     """Runs a drill's body on a sabotaged platform and returns its evidence."""
     monkeypatch.setattr("fixtures.recovery.service.HEALTHY_SECONDS", 12.0)
+    monkeypatch.setattr("fixtures.recovery.after.SOAK_SECONDS", 0.5)
     monkeypatch.setattr("fixtures.recovery.bucket.HEALTHY_SECONDS", 4.0)
 
     def run(scenario, sabotage):
@@ -32,6 +33,7 @@ def drilled(make_platform, monkeypatch):
             BODIES[scenario](drill, platform, backups)
         except DrillError as error:
             drill.fail(error)
+        drill.look_afterwards()
         return drill.record()
 
     return run

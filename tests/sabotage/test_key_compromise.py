@@ -57,6 +57,7 @@ def exposed(make_service, fleet, drill_project, scratch):
 def spoiled(exposed, monkeypatch):
     """Runs the drill's own body after `sabotage(ca, clients)`; returns its evidence."""
     monkeypatch.setattr(verbs, "HEALTHY_SECONDS", 15.0)
+    monkeypatch.setattr("fixtures.recovery.after.SOAK_SECONDS", 0.5)
 
     def run(sabotage, names=ONE):
         drill, ca, clients = exposed(names)
@@ -65,6 +66,7 @@ def spoiled(exposed, monkeypatch):
             runbook.test_ca_regenerated_after_its_key_leaked(drill, ca, clients)
         except DrillError as error:
             drill.fail(error)
+        drill.look_afterwards()
         return drill.record()
 
     return run

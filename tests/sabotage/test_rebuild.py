@@ -18,6 +18,7 @@ body = runbook.test_service_rebuilt_without_its_data
 def rebuilt(older, monkeypatch):
     """Runs the drill's body on a sabotaged service and returns its evidence."""
     monkeypatch.setattr("fixtures.recovery.service.HEALTHY_SECONDS", 10.0)
+    monkeypatch.setattr("fixtures.recovery.after.SOAK_SECONDS", 0.5)
 
     def run(name, sabotage, body=body):
         drill, service = older(name, "rebuild")
@@ -27,6 +28,7 @@ def rebuilt(older, monkeypatch):
             body(drill, service, stock)
         except DrillError as error:
             drill.fail(error)
+        drill.look_afterwards()
         return drill.record()
 
     return run

@@ -80,3 +80,12 @@ def test_what_such_a_backup_never_holds_may_be_made_anew_but_not_be_as_it_was() 
     kept = judge_canaries(HELD, [], {**ALL_FOUND, "history": "versions 1 to 3"}, history)
     assert kept.unexpected == ["history"]
     assert kept.gone == []
+
+
+def test_a_member_without_a_survivor_leaves_the_whole_without_one() -> None:
+    some = Ledger(written=["a"], recovered=["a"], newest_survivor=BEGIN)
+    none = Ledger(written=["b"], lost=["b"])
+    assert Ledger().with_part("x", some).newest_survivor == BEGIN
+    for first, second in ((some, none), (none, some)):
+        whole = Ledger().with_part("x", first).with_part("y", second)
+        assert whole.newest_survivor is None

@@ -56,3 +56,14 @@ def test_what_fails_beside_is_not_lost(made, monkeypatch):
         host_meanwhile(made, SimpleNamespace(), SimpleNamespace()),
     ):
         made.record("canaries", True, "2 back")
+
+
+def test_what_was_seen_beside_stands_in_the_evidence_where_the_block_raises(made, monkeypatch):
+    host_that(monkeypatch, lambda aside: aside.record("port", False, "9090"))
+    with (
+        pytest.raises(CouldNotLook, match="no canaries"),
+        host_meanwhile(made, SimpleNamespace(), SimpleNamespace()),
+    ):
+        raise CouldNotLook("no canaries")
+    assert [check.name for check in made.drill.checks] == ["port"]
+    assert made.broken == ["port: 9090"]

@@ -1,0 +1,5 @@
+"""Loaded by `-p tests.faults.brief`: a drill's last looks come after one second, not after ten."""
+
+import fixtures.recovery.after as after
+
+after.SOAK_SECONDS = 1.0
