@@ -17,7 +17,8 @@ from fixtures.incus import s3
 from fixtures.incus.client import Incus
 from fixtures.incus.guard import DrillPolicy
 
-SERVER = {"auth": "trusted", "api_extensions": ["projects"], "config": {}, "environment": {}}
+WHAT = {"server_version": "7.0.2", "server_name": "x"}
+SERVER = {"auth": "trusted", "api_extensions": ["projects"], "config": {}, "environment": WHAT}
 
 
 class Server(ThreadingMixIn, UnixStreamServer):
@@ -161,7 +162,7 @@ def test_s3_that_cannot_be_reached_is_not_looked_at(server):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
     config = {s3.LISTENER: f"127.0.0.1:{port}"}
-    told = {**SERVER, "config": config, "environment": {"certificate": "PEM"}}
+    told = {**SERVER, "config": config, "environment": {**WHAT, "certificate": "PEM"}}
     server.answers["/1.0"] = (200, {"type": "sync", "metadata": told})
     with (
         pytest.raises(CouldNotLook, match=rf"S3 at https://127.0.0.1:{port} cannot be reached"),
