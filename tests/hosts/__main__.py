@@ -35,7 +35,10 @@ COPIED = re.compile(
 """Variables of the environment by which this machine reaches packages."""
 FILES = ("etc/pip.conf", "root/.config/pip", "root/.config/go/env", "root/.netrc")
 APT_OPTIONS = ("Acquire::http", "Acquire::https", "Acquire::Retries")
-INCUS = {"trixie": "incus", "bookworm": "incus -t bookworm-backports"}
+INCUS = {
+    "trixie": "incus dnsmasq-base nftables",
+    "bookworm": "incus dnsmasq-base nftables -t bookworm-backports",
+}
 DRILLS = (
     ("a newcomer's first drill", '-k "mosquitto and snapshot"'),
     ("the operator's command", "-k operators_command"),
@@ -150,7 +153,12 @@ def _visit(visit: Visit, suite: str, *, has_cache: bool) -> int:
         visit.drill(what, options)
     visit.compare("the lab's drills", before)
     script = (HERE / "production.sh").read_text()
-    visit.step("an Incus of Debian, with backups", f"bash -s '{INCUS[suite]}'", script.encode())
+    visit.step(
+        "an Incus of Debian, with backups",
+        # From a file: incus reads its standard input.
+        f"cat >production.sh && bash production.sh '{INCUS[suite]}' </dev/null",
+        script.encode(),
+    )
     before = visit.state()
     visit.drill("backups made by hand", PRODUCTION)
     visit.compare("the drills of production", before)
