@@ -91,7 +91,8 @@ class Visit:
         except (ValueError, LookupError):
             verdicts = {"evidence": ("missing", None)}
         bad = [f"{k}: {v} ({why})" for k, (v, why) in verdicts.items() if v != "recovered"]
-        fault = "; ".join(bad) or _failed(done.returncode) or ("" if verdicts else "no drill")
+        bad += [] if verdicts else ["no drill"]
+        fault = "; ".join(filter(None, [_failed(done.returncode), *bad]))
         self.tell(f"{what}, {len(verdicts)} drills", time.monotonic() - begun, fault)
 
     def state(self) -> set[str]:
