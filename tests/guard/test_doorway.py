@@ -37,6 +37,7 @@ class Server(BaseHTTPRequestHandler):
             self.rfile.readline()
         self.server.seen.append((self.command, self.path, body, dict(self.headers)))
         config = {"api_extensions": ["projects"], "config": dict(CLOSED)}
+        config["environment"] = {"server_version": "7.0.2", "server_name": "x"}
         text = json.dumps({"type": "sync", "metadata": config}).encode()
         self.send_response(200)
         self.send_header("ETag", "tag")

@@ -247,7 +247,9 @@ class Server(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def do_GET(self):
-        self.answer({"api_extensions": ["projects"], "config": dict(CLOSED)})
+        what = {"server_version": "7.0.2", "server_name": "x"}
+        told = {"api_extensions": ["projects"], "config": dict(CLOSED), "environment": what}
+        self.answer(told)
 
     def do_POST(self):
         base = "http+unix://" + quote(self.server.server_address, safe="")

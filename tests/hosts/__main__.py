@@ -35,7 +35,10 @@ COPIED = re.compile(
 """Variables of the environment by which this machine reaches packages."""
 FILES = ("etc/pip.conf", "root/.config/pip", "root/.config/go/env", "root/.netrc")
 APT_OPTIONS = ("Acquire::http", "Acquire::https", "Acquire::Retries")
-INCUS = {"trixie": "incus", "bookworm": "incus -t bookworm-backports"}
+INCUS = {
+    "trixie": "incus dnsmasq-base nftables",
+    "bookworm": "incus dnsmasq-base nftables -t bookworm-backports",
+}
 DRILLS = (
     ("a newcomer's first drill", '-k "mosquitto and snapshot"'),
     ("the operator's command", "-k operators_command"),
@@ -88,7 +91,8 @@ class Visit:
         except (ValueError, LookupError):
             verdicts = {"evidence": ("missing", None)}
         bad = [f"{k}: {v} ({why})" for k, (v, why) in verdicts.items() if v != "recovered"]
-        fault = "; ".join(bad) or _failed(done.returncode) or ("" if verdicts else "no drill")
+        bad += [] if verdicts else ["no drill"]
+        fault = "; ".join(filter(None, [_failed(done.returncode), *bad]))
         self.tell(f"{what}, {len(verdicts)} drills", time.monotonic() - begun, fault)
 
     def state(self) -> set[str]:
@@ -150,7 +154,12 @@ def _visit(visit: Visit, suite: str, *, has_cache: bool) -> int:
         visit.drill(what, options)
     visit.compare("the lab's drills", before)
     script = (HERE / "production.sh").read_text()
-    visit.step("an Incus of Debian, with backups", f"bash -s '{INCUS[suite]}'", script.encode())
+    visit.step(
+        "an Incus of Debian, with backups",
+        # From a file: incus reads its standard input.
+        f"cat >production.sh && bash production.sh '{INCUS[suite]}' </dev/null",
+        script.encode(),
+    )
     before = visit.state()
     visit.drill("backups made by hand", PRODUCTION)
     visit.compare("the drills of production", before)

@@ -190,7 +190,9 @@ class Machine:
     ) -> subprocess.CompletedProcess[bytes]:
         """Run a script in it, by bash; `content` is its standard input."""
         options = [f"UserKnownHostsFile={self.work / 'known_hosts'}", "ConnectTimeout=10"]
-        options += ["StrictHostKeyChecking=accept-new", "ServerAliveInterval=30", "BatchMode=yes"]
+        options += ["StrictHostKeyChecking=accept-new", "BatchMode=yes"]
+        # An emulated machine on a busy one may be silent for minutes.
+        options += ["ServerAliveInterval=30", "ServerAliveCountMax=40"]
         argv = ["ssh", "-q", "-p", str(self._port), "-i", str(self.image.key)]
         argv += [word for option in options for word in ("-o", option)]
         return subprocess.run(

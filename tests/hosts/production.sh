@@ -13,12 +13,12 @@ profiles:
 YAML
 incus image import /var/cache/atlas-drills/images/mosquitto-*.tar.zst --alias mosquitto
 incus storage volume create default mosquitto01-data
-incus create mosquitto mosquitto01
+incus create -q mosquitto mosquitto01
 incus config device add mosquitto01 data disk pool=default source=mosquitto01-data path=/mosquitto/data
 incus start mosquitto01
 inside() { incus exec mosquitto01 -- bash -c "$1"; }
-inside 'systemctl is-system-running --wait >/dev/null; systemctl stop mosquitto
-  chown 100:101 /mosquitto/data && chmod 750 /mosquitto/data && systemctl start mosquitto'
+inside 'until [ -S /run/systemd/private ]; do sleep 0.2; done; systemctl is-system-running --wait >/dev/null; systemctl stop mosquitto
+  chown 100:101 /mosquitto/data && systemctl start mosquitto'
 # CONNECT, nine retained messages t/1 to t/9, DISCONNECT, in MQTT's own bytes.
 inside 'for try in {1..50}; do exec 3<>/dev/tcp/127.0.0.1/1883 && break; sleep 0.2; done 2>/dev/null
   printf "\x10\x0c\x00\x04MQTT\x04\x02\x00\x3c\x00\x00" >&3; head -c 4 <&3 | od -c >/dev/null
@@ -27,5 +27,5 @@ sleep 2
 mkdir -p /srv/backups
 incus stop mosquitto01
 incus storage volume snapshot create default mosquitto01-data by-hand
-incus storage volume export default mosquitto01-data /srv/backups/mosquitto01-data.tar.gz --volume-only
+incus storage volume export -q default mosquitto01-data /srv/backups/mosquitto01-data.tar.gz --volume-only
 incus start mosquitto01
