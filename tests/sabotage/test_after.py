@@ -23,7 +23,7 @@ from fixtures.incus.project import empty
 from fixtures.incus.volumes import Volume
 from fixtures.plugin.collect import Planned
 from fixtures.plugin.drilling import stage_of
-from fixtures.plugin.existing import found_for, place_of
+from fixtures.plugin.existing import backups_of, found_for
 from fixtures.recovery.backup import Form
 from fixtures.recovery.provision import FromSource
 from fixtures.services.mqtt import connected
@@ -232,7 +232,7 @@ def drilled(pytestconfig, fleet, make_service, drill_project, monkeypatch):
         stage = stage_of(pytestconfig)
         spec = fleet.service(name).model_copy(update={"provision": "copy", "expect": expect})
         source = drill_project.source(PRODUCTION)
-        place = replace(place_of(stage), incus=source, directory=None)
+        place = replace(backups_of(stage), incus=source, places=())
         drill = stage.new_drill(Planned(spec, "snapshot", "existing"))
         found = found_for(drill, spec, place, make_service)
         found.service.provisioner = FromSource(PRODUCTION)
@@ -308,7 +308,7 @@ def test_a_copy_of_each_service_of_the_lab_is_recovered(
     stage = stage_of(pytestconfig)
     spec = fleet.service(name).model_copy(update={"provision": "copy"})
     drill = stage.new_drill(Planned(spec, "snapshot", "existing"))
-    found = found_for(drill, spec, place_of(stage), make_service)
+    found = found_for(drill, spec, backups_of(stage), make_service)
     existing_backups.restored(drill, found)
     drill.look_afterwards()
     record = drill.record()

@@ -7,8 +7,7 @@ import time
 import pytest
 
 import fixtures.recovery.service as verbs
-from fixtures.errors import CleanupFailed, RecoveryFailed
-from fixtures.plugin.drilling import remove_or_fail, stage_of
+from fixtures.errors import RecoveryFailed
 from fixtures.recovery.ending import verdict_of
 from fixtures.secrets import Secret
 
@@ -66,21 +65,3 @@ def test_a_unit_that_is_started_again_is_waited_for(broker, monkeypatch):
         service.wait_until_healthy()
     assert "NRestarts=0" not in told.value.message
     assert "NRestarts=" in told.value.message
-
-
-class Made:
-    def __init__(self, fault=None):
-        self.fault, self.removed = fault, False
-
-    def remove(self):
-        self.removed = True
-        if self.fault:
-            raise CleanupFailed(self.fault)
-
-
-def test_clean_up_goes_on_past_its_faults(pytestconfig):
-    first, second, third = Made("volume a is left"), Made(), Made("bucket b is left")
-    with pytest.raises(pytest.fail.Exception) as told:
-        remove_or_fail(stage_of(pytestconfig), first, second, third)
-    assert all(one.removed for one in (first, second, third))
-    assert str(told.value) == "volume a is left\nbucket b is left"
