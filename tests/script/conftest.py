@@ -138,7 +138,7 @@ class Place:
         )
 
     def unfinished(self) -> list[Path]:
-        return sorted(path for path in below(self.backups) if path.name.startswith("."))
+        return sorted(path for path in below(self.backups) if "/." in str(path))
 
     def must_be_whole(self) -> list[Path]:
         """Every file is what its sum says; returns them."""
