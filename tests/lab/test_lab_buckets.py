@@ -36,7 +36,7 @@ class Recorder:
     """Takes what a drill would write into the evidence."""
 
     def __init__(self):
-        self.checks = []
+        self.checks, self.notes = [], []
         self.restored_bytes = None
         self.backup = self.software = self.ledger = None
 

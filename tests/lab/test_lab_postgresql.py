@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 import drills.test_restore_from_snapshot as runbook
+import fixtures.recovery.after as after
 from fixtures.errors import CouldNotLook, DrillError
 from fixtures.evidence.verdict import Verdict
 from fixtures.fleet.load import load_fleet
@@ -110,7 +111,9 @@ def zero(service, relation):
     ],
     ids=["table", "index"],
 )
-def test_zeros_in_another_database_are_wrong_data(postgresql, make_service, relation, broken):
+def test_zeros_in_another_database_are_wrong_data(
+    postgresql, make_service, relation, broken, monkeypatch
+):
     drill, service = make_service("postgresql", "snapshot", spec=postgresql)
     service.deploy()
     sql(service, "create database app")
@@ -125,8 +128,10 @@ def test_zeros_in_another_database_are_wrong_data(postgresql, make_service, rela
         whole()
 
     service.wait_until_healthy = spoiled
+    monkeypatch.setattr(after, "SOAK_SECONDS", 0.0)
     try:
         runbook.test_service_restored_from_snapshot(drill, service, backup)
+        drill.look_afterwards()
     except DrillError as error:
         drill.fail(error)
     record = drill.record()

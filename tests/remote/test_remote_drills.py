@@ -8,6 +8,7 @@ import pytest
 
 from fixtures.evidence.record import RunRecord
 from fixtures.incus.inventory import inventory
+from fixtures.services.note import find_notes
 from tests.remote.server import write_conf, write_pair
 
 SOURCE = "production"
@@ -59,13 +60,16 @@ def test_a_volume_that_incus_spoils_on_import_is_found_out(far, tmp_path):
     assert any("initial.uid" in note for note in drill.notes)
 
 
-def test_backups_of_a_remote_are_made(far, tmp_path):
+def test_a_remote_source_is_observed(far, tmp_path):
     done = far.run(
-        *("-m", "fixtures.plugin.backup", "--incus=far", f"--fleet={far.fleet}"),
-        *(f"--to={tmp_path / 'made'}", "--only", "mosquitto", "--kinds", "tarball"),
+        *("-m", "fixtures.plugin.observe", "--incus=far", f"--fleet={far.fleet}"),
+        f"--to={tmp_path}",
     )
     assert done.returncode == 0, far.said
-    assert len(list((tmp_path / "made" / "mosquitto" / "tarball").glob("*.tar.zst"))) == 1
+    (found,), faults = find_notes(tmp_path.iterdir())
+    assert faults == []
+    assert "retained messages" in found.note.services["mosquitto"].holds
+    assert len(found.note.services) == 3
 
 
 def test_a_plan_contacts_nobody(far, tmp_path):

@@ -97,6 +97,12 @@ def test_without_a_note_from_before_nothing_is_known():
     assert known_at("other", TAKEN, [note(T0, topics(a="1"))]) is None
 
 
+def test_a_note_of_the_second_that_an_archive_tells_came_before_it():
+    within = note(TAKEN + timedelta(milliseconds=600), topics(a="1"))
+    assert known_at("mq", TAKEN, [within]) is not None
+    assert known_at("mq", TAKEN + timedelta(milliseconds=1), [within]) is None
+
+
 def test_what_is_the_same_before_and_after_must_be_back():
     notes = [note(T0, topics(a="1", b="2")), note(T1, topics(a="1", b="2"))]
     known = known_at("mq", TAKEN, notes)
