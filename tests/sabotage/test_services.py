@@ -12,6 +12,7 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
 import drills.test_restore_from_snapshot as runbook
+import fixtures.recovery.after as after
 import fixtures.services.alertmanager as alertmanager
 import tests.sabotage.acts as acts
 from fixtures.errors import CouldNotLook, DrillError
@@ -48,37 +49,54 @@ def broken(drill):
             "a deletion is written into every block",
         ),
         ("loki", "chown -R 0:0 /loki/chunks", "a new line reaches a chunk in the store"),
-        ("step-ca", "chown -R 0:0 /home/step/.step/db", WRITABLE.format("step")),
         (
             "mosquitto",
             "mkdir /mosquitto/data/mosquitto.db.new",
             "a new message is in the database that the broker writes",
         ),
+    ],
+)
+def test_what_it_cannot_write_below_the_root_is_wrong_data(spoiled, name, script, proof):
+    found = broken(spoiled(body, name, "snapshot", acts.after("wait_until_healthy", shell(script))))
+    assert proof in found
+    if "chown" in script:
+        assert WRITABLE.format(name) in found
+
+
+@pytest.mark.parametrize(
+    ("name", "script", "proof"),
+    [
+        ("step-ca", "chown -R 0:0 /home/step/.step/db", WRITABLE.format("step")),
         (
             "alertmanager",
-            "cd /var/lib/alertmanager; rm silences; mkdir silences",
+            "cd /var/lib/alertmanager; rm -f silences; mkdir silences",
             "a new silence outlives a restart",
         ),
     ],
 )
-def test_what_it_cannot_write_below_the_root_is_wrong_data(
-    spoiled, monkeypatch, name, script, proof
+def test_what_a_drill_sees_on_the_clock_is_also_seen_by_writing(
+    make_service, monkeypatch, name, script, proof
 ):
     monkeypatch.setattr(alertmanager, "RESTART_SECONDS", 5.0)
-    found = broken(spoiled(body, name, "snapshot", acts.after("wait_until_healthy", shell(script))))
-    assert proof in found
-    if "chown" in script:
-        assert WRITABLE.format(name.removesuffix("-ca")) in found
+    _, service = make_service(name, "snapshot")
+    service.deploy()
+    held = {one.name: one.held for one in service.subject.prove_thoroughly()}
+    assert held[proof] is True
+    service.instance.must_exec(["sh", "-ec", script])
+    held = {one.name: one.held for one in service.subject.prove_thoroughly()}
+    assert held[proof] is False
 
 
-def test_a_root_key_that_was_broken_already_at_the_source_is_wrong_data(make_service):
+def test_a_root_key_that_was_broken_already_at_the_source_is_wrong_data(make_service, monkeypatch):
     drill, service = make_service("step-ca", "snapshot")
     service.deploy()
     zero = "f=/home/step/.step/secrets/root_ca_key; s=$(stat -c %s $f); : >$f; truncate -s $s $f"
     service.instance.must_exec(["sh", "-ec", zero])
     backup = service.back_up("snapshot")
+    monkeypatch.setattr(after, "SOAK_SECONDS", 0.0)
     try:
         body(drill, service, backup)
+        drill.look_afterwards()
     except DrillError as error:
         drill.fail(error)
     record = drill.record()
