@@ -1,7 +1,7 @@
 """Loaded by `-p tests.faults.interrupted_late`: Ctrl-C comes at $INTERRUPTED, a moment of the end.
 
-`teardown`: of the test, when all but the last fixture's is done; `removal`: of what its drill has
-made; `report`: when that is logged.
+`teardown`: of the test, when that is done; `removal`: of what its drill has
+made; `report`: of a drill that has failed, when it is logged.
 """
 
 import os
