@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import signal
+import tempfile
 import time
+from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 
+from fixtures.plugin.interrupts import TOLD
+from fixtures.scratch import PREFIX
 from tests.faults.test_kill import remove
 
 UNLOOKED = "stays up: the run ended before the service was looked at again"
@@ -27,16 +32,66 @@ def test_a_killed_run_has_the_drill_as_not_verified(start, drill_projects):
     assert drill_projects() == set()
 
 
+@pytest.fixture
+def directories(monkeypatch):
+    """Names of the directories for exports that runs have left; runs have a place of their own."""
+    with tempfile.TemporaryDirectory(prefix="ad-", dir="/var/tmp") as place:
+        monkeypatch.setenv("TMPDIR", place)
+        yield lambda: [path.name for path in Path(place).glob(f"{PREFIX}*")]
+
+
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM], ids=lambda how: how.name)
-def test_an_interrupted_run_has_it_as_not_verified(start, drill_projects, how):
-    run = start(*PATIENT)
+def test_an_interrupted_run_has_each_as_not_verified(start, drill_projects, directories, how):
+    """Also the drills whose turn to be looked at had not come."""
+    run = start(*PATIENT, "--keep", drill="mosquitto and (tarball or snapshot)")
     run.read_until(": is looked at again in ")
     run.hurt(how)
     assert run.finish() == pytest.ExitCode.INTERRUPTED, run.output
+    drills = run.evidence["drills"]
+    assert [(drill["verdict"], drill["reason"]) for drill in drills] == [
+        ("not verified", UNLOOKED)
+    ] * 3
+    (suite,) = ElementTree.parse(next(run.reports.glob("*/junit.xml"))).getroot()
+    assert (suite.get("tests"), suite.get("failures")) == ("3", "3")
+    assert run.evidence["cleanup"]["left"] == []
+    assert run.evidence["cleanup"]["kept"] == [], "what was interrupted has not failed"
+    assert drill_projects() == set()
+    assert directories() == []
+
+
+def test_a_second_signal_is_answered_while_it_ends(start, drill_projects, directories):
+    run = start(*PATIENT, drill="mosquitto and snapshot")
+    run.read_until(": is looked at again in ")
+    run.hurt(signal.SIGTERM)
+    time.sleep(0.2)
+    run.hurt(signal.SIGINT)
+    run.read_until(TOLD)
+    assert run.finish() == pytest.ExitCode.INTERRUPTED, run.output
     (drill,) = run.evidence["drills"]
     assert (drill["verdict"], drill["reason"]) == ("not verified", UNLOOKED)
-    assert run.evidence["cleanup"]["left"] == []
+    assert run.evidence["finished"]
     assert drill_projects() == set()
+    assert directories() == []
+
+
+@pytest.mark.parametrize("moment", ["teardown", "removal", "report"])
+def test_an_interruption_while_a_drill_ends(start, drill_projects, directories, moment):
+    settings = {"environment": {"INTERRUPTED": moment}}
+    plugins = ["-p", "tests.faults.interrupted_late"]
+    if moment == "report":
+        plugins += ["-p", "tests.faults.killed_after"]
+    run = start(*plugins, drill="mosquitto and snapshot", **settings)
+    assert run.finish() == pytest.ExitCode.INTERRUPTED, run.output
+    evidence = run.evidence
+    assert evidence["interrupted"] and evidence["finished"]
+    verdicts = [drill["verdict"] for drill in evidence["drills"]]
+    # What was looked at is told; of a test in its teardown nothing has been reported.
+    assert (
+        verdicts == {"teardown": [], "removal": ["recovered"], "report": ["not recovered"]}[moment]
+    )
+    assert evidence["cleanup"]["left"] == evidence["errors"] == []
+    assert drill_projects() == set()
+    assert directories() == []
 
 
 @pytest.mark.parametrize("workers", [(), ("-n", "2")], ids=["one", "two"])

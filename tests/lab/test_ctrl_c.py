@@ -21,6 +21,7 @@ import pytest
 from fixtures.lab.daemon import Daemon
 from fixtures.plugin.interrupts import TOLD
 from tests.faults.conftest import WITH_SIGINT
+from tests.faults.test_after import UNLOOKED
 
 pytestmark = pytest.mark.skipif(
     sys.platform != "linux" or os.geteuid() != 0,
@@ -29,6 +30,8 @@ pytestmark = pytest.mark.skipif(
 ROOT = Path(__file__).parents[2]
 PAUSE_SECONDS = 0.5
 """Before Ctrl-C is pressed again; the run takes 3 s to end."""
+AGAIN = ""
+"""After a pause, whatever was printed meanwhile."""
 
 
 @pytest.fixture
@@ -61,7 +64,7 @@ def interrupted(home: Path, *at: str) -> tuple[int, str, dict[str, Any]]:
         # By what has come, not by lines: pytest ends that of a test long after it.
         while part := os.read(stream.fileno(), 65536):
             output += part.decode(errors="replace")
-            if coming and coming[0] in output:
+            while coming and coming[0] in output:
                 # Two signals at once are one.
                 time.sleep(PAUSE_SECONDS if len(coming) < len(at) else 0)
                 os.killpg(process.pid, signal.SIGINT)
@@ -80,11 +83,14 @@ def interrupted(home: Path, *at: str) -> tuple[int, str, dict[str, Any]]:
 
 
 RESTORING = "mosquitto-snapshot-rehearsal: destroy"
+RESTING = "mosquitto-snapshot-rehearsal: is looked at again in"
 WHEN = {
     "while the lab comes up": ["golden state: in the cache"],
     "while it is filled": ["lab lab: up on"],
     "while a service is restored": [RESTORING],
-    "and again while the run ends": [RESTORING, "KeyboardInterrupt - teardown started"],
+    "and again while the run ends": [RESTORING, AGAIN],
+    "while a restored service is left alone": [RESTING],
+    "and again while that run ends": [RESTING, AGAIN],
 }
 
 
@@ -95,7 +101,9 @@ def test_ctrl_c_leaves_a_report_and_no_lab(home: Path, at: list[str]) -> None:
     assert record["interrupted"]
     (page,) = (home / "reports").glob("*/report.html")
     assert "interrupted" in page.read_text()
-    assert (TOLD in output) == (len(at) > 1)
+    assert (TOLD in output) == (AGAIN in at)
+    reasons = [drill["reason"] for drill in record["drills"]]
+    assert reasons == ([UNLOOKED] if RESTING in at else [])
 
 
 def await_the_end(home: Path) -> dict[str, Any]:
