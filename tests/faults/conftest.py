@@ -26,13 +26,17 @@ class DrillRun:
 
     def __init__(self, socket, reports, *options, drill=DRILL, environment=None):
         self.reports = reports
+        # Its own: other runs of this machine reap what a killed one leaves in the usual place.
+        self.temporary = reports.with_name("tmp")
+        self.temporary.mkdir(exist_ok=True)
+        own = {"INCUS_SOCKET": str(socket), "TMPDIR": str(self.temporary)}
         self.process = subprocess.Popen(
             [*WITH_SIGINT, sys.executable, "-m", "pytest", "drills", "--incus=unix"]
             + ["-k", f"({drill}) and rehearsal", f"--reports={reports}"]
             # The last look comes sooner: what it sees is another test's.
             + ["-p", "no:cacheprovider", "-p", "tests.faults.brief", *options],
             cwd=ROOT,
-            env={**os.environ, "INCUS_SOCKET": str(socket), **(environment or {})},
+            env={**os.environ, **own, **(environment or {})},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,

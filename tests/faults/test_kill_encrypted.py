@@ -16,23 +16,23 @@ DRILL = "encrypted_tarball"
 @pytest.mark.parametrize(
     ("work", "after"), [("--symmetric", "collected"), ("--decrypt", ": destroy ")]
 )
-def test_a_killed_drill_leaves_no_plaintext(start, drill_projects, tmp_path, work, after):
-    temporary = tmp_path / "tmp"
-    temporary.mkdir()
-    run = start(drill=DRILL, environment={"TMPDIR": str(temporary)})
+def test_a_killed_drill_leaves_no_plaintext(start, drill_projects, work, after):
+    run = start(drill=DRILL)
     run.read_until(after)
     wait_for_gpg(run.process.pid, work)
     run.hurt(signal.SIGKILL)
     assert run.finish() == -signal.SIGKILL
-    left = [path for path in temporary.rglob("*") if path.is_file()]
+    left = [path for path in run.temporary.rglob("*") if path.is_file()]
     assert left, "the kill came while the export was on its way"
-    assert plaintext_in(temporary) == []
+    assert plaintext_in(run.temporary) == []
     assert plaintext_in(run.reports) == []
+    scratch = {f"directory {path}" for path in run.temporary.glob("atlas-drills-scratch-*")}
     orphans = drill_projects()
 
     second = start(drill=DRILL)
     assert second.finish() == 0, second.output
-    assert set(second.evidence["cleanup"]["reaped"]) == orphans
+    assert set(second.evidence["cleanup"]["reaped"]) == orphans | scratch
+    assert not any(run.temporary.glob("atlas-drills-scratch-*"))
     assert drill_projects() == set()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -10,8 +11,10 @@ import sys
 import pytest
 
 from fixtures.errors import CouldNotLook, IncusError
+from fixtures.fleet.load import load_fleet
 from fixtures.incus.client import Incus
 from fixtures.incus.guard import OwnServerPolicy
+from fixtures.incus.room import must_have_local_room
 from fixtures.incus.volumes import Volume
 from fixtures.plugin.machine import TOO_SHORT, gives_memory_back
 
@@ -88,7 +91,12 @@ def test_a_plan_contacts_nobody(tmp_path):
 def test_nothing_selected_is_no_success(tmp_path):
     status, output = pytest_of("-k", "no-such-service", f"--reports={tmp_path}")
     assert status == pytest.ExitCode.NO_TESTS_COLLECTED
-    assert "step-ca: not selected in this run" in " ".join(output.split())
+    words = " ".join(output.split())
+    assert "recoveries that the fleet file promises are not verified:" in words
+    (services,) = re.findall(r"([^:]*) \(\d+\): not selected in this run", words)
+    names = {service.name for service in load_fleet(ROOT / "fleets" / "atlas.yaml").services}
+    assert names < set(re.split(r"[, ]+", services))
+    assert "No drill was made: this run proves nothing." in words
     assert "verdict of the run: not verified" in output
 
 
@@ -100,20 +108,50 @@ def test_a_missing_image(make_service, monkeypatch):
     assert drill.record().verdict == "not verified"
 
 
-def test_a_full_disk_leaves_no_half_tarball(make_service, tmp_path):
+@pytest.fixture
+def disk(tmp_path):
+    """A file system of 64 MiB."""
+    place = tmp_path / "disk"
+    place.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64m", "tmpfs", place], check=True)
+    yield place
+    subprocess.run(["umount", place], check=True)
+
+
+def fill(disk):
+    left = os.statvfs(disk)
+    (disk / "filler").write_bytes(bytes(left.f_bavail * left.f_frsize))
+
+
+def test_a_full_disk_is_told_before_the_export(make_service, disk):
     _drill, service = make_service("prometheus", "tarball")
     service.deploy()
-    full = tmp_path / "full"
-    full.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4k", "tmpfs", full], check=True)
-    try:
-        (full / "filler").write_bytes(bytes(4096))
-        service.scratch = full
-        with pytest.raises(CouldNotLook, match="write tarball .*: No space left on device"):
-            service.back_up("tarball")
-        assert [path.name for path in full.iterdir()] == ["filler"]
-    finally:
-        subprocess.run(["umount", full], check=True)
+    service.scratch = disk
+    fill(disk)
+    match = (
+        r"not enough room for the export of .*: needs [1-9][0-9.]* [KM]iB, "
+        rf"{disk} on this machine has 0 B free, of which 3\.2 MiB stay free; nothing was written"
+    )
+    with pytest.raises(CouldNotLook, match=match):
+        service.back_up("tarball")
+    assert [path.name for path in disk.iterdir()] == ["filler"]
+
+
+def test_a_disk_that_fills_during_the_export_leaves_no_half_tarball(
+    make_service, disk, monkeypatch
+):
+    _drill, service = make_service("prometheus", "tarball")
+    service.deploy()
+    service.scratch = disk
+
+    def filled_after_the_look(*args):
+        must_have_local_room(*args)
+        fill(disk)
+
+    monkeypatch.setattr("fixtures.recovery.taking.must_have_local_room", filled_after_the_look)
+    with pytest.raises(CouldNotLook, match="write tarball .*: No space left on device"):
+        service.back_up("tarball")
+    assert [path.name for path in disk.iterdir()] == ["filler"]
 
 
 @pytest.fixture
