@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -14,6 +15,7 @@ import pytest
 
 from fixtures.incus.client import Incus
 from fixtures.incus.guard import DrillPolicy
+from fixtures.scratch import PREFIX
 
 ROOT = Path(__file__).resolve().parents[2]
 DRILL = "snapshot and prometheus"
@@ -74,7 +76,18 @@ class DrillRun:
 
 
 @pytest.fixture
-def start(drill_project, tmp_path):
+def directories(monkeypatch):
+    """Names of the directories for exports that the test's runs have left.
+
+    The runs keep them apart from those of every other run, which would reap them.
+    """
+    with tempfile.TemporaryDirectory(prefix="ad-", dir="/var/tmp") as place:
+        monkeypatch.setenv("TMPDIR", place)
+        yield lambda: [path.name for path in Path(place).glob(f"{PREFIX}*")]
+
+
+@pytest.fixture
+def start(drill_project, tmp_path, directories):
     """Starts runs against the lab; whatever still lives afterwards is killed."""
     started = []
 

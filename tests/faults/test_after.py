@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import signal
-import tempfile
 import time
-from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
 
 from fixtures.plugin.interrupts import TOLD
-from fixtures.scratch import PREFIX
 from tests.faults.test_kill import remove
 
 UNLOOKED = "stays up: the run ended before the service was looked at again"
@@ -30,14 +27,6 @@ def test_a_killed_run_has_the_drill_as_not_verified(start, drill_projects):
     second = start()
     assert second.finish() == 0, second.output
     assert drill_projects() == set()
-
-
-@pytest.fixture
-def directories(monkeypatch):
-    """Names of the directories for exports that runs have left; runs have a place of their own."""
-    with tempfile.TemporaryDirectory(prefix="ad-", dir="/var/tmp") as place:
-        monkeypatch.setenv("TMPDIR", place)
-        yield lambda: [path.name for path in Path(place).glob(f"{PREFIX}*")]
 
 
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM], ids=lambda how: how.name)
