@@ -15,5 +15,7 @@ sysctl -a 2>/dev/null | grep -v -e '^kernel\.random' -e '^fs\.[a-z-]*-\(nr\|stat
   -e '^kernel\.pty\.nr' -e 'nf_conntrack_count' -e '^fs\.aio-nr' -e '^kernel\.tainted' -e '^net\.ipv[46]\.\(conf\|neigh\)' | tell sysctl
 find /tmp /var/tmp /run -maxdepth 1 -name '*atlas*' ! -path /run/atlas-drills | tell file
 # Where locks and runs are noted stays; a note in it would be a run that has not ended.
-find /run/atlas-drills /var/lib/atlas-drills/.lab.runs -type f 2>/dev/null | tell file
+# Empty lock files on tmpfs stay: who removed one could take it from under a run that waits for it.
+find /run/atlas-drills /var/lib/atlas-drills/.lab.runs -type f ! \( -name '*.lock' -empty \) 2>/dev/null |
+    tell file
 find /var/lib/atlas-drills -mindepth 1 -maxdepth 1 ! -name '.lab.*' 2>/dev/null | tell file
