@@ -20,7 +20,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from fixtures.lab.netns import enter
+from fixtures.lab.host import enter
 
 PAUSE_SECONDS = 0.002
 """Between two probes, so that what is observed has the processors to itself."""

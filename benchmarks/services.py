@@ -19,7 +19,7 @@ from benchmarks.each_drill import processor_seconds
 from benchmarks.figures import ROOT, Bench, timed
 from benchmarks.memory import Memory, memory
 from fixtures.fleet.load import load_fleet
-from fixtures.lab.house import Lab
+from fixtures.lab.lab import Lab
 from fixtures.plugin.progress import Progress
 from fixtures.plugin.target import bring_up
 

@@ -17,11 +17,11 @@ from fixtures.errors import CouldNotLook
 from fixtures.fleet.load import load_fleet
 from fixtures.incus.client import Incus
 from fixtures.incus.guard import OwnServerPolicy, ReadPolicy
-from fixtures.lab import images, netns, settings
+from fixtures.lab import images, settings
 from fixtures.lab.cache import Cache, Progress
 from fixtures.lab.daemon import Daemon
+from fixtures.plugin.lab_setup import back_up
 from fixtures.plugin.observe import SourceView
-from fixtures.plugin.supply import back_up
 from fixtures.recovery.source import populate
 from tests.remote.server import ROOT, small_fleet, write_conf
 
@@ -196,7 +196,7 @@ def _fill(cluster: Cluster) -> None:
         """The proxies of a service listen on the member that has it."""
         for daemon in cluster.daemons.values():
             with contextlib.suppress(ConnectionRefusedError):
-                return netns.dial(daemon.pid(), port, host)
+                return host.dial(daemon.pid(), port, host)
         raise ConnectionRefusedError(f"nobody listens on {host}:{port}")
 
     view = SourceView(incus, "127.0.0.1", connect)

@@ -6,7 +6,7 @@ import os
 
 import fixtures.recovery.service as verbs
 from fixtures.errors import GuardRefused
-from fixtures.incus.instances import Instance
+from fixtures.incus.instance import Instance
 
 SWALLOWED = os.environ.get("ATLAS_DRILLS_TEST_SWALLOWED") == "yes"
 

@@ -6,7 +6,7 @@ import os
 from types import SimpleNamespace
 
 import fixtures.backups.programs as programs
-import fixtures.recovery.taking as taking
+import fixtures.recovery.service as taking
 
 KNOWN = "known-passphrase-of-a-test-4c1b7e"
 BREAK = "ATLAS_DRILLS_TEST_BREAK"

@@ -14,9 +14,8 @@ from fixtures.errors import CouldNotLook, IncusError
 from fixtures.fleet.load import load_fleet
 from fixtures.incus.client import Incus
 from fixtures.incus.guard import OwnServerPolicy
-from fixtures.incus.room import must_have_local_room
-from fixtures.incus.volumes import Volume
-from fixtures.plugin.machine import TOO_SHORT, gives_memory_back
+from fixtures.incus.volumes import Volume, must_have_local_room
+from fixtures.plugin.report import TOO_SHORT, gives_memory_back
 
 from .conftest import ROOT
 
@@ -148,7 +147,7 @@ def test_a_disk_that_fills_during_the_export_leaves_no_half_tarball(
         must_have_local_room(*args)
         fill(disk)
 
-    monkeypatch.setattr("fixtures.recovery.taking.must_have_local_room", filled_after_the_look)
+    monkeypatch.setattr("fixtures.recovery.service.must_have_local_room", filled_after_the_look)
     with pytest.raises(CouldNotLook, match="write tarball .*: No space left on device"):
         service.back_up("tarball")
     assert [path.name for path in disk.iterdir()] == ["filler"]

@@ -6,7 +6,7 @@ import signal
 
 import pytest
 
-import fixtures.incus.reaper as reaper
+import fixtures.incus.project as reaper
 from fixtures.errors import CleanupFailed
 from fixtures.incus.client import Incus
 from fixtures.incus.guard import DrillPolicy

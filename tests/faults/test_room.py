@@ -14,11 +14,18 @@ import pytest
 from fixtures.errors import CouldNotLook, NotAllowed
 from fixtures.incus.client import Incus
 from fixtures.incus.guard import OwnServerPolicy
-from fixtures.incus.instances import Instance
+from fixtures.incus.instance import Instance
 from fixtures.incus.inventory import inventory
-from fixtures.incus.living import LOCKS
-from fixtures.incus.room import GIB, give_back, kept_free, must_have_local_room, room_for, space_of
-from fixtures.incus.volumes import Volume
+from fixtures.incus.run_lock import LOCKS
+from fixtures.incus.volumes import (
+    GIB,
+    Volume,
+    give_back,
+    kept_free,
+    must_have_local_room,
+    room_for,
+    space_of,
+)
 from fixtures.recovery.checks import NOBODYS
 from fixtures.recovery.service import ServiceUnderDrill
 from fixtures.services.mqtt import connected
@@ -250,7 +257,7 @@ def test_room_that_may_not_be_read_is_no_room(server, source, monkeypatch):
     def forbidden(*args):
         raise NotAllowed("read how much room pool small has: User does not have permission")
 
-    monkeypatch.setattr("fixtures.incus.room.space_of", forbidden)
+    monkeypatch.setattr("fixtures.incus.volumes.space_of", forbidden)
     refused = pytest.raises(CouldNotLook, match="nothing was made for a test")
     with refused, room_for(server, POOL, 1, "a test"):
         raise AssertionError
@@ -273,7 +280,7 @@ def test_a_full_pool_ends_every_import_before_it_begins(make_service, monkeypatc
     _, service = make_service("mosquitto", "tarball")
     service.deploy()
     backup = service.back_up("tarball")
-    monkeypatch.setattr("fixtures.incus.room.space_of", lambda *_: (GIB, 10 * GIB))
+    monkeypatch.setattr("fixtures.incus.volumes.space_of", lambda *_: (GIB, 10 * GIB))
     made_at = service.volume.created_at()
     for verb in (service.replace_volume, service.import_as_new_volume, service.import_tarball):
         with pytest.raises(CouldNotLook, match="not enough room for the import"):

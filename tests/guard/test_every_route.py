@@ -16,12 +16,14 @@ import pytest
 from fixtures.errors import GuardRefused
 from fixtures.incus.guard import (
     MARKER_KEY,
+    READS,
     REQUIRED,
+    SCOPED,
     GuardAdapter,
     OwnServerPolicy,
     ReadPolicy,
+    scoped_route,
 )
-from fixtures.incus.routes import READS, SCOPED, scoped_route
 from tests.guard.wire import BASE, CLOSED, OURS, PROJECTS, is_refused, prepared
 
 VERBS = ["POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT", "PROPFIND", "post"]
@@ -331,7 +333,7 @@ def test_only_the_lab_writes_outside_of_drill_projects():
         for file in (ROOT / "fixtures").rglob("*.py")
         if "OwnServerPolicy(" in file.read_text() and file.name != "guard.py"
     }
-    assert users == {"recovery/source.py", "plugin/supply.py"}
+    assert users == {"recovery/source.py", "plugin/lab_setup.py"}
     # And the operator's script, which only the lab's own shell is handed.
     starters = {
         str(file.relative_to(ROOT / "fixtures"))

@@ -4,9 +4,15 @@ from __future__ import annotations
 
 import pytest
 
-from fixtures.incus.closed import STANDING_KEY
-from fixtures.incus.guard import MARKER_KEY, REQUIRED, DrillPolicy, GuardAdapter, ReadPolicy
-from fixtures.incus.routes import SCOPED
+from fixtures.incus.guard import (
+    MARKER_KEY,
+    REQUIRED,
+    SCOPED,
+    STANDING_KEY,
+    DrillPolicy,
+    GuardAdapter,
+    ReadPolicy,
+)
 from tests.guard import wire as wires
 from tests.guard.test_every_route import TEMPLATES, VERBS, paths
 from tests.guard.wire import BASE, OURS, RUN, is_refused, prepared

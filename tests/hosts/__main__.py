@@ -22,7 +22,7 @@ from pathlib import Path
 
 from fixtures.lab import images, settings
 from fixtures.lab.cache import Cache, Progress, remove
-from fixtures.lab.mirror import from_apt
+from fixtures.lab.rootfs import from_apt
 
 from .machine import SUITES, Machine, booted, image, run
 

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from fixtures.lab.cache import Cache, Progress
-from fixtures.lab.mirror import from_apt
+from fixtures.lab.rootfs import from_apt
 
 SUITES = ("trixie", "bookworm")
 PACKAGES = (

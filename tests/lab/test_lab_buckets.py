@@ -19,9 +19,9 @@ from fixtures.errors import (
     WrongData,
 )
 from fixtures.fleet.model import Bucket as BucketSpec
-from fixtures.incus.s3 import s3_of
+from fixtures.incus.buckets import s3_of
 from fixtures.lab import settings
-from fixtures.lab.house import Lab
+from fixtures.lab.lab import Lab
 from fixtures.recovery.bucket import BucketUnderDrill
 from fixtures.services.s3 import S3
 from fixtures.waiting import NotYet, wait_until

@@ -16,11 +16,11 @@ from fixtures.errors import IncusError
 from fixtures.incus import client
 from fixtures.incus.client import Incus, told
 from fixtures.incus.guard import DrillPolicy
-from fixtures.incus.instances import Instance
+from fixtures.incus.instance import Instance
 from fixtures.incus.project import DrillProject
 from fixtures.incus.volumes import Volume
 from fixtures.lab import settings
-from fixtures.lab.house import Lab
+from fixtures.lab.lab import Lab
 
 pytestmark = pytest.mark.skipif(
     sys.platform != "linux" or os.geteuid() != 0,

@@ -16,15 +16,15 @@ from dataclasses import replace
 import pytest
 
 from fixtures.errors import CouldNotLook, IncusError
-from fixtures.incus import instances, tunnel
+from fixtures.incus import instance as instance_module
+from fixtures.incus import tunnel
 from fixtures.incus.client import Incus
 from fixtures.incus.guard import DrillPolicy
-from fixtures.incus.instances import Instance
+from fixtures.incus.instance import Instance, Shell
 from fixtures.incus.project import DrillProject
-from fixtures.incus.shell import Shell
 from fixtures.incus.volumes import Volume
 from fixtures.lab import settings
-from fixtures.lab.house import Lab
+from fixtures.lab.lab import Lab
 
 pytestmark = pytest.mark.skipif(
     sys.platform != "linux" or os.geteuid() != 0,
@@ -182,7 +182,7 @@ def test_a_dial_goes_on_and_meets_the_service_as_soon_as_it_listens(instance, mo
     instance.must_exec(["systemctl", "stop", "mosquitto"])
     with pytest.raises(ConnectionRefusedError, match="nothing listens on port 1883"):
         instance.dial(PORT, patience=0.1)
-    monkeypatch.setattr(instances, "Dialling", lambda *_: pytest.fail("a second relay"))
+    monkeypatch.setattr(instance_module, "Dialling", lambda *_: pytest.fail("a second relay"))
     instance.must_exec(["systemctl", "start", "mosquitto"])
     with instance.dial(PORT, patience=5) as connection:
         assert connection.fileno() >= 0
@@ -212,7 +212,7 @@ def test_a_dial_that_nobody_waited_for_is_not_gone_on_with(instance):
 
 
 def test_a_relay_that_ended_by_itself_is_not_kept(instance, monkeypatch):
-    monkeypatch.setattr(instances, "PENDING_SECONDS", 0.0)
+    monkeypatch.setattr(instance_module, "PENDING_SECONDS", 0.0)
     instance.must_exec(["systemctl", "stop", "mosquitto"])
     for _ in range(2):
         with pytest.raises(ConnectionRefusedError, match="nothing listens on port 1883"):

@@ -20,10 +20,10 @@ from pathlib import Path
 import pytest
 
 from fixtures.errors import LabError
-from fixtures.lab import host, inotify, settings
-from fixtures.lab.client import Client
+from fixtures.lab import host, settings
+from fixtures.lab.commands import Client
 from fixtures.lab.daemon import Daemon
-from fixtures.lab.house import Lab
+from fixtures.lab.lab import Lab
 from fixtures.lab.settings import IMAGES
 
 pytestmark = pytest.mark.skipif(
@@ -104,10 +104,10 @@ def is_inhabited(namespaces: frozenset[str]) -> bool:
 def room_of_the_host() -> int:
     """The limit once no lab of this test is up; a lab that was killed has left its memory."""
     labs = host.cgroup2_root().glob("atlas-drills-*")
-    memory = inotify.RUNTIME / "inotify-before"
+    memory = host.RUNTIME / "inotify-before"
     if memory.exists() and not any(host.is_inhabited(each) for each in labs):
         return int(memory.read_text())
-    return int(inotify.LIMIT.read_text())
+    return int(host.LIMIT.read_text())
 
 
 def zombies() -> set[int]:
@@ -161,7 +161,7 @@ def test_lab_comes_up_is_whole_and_leaves_the_host_as_it_was(lab: Lab) -> None:
     must_be_gone(lab, left)
     assert Path("/proc/self/mountinfo").read_text() == mounts
     assert sorted(os.listdir("/sys/class/net")) == links
-    assert int(inotify.LIMIT.read_text()) == room
+    assert int(host.LIMIT.read_text()) == room
     assert zombies() <= before
     assert lab.status().state == "down"
 

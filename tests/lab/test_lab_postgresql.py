@@ -14,7 +14,7 @@ import fixtures.recovery.after as after
 from fixtures.errors import CouldNotLook, DrillError
 from fixtures.evidence.verdict import Verdict
 from fixtures.fleet.load import load_fleet
-from fixtures.lab.house import Lab
+from fixtures.lab.lab import Lab
 
 ROOT = Path(__file__).resolve().parents[2]
 FLEET = ROOT / "fleets" / "postgresql.yaml"

@@ -26,17 +26,17 @@ from fixtures.incus.client import Incus
 from fixtures.incus.doorway import doorway
 from fixtures.incus.events import EVENTS
 from fixtures.incus.guard import DrillPolicy, OwnServerPolicy
-from fixtures.incus.instances import Instance
+from fixtures.incus.instance import Instance
 from fixtures.incus.inventory import inventory
 from fixtures.incus.project import DrillProject
 from fixtures.incus.volumes import Volume
 from fixtures.lab import images, settings
 from fixtures.lab.cache import Cache, Progress
-from fixtures.lab.house import Lab
+from fixtures.lab.lab import Lab
 from fixtures.lab.settings import BUCKET_POOL
 from fixtures.recovery import provision
-from fixtures.recovery.command import ByCommand
 from fixtures.recovery.provision import (
+    ByCommand,
     FromImage,
     FromSource,
     instance_meanwhile,

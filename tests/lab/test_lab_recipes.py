@@ -15,7 +15,7 @@ import pytest
 from fixtures.errors import LabError
 from fixtures.lab import commands, host, recipes, settings
 from fixtures.lab.cache import Cache, Progress
-from fixtures.lab.mirror import Mirrors, from_apt
+from fixtures.lab.rootfs import Mirrors, from_apt
 from fixtures.lab.settings import HERE, IMAGES
 
 DEB822 = """\

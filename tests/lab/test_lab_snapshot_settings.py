@@ -13,8 +13,8 @@ import yaml
 
 from fixtures.errors import LabError
 from fixtures.lab import settings
-from fixtures.lab.client import Client
-from fixtures.lab.house import Lab
+from fixtures.lab.commands import Client
+from fixtures.lab.lab import Lab
 
 TABLE: dict[str, Any] = yaml.safe_load(
     (Path(__file__).parents[1] / "cases" / "snapshot_settings.yaml").read_text()

@@ -29,7 +29,7 @@ from fixtures.incus.guard import OwnServerPolicy
 from fixtures.incus.inventory import compare, inventory
 from fixtures.lab import golden, images, settings, supply
 from fixtures.lab.cache import Cache, Progress, remove
-from fixtures.lab.house import Lab
+from fixtures.lab.lab import Lab
 from fixtures.recovery.source import Source, as_furnished
 from tests.faults.conftest import WITH_SIGINT
 

@@ -27,7 +27,7 @@ from typing import Any
 import pytest
 
 from fixtures.errors import LabError
-from fixtures.lab import images, mirror, recipes, rootfs, settings, unpack, vendor
+from fixtures.lab import images, recipes, rootfs, settings, unpack, vendor
 from fixtures.lab.cache import Cache, Progress
 
 needs_root = pytest.mark.skipif(
@@ -662,13 +662,13 @@ def test_what_apt_says_of_others_is_left_as_it_is() -> None:
 
 
 @pytest.fixture(scope="module")
-def mirrors() -> mirror.Mirrors:
-    return mirror.from_apt(override=settings.from_environment().mirror)
+def mirrors() -> rootfs.Mirrors:
+    return rootfs.from_apt(override=settings.from_environment().mirror)
 
 
 @needs_root
 def test_packages_and_archives_of_a_vendor_are_installed(
-    shop: Vendor, cache: Cache, mirrors: mirror.Mirrors, tmp_path: Path
+    shop: Vendor, cache: Cache, mirrors: rootfs.Mirrors, tmp_path: Path
 ) -> None:
     tarball = shop.publish("whole.tar.gz", gzip.compress(packed(TWO_NAMES)))
     single = shop.publish("whole.zip", zipped([("tool", b"single")]))
@@ -701,7 +701,7 @@ def test_packages_and_archives_of_a_vendor_are_installed(
 
 @needs_root
 def test_a_repository_signed_by_another_key_stops_the_build(
-    shop: Vendor, cache: Cache, mirrors: mirror.Mirrors, tmp_path: Path
+    shop: Vendor, cache: Cache, mirrors: rootfs.Mirrors, tmp_path: Path
 ) -> None:
     recipe = written(tmp_path / "recipes", repositories=[repository(shop)])
     shop.sign("other")

@@ -7,8 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from fixtures.plugin.drilling import stage_of
-from fixtures.plugin.existing import backups_of
+from fixtures.plugin.fixtures import backups_of, stage_of
 
 
 @pytest.fixture(scope="module")

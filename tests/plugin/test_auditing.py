@@ -19,7 +19,7 @@ pytest_plugins = ["fixtures.plugin"]
 @pytest.hookimpl(tryfirst=True)
 def pytest_configure(config):
     # Only what lies below `drills` is recorded as a run.
-    import fixtures.plugin.reporting as reporting
+    import fixtures.plugin.report as reporting
     reporting.ROOT = Path(__file__).parent
 """
 TEST = """

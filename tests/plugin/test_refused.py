@@ -14,7 +14,7 @@ from fixtures.errors import DrillError, GuardRefused
 from fixtures.evidence.record import STOPPED_BY_GUARD
 from fixtures.evidence.verdict import Verdict
 from fixtures.recovery.checks import Checks
-from fixtures.recovery.ending import remove_all, verdict_of
+from fixtures.recovery.drill import remove_all, verdict_of
 from tests.plugin.test_auditing import CONFTEST
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -125,6 +125,6 @@ def test_nothing_catches_everything():
     }
     assert found == {
         "fixtures/plugin/after.py",  # the drill fails by it; `take_refusals` looks behind it
-        "fixtures/plugin/reporting.py",  # after an interruption; `take_refusals` looks behind it
+        "fixtures/plugin/report.py",  # after an interruption; `take_refusals` looks behind it
         "fixtures/services/protobuf.py",  # around a parser that speaks to nobody
     }

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from fixtures.plugin import reporting
+from fixtures.plugin import report
 
 ROOT = Path(__file__).resolve().parents[2]
 DRILL = "drills/test_restore_from_snapshot.py"
@@ -77,7 +77,7 @@ def test_a_user_without_a_name_has_a_number(monkeypatch: pytest.MonkeyPatch) -> 
         raise KeyError("getpwuid(): uid not found: 12345")
 
     monkeypatch.setattr("getpass.getuser", nobody)
-    assert reporting.operator() == f"uid {os.geteuid()}"
+    assert report.operator() == f"uid {os.geteuid()}"
 
 
 FULL = """

@@ -13,9 +13,9 @@ import pytest
 from fixtures.errors import CouldNotLook
 from fixtures.fleet.load import load_fleet
 from fixtures.lab import settings
-from fixtures.lab.house import Lab
+from fixtures.lab.lab import Lab
+from fixtures.plugin.lab_setup import back_up
 from fixtures.plugin.observe import view_of_lab
-from fixtures.plugin.supply import back_up
 from fixtures.recovery.source import populate
 from tests.remote.server import Server, small_fleet, write_conf
 

@@ -18,7 +18,7 @@ from cryptography.x509.oid import NameOID
 
 from fixtures.incus.client import Incus
 from fixtures.incus.guard import OwnServerPolicy
-from fixtures.lab.house import Lab
+from fixtures.lab.lab import Lab
 
 ROOT = Path(__file__).resolve().parents[2]
 PORT = 8443

@@ -13,10 +13,9 @@ import urllib3
 from fixtures.errors import IncusError
 from fixtures.incus.guard import MARKER_KEY
 from fixtures.incus.inventory import inventory
-from fixtures.incus.living import EXPIRES_KEY, HOST_KEY, run_lock
-from fixtures.incus.project import KEEP_KEY, LIFETIME
-from fixtures.incus.relay import Relay
-from fixtures.incus.standing import StandingProject
+from fixtures.incus.project import KEEP_KEY, LIFETIME, StandingProject
+from fixtures.incus.run_lock import EXPIRES_KEY, HOST_KEY, run_lock
+from fixtures.incus.tunnel import Relay
 from fixtures.plugin import certificate
 from tests.guard.test_every_route import TEMPLATES, paths
 from tests.remote.server import PORT, write_conf, write_pair

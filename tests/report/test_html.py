@@ -5,12 +5,10 @@ from __future__ import annotations
 import re
 from html import unescape
 
-from fixtures.evidence.card import card
 from fixtures.evidence.html import render_drill, render_page, render_summary, table_cells
-from fixtures.evidence.judge import judge_drill
 from fixtures.evidence.record import CanaryRecord, DrillRecord, RunRecord
-from fixtures.evidence.verdict import Verdict
-from fixtures.evidence.view import verdict_of
+from fixtures.evidence.verdict import Verdict, judge_drill
+from fixtures.evidence.wording import card, verdict_of
 
 
 def words(html: str) -> str:

@@ -11,8 +11,7 @@ import fixtures.recovery.service as verbs
 from fixtures.errors import DrillError
 from fixtures.evidence.record import DrillRecord
 from fixtures.plugin.collect import Planned
-from fixtures.plugin.drilling import stage_of
-from fixtures.plugin.wholes import bucket_of, platform_of
+from fixtures.plugin.fixtures import bucket_of, platform_of, stage_of
 from fixtures.recovery.backup import Backup
 from fixtures.recovery.service import ServiceUnderDrill
 

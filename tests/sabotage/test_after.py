@@ -18,12 +18,11 @@ from fixtures.errors import DrillError
 from fixtures.evidence.verdict import Verdict
 from fixtures.incus.client import Incus
 from fixtures.incus.guard import OwnServerPolicy
-from fixtures.incus.instances import Instance
+from fixtures.incus.instance import Instance
 from fixtures.incus.project import empty
 from fixtures.incus.volumes import Volume
 from fixtures.plugin.collect import Planned
-from fixtures.plugin.drilling import stage_of
-from fixtures.plugin.existing import backups_of, found_for
+from fixtures.plugin.fixtures import backups_of, found_for, stage_of
 from fixtures.recovery.backup import Form
 from fixtures.recovery.provision import FromSource
 from fixtures.services.mqtt import connected

@@ -11,17 +11,16 @@ import pytest
 
 import drills.test_backup_regime as regime_drill
 from fixtures.audit.audit import Audit
-from fixtures.audit.seen import look
+from fixtures.audit.inventory import look
 from fixtures.backups.find import identify
 from fixtures.evidence.history import HistoryLine
 from fixtures.evidence.verdict import AuditVerdict, Verdict
 from fixtures.incus.client import Incus
 from fixtures.incus.guard import OwnServerPolicy
-from fixtures.incus.instances import Instance
+from fixtures.incus.instance import Instance
 from fixtures.incus.volumes import Volume
-from fixtures.plugin.drilling import stage_of
-from fixtures.plugin.existing import backups_of
-from fixtures.plugin.regimes import RegimeUnderAudit, projection
+from fixtures.plugin.audits import RegimeUnderAudit, projection
+from fixtures.plugin.fixtures import backups_of, stage_of
 
 
 @pytest.fixture

@@ -19,18 +19,16 @@ from fixtures.evidence.verdict import Verdict
 from fixtures.fleet.model import ONLY_THE_FIRST
 from fixtures.incus.client import Incus
 from fixtures.incus.guard import OwnServerPolicy
-from fixtures.incus.instances import Instance
+from fixtures.incus.instance import Instance
 from fixtures.incus.inventory import compare, inventory
-from fixtures.incus.relay import Relay
+from fixtures.incus.tunnel import Relay
 from fixtures.incus.volumes import Volume
 from fixtures.plugin.collect import Planned
-from fixtures.plugin.drilling import stage_of
-from fixtures.plugin.existing import backups_of, found_for
-from fixtures.plugin.wholes import bucket_of
+from fixtures.plugin.fixtures import backups_of, bucket_of, found_for, stage_of
 from fixtures.secrets import Secret
-from fixtures.services.holding import Holding
+from fixtures.services.base import Holding
 from fixtures.services.mqtt import connected
-from fixtures.services.step_ca_files import new_ca
+from fixtures.services.step_ca import new_ca
 
 body = runbook.restored
 ALL = ["prometheus", "loki", "step-ca", "alertmanager", "mosquitto"]

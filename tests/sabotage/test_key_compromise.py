@@ -14,10 +14,9 @@ from fixtures.errors import CouldNotLook, DrillError
 from fixtures.evidence.verdict import Verdict
 from fixtures.incus.client import Incus
 from fixtures.incus.volumes import Volume
-from fixtures.recovery.ca_clients import ClientsUnderDrill
-from fixtures.recovery.key_compromise import CaUnderDrill
+from fixtures.recovery.key_compromise import CaUnderDrill, ClientsUnderDrill
 from fixtures.recovery.service import ServiceUnderDrill
-from fixtures.services.step_ca_leak import KEYS
+from fixtures.services.step_ca_attacker import KEYS
 
 ONE = ["mosquitto"]
 BOTH = ["mosquitto", "prometheus"]

@@ -13,15 +13,14 @@ from fixtures.errors import DrillError
 from fixtures.evidence.verdict import Verdict
 from fixtures.incus.client import Incus
 from fixtures.incus.guard import OwnServerPolicy
-from fixtures.incus.instances import Instance
+from fixtures.incus.instance import Instance
 from fixtures.incus.inventory import inventory
 from fixtures.incus.volumes import Volume
 from fixtures.plugin import observe as command
 from fixtures.plugin.collect import Planned
-from fixtures.plugin.drilling import stage_of
-from fixtures.plugin.existing import backups_of, found_for
+from fixtures.plugin.fixtures import backups_of, found_for, stage_of
+from fixtures.plugin.lab_setup import back_up
 from fixtures.plugin.observe import observe, view_of_lab
-from fixtures.plugin.supply import back_up
 from fixtures.recovery.source import lab_passphrase_file, run_script
 from fixtures.services.mqtt import connected
 from fixtures.services.note import find_notes

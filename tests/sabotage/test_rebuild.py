@@ -8,8 +8,7 @@ import drills.test_rebuild as runbook
 import tests.sabotage.acts as acts
 from fixtures.errors import DrillError
 from fixtures.evidence.verdict import Verdict
-from fixtures.recovery.command import ByCommand
-from fixtures.recovery.provision import FromSource
+from fixtures.recovery.provision import ByCommand, FromSource
 
 body = runbook.test_service_rebuilt_without_its_data
 

@@ -10,8 +10,8 @@ import pytest
 import drills.test_restore_from_native_export as runbook
 import tests.sabotage.acts as acts
 from fixtures.evidence.verdict import Verdict
-from fixtures.services import grafana_native
-from fixtures.services.tsdb_snapshot import must_be_whole
+from fixtures.services import grafana
+from fixtures.services.prometheus import must_be_whole
 from tests.sabotage.test_rebuild import keep_the_volume, only_the_instance, wipe
 
 NAMES = ["prometheus", "grafana"]
@@ -68,9 +68,9 @@ def keep_blocks(export, keep):
 
 def keep_dashboards(export, change):
     """Write Grafana's export anew, whole by its manifest, with these dashboards."""
-    held = grafana_native.read(export)
+    held = grafana.read(export)
     other = replace(held, dashboards=change(held.dashboards))
-    assert grafana_native.write(other, "sabotage", export.parent) == export
+    assert grafana.write(other, "sabotage", export.parent) == export
 
 
 def test_an_export_without_one_of_its_blocks_is_wrong_data(spoiled):

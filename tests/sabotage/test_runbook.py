@@ -12,10 +12,9 @@ import drills.test_runbook as runbook_drill
 from fixtures.audit.audit import Audit
 from fixtures.errors import CouldNotLook
 from fixtures.evidence.verdict import AuditVerdict
-from fixtures.plugin.runbooks import DEFAULT, Runbook
-from fixtures.runbook.checks import checks_of
-from fixtures.runbook.examine import examine
-from fixtures.runbook.source import known_of, targets_of
+from fixtures.plugin.audits import DEFAULT, Runbook
+from fixtures.runbook.examine import checks_of, examine
+from fixtures.runbook.shell import known_of, targets_of
 
 HERE = Path(__file__).parent
 SEED = HERE.parents[2] / "shared" / "seed" / "backup-and-disaster-recovery.md"

@@ -17,8 +17,7 @@ import fixtures.services.alertmanager as alertmanager
 import tests.sabotage.acts as acts
 from fixtures.errors import CouldNotLook, DrillError
 from fixtures.evidence.verdict import Verdict
-from fixtures.recovery.checks import Checks
-from fixtures.recovery.comparing import judge_holdings, look_at_noted
+from fixtures.recovery.checks import Checks, judge_holdings, look_at_noted
 from fixtures.services.mqtt import connected
 
 body = runbook.test_service_restored_from_snapshot

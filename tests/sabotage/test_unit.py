@@ -8,7 +8,7 @@ import pytest
 
 import fixtures.recovery.service as verbs
 from fixtures.errors import RecoveryFailed
-from fixtures.recovery.ending import verdict_of
+from fixtures.recovery.drill import verdict_of
 from fixtures.secrets import Secret
 
 DROP_IN = "/etc/systemd/system/mosquitto.service.d/spoiled.conf"

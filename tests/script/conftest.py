@@ -19,7 +19,7 @@ from pathlib import Path
 import pytest
 
 from fixtures.lab import settings
-from fixtures.lab.house import Lab
+from fixtures.lab.lab import Lab
 from fixtures.waiting import NotYet, wait_until
 
 SCRIPT = Path(__file__).parents[2] / "docs" / "atlas-backup.sh"

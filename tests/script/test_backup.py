@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from fixtures.services import tsdb_snapshot
+from fixtures.services import prometheus
 from fixtures.waiting import NotYet, wait_until
 from tests.script.conftest import PASSPHRASE, SECONDS, Place, Running, place_in
 
@@ -130,7 +130,7 @@ def test_all_kinds_are_made_and_can_be_restored(machine) -> None:
     listed = place.run("sh", "-c", f"{opened}/ca-data.tar.zst.gpg | zstd -d | tar -t").stdout
     assert "backup/volume/key" in listed
     assert PASSPHRASE not in done.stdout
-    assert tsdb_snapshot.must_be_whole(files["prom-tsdb.tar"])
+    assert prometheus.must_be_whole(files["prom-tsdb.tar"])
     left = place.incus("exec", "prom", "--", "sh", "-c", "ls /prometheus/snapshots || true")
     assert left == ""
 

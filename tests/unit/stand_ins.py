@@ -14,7 +14,7 @@ from pathlib import Path
 from fixtures.errors import NotFound
 from fixtures.fleet.load import load_fleet
 from fixtures.fleet.model import Service
-from fixtures.incus.instances import CommandResult
+from fixtures.incus.instance import CommandResult
 
 ROOT = Path(__file__).parents[2]
 PROGRAMS = ROOT / "fixtures/lab/recipes/files"

@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fixtures.audit import regime as rules
-from fixtures.audit import settings
-from fixtures.audit.seen import File, Seen
+from fixtures.audit import policy
+from fixtures.audit import policy as rules
+from fixtures.audit.inventory import File, Seen
 from fixtures.backups.find import FoundFile
 from fixtures.fleet.load import load_fleet
 from fixtures.fleet.model import Fleet
@@ -56,7 +56,7 @@ def test_a_further_volume_is_not_looked_at(atlas: Fleet) -> None:
 
 def test_what_is_kept_is_in_order(atlas: Fleet) -> None:
     here = seen(atlas, "mosquitto")
-    for look in (rules.retention, settings.snapshot_settings, rules.files, rules.secrecy):
+    for look in (rules.retention, policy.snapshot_settings, rules.files, rules.secrecy):
         assert broken(look(here)) == []
     assert broken(rules.growth(here, (60.0, 1800.0))) == []
     assert [one.outcome for one in rules.ages(here)] == ["held", "held", "held"]
@@ -132,9 +132,9 @@ GOOD = {
 def test_the_volumes_settings_are_those_of_the_fleet_file(
     atlas: Fleet, change: dict[str, str], told: str
 ) -> None:
-    assert broken(settings.snapshot_settings(seen(atlas, "mosquitto", config=GOOD))) == []
+    assert broken(policy.snapshot_settings(seen(atlas, "mosquitto", config=GOOD))) == []
     here = seen(atlas, "mosquitto", config={**GOOD, **change})
-    assert told in broken(settings.snapshot_settings(here))[0]
+    assert told in broken(policy.snapshot_settings(here))[0]
 
 
 def test_an_expiry_below_the_schedules_gap_is_a_finding(atlas: Fleet) -> None:
@@ -142,12 +142,12 @@ def test_an_expiry_below_the_schedules_gap_is_a_finding(atlas: Fleet) -> None:
     short = service.backups["snapshot"].model_copy(update={"retention": "12H"})
     here = seen(atlas, "mosquitto", config={**GOOD, "snapshots.expiry": "12H"})
     here.subject = service.model_copy(update={"backups": {"snapshot": short}})
-    assert "is over before the next of" in broken(settings.snapshot_settings(here))[0]
+    assert "is over before the next of" in broken(policy.snapshot_settings(here))[0]
 
 
 def test_a_volume_of_which_nobody_makes_snapshots_is_a_finding(atlas: Fleet) -> None:
     here = seen(atlas, "mosquitto", snapshots={})
-    assert broken(settings.snapshot_settings(here)) == [
+    assert broken(policy.snapshot_settings(here)) == [
         "snapshots.schedule: neither Incus nor anybody else makes any"
     ]
 
@@ -198,19 +198,19 @@ def test_a_full_volume_and_a_late_projection_are_findings(atlas: Fleet) -> None:
     [("7d", 7), ("1w 3d", 10), ("7d 4w 3m", 7 + 28 + 90), ("86400S", 1), ("x", None), ("", None)],
 )
 def test_expiries_as_incus_writes_them(expiry: str, days: int | None) -> None:
-    assert settings.expiry_seconds(expiry) == (None if days is None else days * 86400)
+    assert policy.expiry_seconds(expiry) == (None if days is None else days * 86400)
 
 
 def test_several_schedules_are_a_set() -> None:
-    assert settings.same_schedule("@daily, @weekly", "0 0 * * 0, 0 0 * * *")
-    assert not settings.same_schedule("@daily, @weekly", "@daily")
+    assert policy.same_schedule("@daily, @weekly", "0 0 * * 0, 0 0 * * *")
+    assert not policy.same_schedule("@daily, @weekly", "@daily")
 
 
 def test_schedules_are_compared_by_when_they_come() -> None:
     for one in ("0 0 * * 0", "0 0 * * 7", "0 0 * * sun", "0 0 * * SUN"):
-        assert settings.same_schedule(one, "@weekly")
-    assert not settings.same_schedule("0 0 * * 1", "@weekly")
-    assert settings.same_schedule("0 0 * * 4,1", "0 0 * * mon,thu")
+        assert policy.same_schedule(one, "@weekly")
+    assert not policy.same_schedule("0 0 * * 1", "@weekly")
+    assert policy.same_schedule("0 0 * * 4,1", "0 0 * * mon,thu")
 
 
 @given(st.sets(st.integers(0, 23), min_size=1), st.sets(st.integers(0, 6), min_size=1))
@@ -220,7 +220,7 @@ def test_the_order_in_a_schedule_is_no_difference(hours: set[int], days: set[int
         hour, day = (",".join(map(str, one)) for one in listed)
         return f"0 {hour} * * {day}"
 
-    assert settings.same_schedule(written(False), written(True))
+    assert policy.same_schedule(written(False), written(True))
 
 
 def test_the_future_is_no_age(atlas: Fleet) -> None:
@@ -234,7 +234,7 @@ def test_the_future_is_no_age(atlas: Fleet) -> None:
 
 def test_an_expiry_counts_for_snapshots_by_hand_as_well(atlas: Fleet) -> None:
     def told(config: dict[str, str]) -> list[str]:
-        return broken(settings.snapshot_settings(seen(atlas, "mosquitto", config=config)))
+        return broken(policy.snapshot_settings(seen(atlas, "mosquitto", config=config)))
 
     assert told({"snapshots.expiry": "1d"}) == [
         "snapshots.expiry: Incus removes snapshots after '1d', the fleet file keeps them for '7d'"
@@ -261,7 +261,7 @@ def test_a_volumes_own_limit_counts_as_incus_writes_it(atlas: Fleet) -> None:
 
 
 def test_advice_can_be_typed(atlas: Fleet) -> None:
-    (one,) = settings.snapshot_settings(seen(atlas, "loki", snapshots={}, place="l v"))
+    (one,) = policy.snapshot_settings(seen(atlas, "loki", snapshots={}, place="l v"))
     assert (one.advice or "").startswith(
         "incus storage volume set l v snapshots.schedule='@weekly'"
     )
@@ -293,4 +293,4 @@ def test_a_pattern_has_to_tell_snapshots_apart(
     pattern: str, schedule: str, expiry: str, unique: bool
 ) -> None:
     for written in (pattern, pattern.replace("'", '"')):
-        assert (settings.fault_of_pattern(written, schedule, expiry) == "") is unique
+        assert (policy.fault_of_pattern(written, schedule, expiry) == "") is unique

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fixtures.services.canary import Canary, Ledger, judge_canaries
+from fixtures.services.base import Canary, Ledger, judge_canaries
 
 BEGIN = datetime(2026, 1, 1, tzinfo=UTC)
 HELD = [Canary(f"held {n}", f"value {n}", BEGIN + timedelta(minutes=n)) for n in range(3)]

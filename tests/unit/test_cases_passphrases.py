@@ -12,7 +12,7 @@ import pytest
 from fixtures.backups import gpg
 from fixtures.backups.tarball import write_tarball
 from fixtures.errors import BackupDamaged, CouldNotLook, UsageError
-from fixtures.plugin.passphrase import LONGEST, read_passphrase
+from fixtures.plugin.options import LONGEST, read_passphrase
 from fixtures.secrets import Secret
 
 CASES = Path(__file__).parents[1] / "cases" / "passphrases"

@@ -10,8 +10,7 @@ from typing import Any, cast
 import pytest
 
 from fixtures.errors import CouldNotLook
-from fixtures.services.state_bucket import StateBucket
-from fixtures.services.state_proofs import prove_existing
+from fixtures.services.terraform_state import StateBucket, prove_existing
 
 ENCRYPTED = (Path(__file__).parents[1] / "cases" / "state" / "encrypted.tfstate").read_bytes()
 

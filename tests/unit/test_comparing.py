@@ -8,13 +8,10 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from fixtures.clock import AHEAD
-from fixtures.evidence.judge import judge_drill
-from fixtures.evidence.verdict import Verdict
-from fixtures.recovery.checks import Checks
-from fixtures.recovery.comparing import look_at_known, newest_survivor
+from fixtures.evidence.verdict import Verdict, judge_drill
+from fixtures.recovery.checks import Checks, look_at_known, newest_survivor
 from fixtures.recovery.drill import Drill
-from fixtures.services.canary import Ledger
-from fixtures.services.holding import Holding, Known, each, total
+from fixtures.services.base import Holding, Known, Ledger, each, total
 
 NOW = datetime.now(UTC)
 HELD = tuple(each("silences", {"a": "1"}))

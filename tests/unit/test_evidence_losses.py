@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from fixtures.evidence.losses import losses_of, losses_words, plain
 from fixtures.evidence.record import MemberRecord
+from fixtures.evidence.wording import losses_of, losses_words, plain
 from tests.unit.test_evidence_judge import drill
 
 

@@ -13,7 +13,7 @@ from fixtures.evidence.history import HistoryLine
 from fixtures.evidence.record import BenchmarkRow, IncusRecord, RunRecord
 from fixtures.evidence.runbook_table import as_markdown, benchmark_rows
 from fixtures.evidence.verdict import Verdict
-from fixtures.evidence.view import rate, seconds, size
+from fixtures.evidence.wording import rate, seconds, size
 from fixtures.evidence.writer import read_evidence
 
 TITLES = {"snapshot": ("By snapshot", 900.0), "rebuild": ("Without data", 1800.0)}

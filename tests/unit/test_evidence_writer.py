@@ -11,8 +11,7 @@ from pathlib import Path
 import pytest
 
 from fixtures.evidence.history import append_history, read_history
-from fixtures.evidence.record import RunRecord
-from fixtures.evidence.schema import schema_text
+from fixtures.evidence.record import RunRecord, schema_text
 from fixtures.evidence.writer import read_evidence, write_atomically, write_evidence
 
 HOUSE = Path(__file__).parents[2]
@@ -209,5 +208,5 @@ def test_a_run_without_drills_adds_nothing(golden: RunRecord, tmp_path: Path) ->
 def test_the_published_schema_is_current() -> None:
     published = (HOUSE / "docs/evidence.schema.json").read_text()
     assert published == schema_text(), (
-        "run python -m fixtures.evidence.schema > docs/evidence.schema.json"
+        "run python -m fixtures.evidence.record > docs/evidence.schema.json"
     )

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from fixtures.errors import UsageError
-from fixtures.fleet.commands import filled
 from fixtures.fleet.load import load_fleet
+from fixtures.fleet.model import filled
 from fixtures.lab.settings import IMAGES
 from fixtures.services.registry import SERVICES
 

@@ -10,10 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fixtures.fleet.load import load_fleet
-from fixtures.fleet.model import declared_cells
-from fixtures.fleet.schema import SCHEMA, schema_text
-from fixtures.fleet.size import UNITS, parse_size
+from fixtures.fleet.load import SCHEMA, load_fleet, schema_text
+from fixtures.fleet.model import UNITS, declared_cells, parse_size
 
 ROOT = Path(__file__).parents[2]
 RECIPES = ROOT / "fixtures" / "lab" / "recipes"
@@ -53,7 +51,7 @@ def test_what_is_no_size(text: str) -> None:
 
 
 def test_the_schema_beside_the_fleet_is_current() -> None:
-    hint = "run python -m fixtures.fleet.schema"
+    hint = "run python -m fixtures.fleet.load"
     assert SCHEMA.read_text(encoding="utf-8") == schema_text(), hint
 
 

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from fixtures.evidence.record import SourceRecord
-from fixtures.evidence.view import source_words
+from fixtures.evidence.wording import source_words
 from fixtures.incus.inventory import (
     UNREAD,
     Difference,

@@ -6,8 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from fixtures.lab.host import is_inhabited
-from fixtures.lab.inotify import WANTED, give_back, make_room
+from fixtures.lab.host import WANTED, give_back, is_inhabited, make_room
 
 
 @pytest.fixture

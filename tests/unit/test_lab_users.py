@@ -8,12 +8,11 @@ from pathlib import Path
 
 import pytest
 
-import fixtures.incus.living as living
-import fixtures.plugin.supply as supply
+import fixtures.incus.run_lock as living
+import fixtures.plugin.lab_setup as supply
 import fixtures.plugin.target as target
 from fixtures.errors import LabError
-from fixtures.lab.holder import Holder
-from fixtures.lab.house import Lab
+from fixtures.lab.lab import Holder, Lab
 
 
 @pytest.fixture(autouse=True)

@@ -6,9 +6,9 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-import fixtures.incus.living as living
+import fixtures.incus.run_lock as living
 from fixtures.incus.guard import MARKER_KEY
-from fixtures.incus.living import EXPIRES_KEY, HOST_KEY, host_id
+from fixtures.incus.run_lock import EXPIRES_KEY, HOST_KEY, host_id
 
 NOW = datetime(2026, 11, 23, tzinfo=UTC)
 

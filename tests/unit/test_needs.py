@@ -9,9 +9,9 @@ import pytest
 
 from fixtures.fleet.load import load_fleet
 from fixtures.fleet.model import Fleet
-from fixtures.plugin.auditing import Planned as Audited
+from fixtures.plugin.audits import Planned as Audited
 from fixtures.plugin.collect import Planned
-from fixtures.plugin.needs import Needs, everything, in_order, needs_of, of_drill, together
+from fixtures.plugin.lab_setup import Needs, everything, in_order, needs_of, of_drill, together
 from fixtures.plugin.options import ROOT
 
 ORDER = ["image mosquitto", "image prometheus", "image loki", "image step-ca", "OpenTofu"]

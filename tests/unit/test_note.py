@@ -8,10 +8,9 @@ from pathlib import Path
 import pytest
 
 from fixtures.errors import CouldNotLook
-from fixtures.recovery.checks import Checks
-from fixtures.recovery.comparing import look_at_known
+from fixtures.recovery.checks import Checks, look_at_known
 from fixtures.recovery.drill import Drill
-from fixtures.services.holding import Holding, each
+from fixtures.services.base import Holding, each
 from fixtures.services.note import (
     Note,
     NoteFile,

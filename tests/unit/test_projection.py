@@ -7,9 +7,9 @@ from types import SimpleNamespace
 import pytest
 
 from fixtures.clock import PHASES
-from fixtures.plugin.machine import TOO_SHORT, doubt_about
+from fixtures.plugin.report import TOO_SHORT, doubt_about
 from fixtures.recovery.drill import PROJECTABLE_BYTES, Drill
-from fixtures.recovery.taking import look_at_pool
+from fixtures.recovery.service import look_at_pool
 
 MIB = 2**20
 

@@ -9,7 +9,7 @@ import threading
 import pytest
 
 from fixtures.errors import LabError
-from fixtures.incus.relay import Relay
+from fixtures.incus.tunnel import Relay
 
 
 def serve(answer):

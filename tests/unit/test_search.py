@@ -11,8 +11,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from fixtures.backups import search as engine
-from fixtures.backups.search import search, spellings
+from fixtures.backups import find as engine
+from fixtures.backups.find import search, spellings
 from fixtures.errors import CouldNotLook
 
 KEY = bytes(range(120, 152))

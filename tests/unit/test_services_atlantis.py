@@ -20,11 +20,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fixtures.errors import CouldNotLook
-from fixtures.incus.instances import CommandResult
+from fixtures.incus.instance import CommandResult
 from fixtures.services import atlantis as atlantis_class
-from fixtures.services.atlantis import Atlantis, Planned, canonical, known_by, plan_file, planned
-from fixtures.services.boltdb import database
-from fixtures.services.canary import judge_canaries
+from fixtures.services.atlantis import (
+    Atlantis,
+    Planned,
+    canonical,
+    database,
+    known_by,
+    plan_file,
+    planned,
+)
+from fixtures.services.base import judge_canaries
 from fixtures.services.http import Way
 from fixtures.waiting import wait_until
 from tests.unit.stand_ins import PROGRAMS, Loopback, Program, spec_of

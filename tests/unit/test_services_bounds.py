@@ -15,13 +15,12 @@ from typing import Any
 import pytest
 
 from fixtures.errors import CouldNotLook
-from fixtures.incus.buckets import BucketKey
-from fixtures.incus.s3 import S3Address
+from fixtures.incus.buckets import BucketKey, S3Address
 from fixtures.secrets import Secret
 from fixtures.services import http, mqtt
 from fixtures.services.http import Way
 from fixtures.services.s3 import S3
-from fixtures.services.step_ca_bootstrap import bootstrap
+from fixtures.services.step_ca import bootstrap
 from fixtures.waiting import NotYet
 from tests.unit.test_services_http import self_signed
 

@@ -11,7 +11,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 from jwcrypto import jwe, jwk
 
-from fixtures.services import alertmanager, mosquitto, prometheus, step_ca_files
+from fixtures.services import alertmanager, mosquitto, prometheus, step_ca
 from fixtures.services.base import ServiceUnderTest
 from fixtures.services.registry import SERVICES
 
@@ -108,8 +108,8 @@ def test_the_place_in_the_queue_is_compared() -> None:
 
 
 def test_a_new_ca_has_its_files_with_owner_and_mode() -> None:
-    made = step_ca_files.new_ca("/home/step", "ca.test")
-    packed = step_ca_files.packed(made.files, 1100, 1101)
+    made = step_ca.new_ca("/home/step", "ca.test")
+    packed = step_ca.packed(made.files, 1100, 1101)
     with tarfile.open(fileobj=io.BytesIO(packed)) as tar:
         modes = {entry.name: entry.mode for entry in tar}
         owners = {(entry.uid, entry.gid) for entry in tar}
@@ -120,7 +120,7 @@ def test_a_new_ca_has_its_files_with_owner_and_mode() -> None:
 
 
 def test_the_keys_of_a_new_ca_open_with_its_password() -> None:
-    made = step_ca_files.new_ca("/home/step", "ca.test")
+    made = step_ca.new_ca("/home/step", "ca.test")
     files = {name: content for name, (content, _) in made.files.items()}
     password = files[".step/secrets/password"].strip()
     for name in ("root_ca", "intermediate_ca"):
@@ -136,6 +136,6 @@ def test_the_keys_of_a_new_ca_open_with_its_password() -> None:
 
 
 def test_secrets_of_a_new_ca_do_not_print_themselves() -> None:
-    made = step_ca_files.new_ca("/home/step", "ca.test")
+    made = step_ca.new_ca("/home/step", "ca.test")
     secret = made.files[".step/secrets/password"][0].decode().strip()
     assert secret not in repr(made.password) + str(made.provisioner)

@@ -17,8 +17,7 @@ from fixtures.services.grafana import Grafana
 from fixtures.services.http import Way
 from fixtures.services.loki import Loki
 from fixtures.services.prometheus import Prometheus
-from fixtures.services.step_ca import StepCa
-from fixtures.services.step_ca_files import new_ca
+from fixtures.services.step_ca import StepCa, new_ca
 from tests.unit.stand_ins import spec_of
 
 BODIES = [b"<html>maintenance</html>", b"", b"[]", b"{}", b'"x"', b"7", b"[7]", b'{"data": 7}']

@@ -16,12 +16,20 @@ import requests
 
 from fixtures.errors import BackupDamaged, CouldNotLook, UsageError, WrongData
 from fixtures.secrets import Secret
-from fixtures.services import grafana_api, grafana_canaries, grafana_native
-from fixtures.services.canary import Canary, judge_canaries
-from fixtures.services.grafana import FIRST_PASSWORD, Grafana
-from fixtures.services.grafana_access import SETTINGS, login_of_admin
-from fixtures.services.grafana_api import TOKEN, TOKEN_FILE, Api, Bearer, token_of
-from fixtures.services.grafana_holdings import UNREAD
+from fixtures.services import grafana as grafana_module
+from fixtures.services.base import Canary, judge_canaries
+from fixtures.services.grafana import (
+    FIRST_PASSWORD,
+    SETTINGS,
+    TOKEN,
+    TOKEN_FILE,
+    UNREAD,
+    Api,
+    Bearer,
+    Grafana,
+    login_of_admin,
+    token_of,
+)
 from fixtures.services.http import Way
 from tests.unit.stand_ins import Loopback, Program, spec_of
 
@@ -224,7 +232,7 @@ def test_the_search_is_by_type_and_page(grafana: Grafana, monkeypatch: pytest.Mo
     page = {"type": "dash-db", "limit": 3, "page": 3}
     assert [hit["uid"] for hit in grafana.api.shown("/api/search", params=page)] == ["d6"]
     assert len(grafana.api.shown("/api/search")) == 8
-    monkeypatch.setattr(grafana_api, "PAGE", 3)
+    monkeypatch.setattr(grafana_module, "PAGE", 3)
     assert [hit["uid"] for hit in grafana.api.hits("dash-db")] == [f"d{n}" for n in range(7)]
     assert [hit["uid"] for hit in grafana.api.hits("dash-folder")] == ["f"]
 
@@ -287,15 +295,15 @@ def test_missing_credentials_are_told(env: dict[str, str], told: str) -> None:
 def test_a_history_is_read_in_both_of_its_forms() -> None:
     rows = [{"version": 2, "message": "b", "id": 9}, {"version": 1, "message": "a", "id": 8}]
     old, new = rows, {"continueToken": "", "versions": rows}
-    assert grafana_canaries.canonical_history(old) == grafana_canaries.canonical_history(new)
+    assert grafana_module.canonical_history(old) == grafana_module.canonical_history(new)
     other = [rows[0], {**rows[1], "message": "c"}]
-    assert grafana_canaries.canonical_history(old) != grafana_canaries.canonical_history(other)
+    assert grafana_module.canonical_history(old) != grafana_module.canonical_history(other)
 
 
 def test_an_export_brings_folders_and_dashboards_into_an_empty_grafana(
     make: Callable[[str], Made], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(grafana_api, "PAGE", 1)
+    monkeypatch.setattr(grafana_module, "PAGE", 1)
     (old, _), (new, _) = make("old"), make("new")
     canaries = [*old.write_canaries("g1"), *old.write_canaries("g2")]
     export = old.export_native(tmp_path)
@@ -326,9 +334,9 @@ def test_an_import_over_what_is_there_overwrites_it(grafana: Grafana, tmp_path: 
 def small(tmp_path: Path) -> Path:
     folders = [{"uid": "f", "title": "F", "parentUid": ""}]
     dashboards = [{"folderUid": "f", "dashboard": {"uid": "d", "title": "D"}}]
-    export = grafana_native.Export(folders, dashboards)
-    path = grafana_native.write(export, "grafana x", tmp_path)
-    assert grafana_native.read(path) == export
+    export = grafana_module.Export(folders, dashboards)
+    path = grafana_module.write(export, "grafana x", tmp_path)
+    assert grafana_module.read(path) == export
     return path
 
 
@@ -358,7 +366,7 @@ def test_a_broken_export_is_named(
     tmp_path: Path, change: Callable[[dict[str, bytes]], None], told: str
 ) -> None:
     with pytest.raises(BackupDamaged) as caught:
-        grafana_native.read(rewritten(small(tmp_path), change))
+        grafana_module.read(rewritten(small(tmp_path), change))
     assert told in caught.value.message
     assert caught.value.message.endswith("; nothing was imported")
 
@@ -370,10 +378,10 @@ def test_every_cut_and_every_flipped_byte_of_an_export_is_seen(tmp_path: Path) -
     for place in [0, *range(10, len(whole), 7), len(whole) - 1]:
         path.write_bytes(whole[:place])
         with pytest.raises(BackupDamaged, match="member"):
-            grafana_native.read(path)
+            grafana_module.read(path)
         path.write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
         with pytest.raises(BackupDamaged):
-            grafana_native.read(path)
+            grafana_module.read(path)
 
 
 def test_a_broken_export_is_never_begun(grafana: Grafana, tmp_path: Path) -> None:
@@ -453,7 +461,7 @@ def test_a_dashboard_of_schema_v2_is_named_and_the_others_go_on(
     held = {one.id: one for one in grafana.holdings(datetime.now(UTC))}
     assert held["dashboards: all"].count == 1
     assert f"{UNREAD}: v2" in held
-    export = grafana_native.collect(grafana.api)
+    export = grafana.collect(grafana.api)
     assert [one["dashboard"]["uid"] for one in export.dashboards] == ["old"]
     assert export.left_out == ["dashboard v2 is not in the export: it has schema v2"]
 
@@ -476,13 +484,13 @@ def test_an_import_has_library_panels_first_and_no_provisioned_dashboard(
     rules = ("GET", "/api/dashboards/uid/given", 200, given)
     monkeypatch.setattr(Api, "shown", lambda *_, **__: pages.pop(0))
     forged(grafana, monkeypatch, rules)
-    path = grafana_native.write(grafana_native.collect(grafana.api), "grafana 12", tmp_path)
-    export = grafana_native.read(path)
+    path = grafana_module.write(grafana.collect(grafana.api), "grafana 12", tmp_path)
+    export = grafana_module.read(path)
     posted: list[str] = []
     monkeypatch.setattr(
         Api, "must", lambda _, method, path, **__: posted.append(path) or requests.Response()
     )
-    told = grafana_native.put(export, grafana.api)
+    told = grafana.put(export, grafana.api)
     assert posted == ["/api/library-elements", "/api/dashboards/db"]
     assert told == ["dashboard given is not in the export: it is provisioned"]
 

@@ -6,7 +6,7 @@ import struct
 
 import pytest
 
-from fixtures.services.mosquitto_database import MAGIC, sessions
+from fixtures.services.mosquitto import MAGIC, sessions
 
 
 def chunk(kind: int, content: bytes) -> bytes:

@@ -8,7 +8,7 @@ import tarfile
 import pytest
 
 from fixtures.errors import BackupDamaged
-from fixtures.services.tsdb_snapshot import must_be_whole
+from fixtures.services.prometheus import must_be_whole
 
 ULIDS = ("01ABC", "01DEF")
 PARTS = {"meta.json": b"{}", "index": b"i" * 700, "chunks/000001": b"c" * 1500}

@@ -7,7 +7,7 @@ from google.protobuf.internal.encoder import _VarintBytes  # type: ignore[attr-d
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fixtures.services.notification_log import Notified, alert_hash, notifications
+from fixtures.services.alertmanager import Notified, alert_hash, notifications
 from fixtures.services.protobuf import delimited, message, write_request
 
 ALERT = {"canary": "g1", "alertname": "AtlasDrill-g1"}

@@ -16,8 +16,8 @@ from jwcrypto import jwk, jwt
 
 from fixtures.errors import CouldNotLook
 from fixtures.secrets import Secret
-from fixtures.services import step_ca, step_ca_files
-from fixtures.services.canary import Canary
+from fixtures.services import step_ca
+from fixtures.services.base import Canary
 from fixtures.services.step_ca import Issued, StepCa
 
 NAME = "a.test"
@@ -25,12 +25,12 @@ USED_TOKEN = Canary("g1 token 1", step_ca.USED, datetime.now(UTC), key=NAME)
 
 
 @pytest.fixture
-def made() -> step_ca_files.NewCA:
-    return step_ca_files.new_ca("/home/step", "ca.test")
+def made() -> step_ca.NewCA:
+    return step_ca.new_ca("/home/step", "ca.test")
 
 
 @pytest.fixture
-def ca(made: step_ca_files.NewCA) -> StepCa:
+def ca(made: step_ca.NewCA) -> StepCa:
     service = StepCa(None, None)  # type: ignore[arg-type]
     service.trusted_root, service.provisioner = made.root, made.provisioner
     kid = jwk.JWK.from_json(made.provisioner.reveal()).thumbprint()
@@ -38,7 +38,7 @@ def ca(made: step_ca_files.NewCA) -> StepCa:
     return service
 
 
-def issued_by(made: step_ca_files.NewCA, name: str = NAME) -> Issued:
+def issued_by(made: step_ca.NewCA, name: str = NAME) -> Issued:
     """A certificate as the intermediate of this CA would issue it."""
     password = made.password.reveal().encode()
     signer = serialization.load_pem_private_key(
@@ -68,7 +68,7 @@ def issued_by(made: step_ca_files.NewCA, name: str = NAME) -> Issued:
     return Issued(leaf, (issuer,), name, Secret(""))
 
 
-def test_a_token_can_outlive_a_restart(ca: StepCa, made: step_ca_files.NewCA) -> None:
+def test_a_token_can_outlive_a_restart(ca: StepCa, made: step_ca.NewCA) -> None:
     key = jwk.JWK.from_json(made.provisioner.reveal())
     token = jwt.JWT(jwt=ca._token(NAME).reveal(), key=key, algs=["ES256"])
     claims = json.loads(token.claims)
@@ -84,12 +84,12 @@ def test_no_two_tokens_are_the_same_and_none_prints_itself(ca: StepCa) -> None:
     assert first.reveal() not in f"{first} {first!r}"
 
 
-def test_a_certificate_of_this_ca_chains_to_its_root(ca: StepCa, made: step_ca_files.NewCA) -> None:
+def test_a_certificate_of_this_ca_chains_to_its_root(ca: StepCa, made: step_ca.NewCA) -> None:
     assert ca._verified("it verifies", issued_by(made)).held is True
 
 
 def test_a_certificate_of_another_ca_does_not(ca: StepCa) -> None:
-    other = step_ca_files.new_ca("/home/step", "ca.test")
+    other = step_ca.new_ca("/home/step", "ca.test")
     proof = ca._verified("it verifies", issued_by(other))
     assert proof.held is False
     assert "candidates exhausted" in proof.detail
@@ -143,7 +143,7 @@ def test_a_token_of_another_ca_is_not_remembered(
     ca: StepCa, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     mine = ca.provisioner
-    ca.provisioner = step_ca_files.new_ca("/home/step", "ca.test").provisioner
+    ca.provisioner = step_ca.new_ca("/home/step", "ca.test").provisioner
     ca._tokens[USED_TOKEN.id] = ca._token(NAME)
     ca.provisioner = mine
     monkeypatch.setattr(ca, "_sign", refusing(lambda subject: subject == NAME))
@@ -151,9 +151,9 @@ def test_a_token_of_another_ca_is_not_remembered(
 
 
 def test_what_was_given_up_must_be_refused(
-    ca: StepCa, made: step_ca_files.NewCA, monkeypatch: pytest.MonkeyPatch
+    ca: StepCa, made: step_ca.NewCA, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    other = issued_by(step_ca_files.new_ca("/home/step", "ca.test"), "a.test")
+    other = issued_by(step_ca.new_ca("/home/step", "ca.test"), "a.test")
     ca._issued = [issued_by(made), other]
     ca.give_up()
     assert (ca._issued, [one.name for one in ca.retired]) == ([], [NAME, "a.test"])

@@ -12,8 +12,8 @@ from socketserver import ThreadingMixIn, UnixStreamServer
 import pytest
 
 from fixtures.errors import CouldNotLook, IncusError, NotAllowed
+from fixtures.incus import buckets
 from fixtures.incus import client as client_module
-from fixtures.incus import s3
 from fixtures.incus.client import Incus
 from fixtures.incus.guard import DrillPolicy
 
@@ -161,11 +161,11 @@ def test_a_setting_that_a_project_forbids_is_another_fault(server):
 def test_s3_that_cannot_be_reached_is_not_looked_at(server):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-    config = {s3.LISTENER: f"127.0.0.1:{port}"}
+    config = {buckets.LISTENER: f"127.0.0.1:{port}"}
     told = {**SERVER, "config": config, "environment": {**ABOUT, "certificate": "PEM"}}
     server.answers["/1.0"] = (200, {"type": "sync", "metadata": told})
     with (
         pytest.raises(CouldNotLook, match=rf"S3 at https://127.0.0.1:{port} cannot be reached"),
-        s3.s3_of(view(server)),
+        buckets.s3_of(view(server)),
     ):
         raise AssertionError("opened")

@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 import yaml
 
-from fixtures.audit.settings import fault_of_pattern, same_schedule
+from fixtures.audit.policy import fault_of_pattern, same_schedule
 from fixtures.errors import UsageError
 from fixtures.fleet.load import load_fleet
+from fixtures.fleet.model import parse_limit
 from fixtures.fleet.schedule import longest_gap, retention_seconds, shortest_gap
-from fixtures.fleet.size import parse_limit
 
 CASES = Path(__file__).parents[1] / "cases"
 TABLE: dict[str, Any] = yaml.safe_load((CASES / "snapshot_settings.yaml").read_text())

@@ -15,11 +15,11 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from fixtures.errors import CouldNotLook
 from fixtures.fleet.load import load_fleet
-from fixtures.recovery.ca_clients import ClientsUnderDrill, clients_of
+from fixtures.recovery.key_compromise import ClientsUnderDrill, clients_of
 from fixtures.secrets import Secret
-from fixtures.services.step_ca_certificates import Issued, fault_of
-from fixtures.services.step_ca_files import new_ca
-from fixtures.services.step_ca_leak import Leak, leak_of
+from fixtures.services.certificates import Issued, fault_of
+from fixtures.services.step_ca import new_ca
+from fixtures.services.step_ca_attacker import Leak, leak_of
 from fixtures.services.tls import meet
 from fixtures.waiting import NotYet
 

@@ -6,7 +6,7 @@ import os
 
 import pytest
 
-import fixtures.services.tofu as tofu
+import fixtures.services.terraform_state as tofu
 from fixtures.errors import CouldNotLook
 from fixtures.incus.buckets import BucketKey
 from fixtures.secrets import Secret
