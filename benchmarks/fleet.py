@@ -23,7 +23,8 @@ from typing import Any
 from benchmarks.figures import ROOT, Bench, ratios
 from benchmarks.stage import Stage, stage
 from fixtures.errors import UsageError
-from fixtures.evidence.verdict import Verdict, is_only_stand_in, judge_drill
+from fixtures.evidence.judge import is_only_stand_in, judge_drill
+from fixtures.evidence.verdict import Verdict
 from fixtures.evidence.writer import read_evidence
 from fixtures.fleet.model import Fleet
 from fixtures.lab.lab import Lab

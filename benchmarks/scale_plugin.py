@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 
 from benchmarks.scale_records import records
+from fixtures.evidence.judge import judge_drill
 from fixtures.evidence.record import DrillRecord
-from fixtures.evidence.verdict import judge_drill
 
 
 class Synthetic(pytest.Item):

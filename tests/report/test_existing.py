@@ -8,10 +8,11 @@ import pytest
 
 from fixtures.evidence.history import history_lines
 from fixtures.evidence.html import render_drill, render_summary
+from fixtures.evidence.judge import judge_drill
 from fixtures.evidence.openmetrics import metrics
 from fixtures.evidence.record import RunRecord
 from fixtures.evidence.terminal import summary_lines
-from fixtures.evidence.verdict import Verdict, judge_drill
+from fixtures.evidence.verdict import Verdict
 from fixtures.evidence.wording import age
 from tests.report.test_html import words
 from tests.unit.test_evidence_judge import drill

@@ -6,8 +6,9 @@ import re
 from html import unescape
 
 from fixtures.evidence.html import render_drill, render_page, render_summary, table_cells
+from fixtures.evidence.judge import judge_drill
 from fixtures.evidence.record import CanaryRecord, DrillRecord, RunRecord
-from fixtures.evidence.verdict import Verdict, judge_drill
+from fixtures.evidence.verdict import Verdict
 from fixtures.evidence.wording import card, verdict_of
 
 

@@ -8,7 +8,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from fixtures.clock import AHEAD
-from fixtures.evidence.verdict import Verdict, judge_drill
+from fixtures.evidence.judge import judge_drill
+from fixtures.evidence.verdict import Verdict
 from fixtures.recovery.checks import Checks, look_at_known, newest_survivor
 from fixtures.recovery.drill import Drill
 from fixtures.services.base import Holding, Known, Ledger, each, total

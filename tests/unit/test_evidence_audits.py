@@ -10,17 +10,11 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from fixtures.evidence.history import append_history, read_audits, read_history
 from fixtures.evidence.html import render_audit, render_summary, table_cells
+from fixtures.evidence.judge import judge_audit, judge_audits, judge_run
 from fixtures.evidence.openmetrics import metrics
 from fixtures.evidence.record import AuditRecord, CheckRecord, RunRecord, SourceRecord
 from fixtures.evidence.terminal import WIDTH, summary_lines
-from fixtures.evidence.verdict import (
-    AuditVerdict,
-    Verdict,
-    judge_audit,
-    judge_audits,
-    judge_run,
-    merge_audits,
-)
+from fixtures.evidence.verdict import AuditVerdict, Verdict, merge_audits
 from fixtures.evidence.wording import audit_sentence, findings, why_not_in_order
 from fixtures.evidence.writer import read_evidence, write_evidence
 from tests.report.test_html import words

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from fixtures.evidence.judge import is_only_stand_in, judge_drill, judge_run, stand_ins_of
 from fixtures.evidence.record import (
     CanaryRecord,
     CheckRecord,
@@ -17,13 +18,7 @@ from fixtures.evidence.record import (
     RunRecord,
     SourceRecord,
 )
-from fixtures.evidence.verdict import (
-    Verdict,
-    is_only_stand_in,
-    judge_drill,
-    judge_run,
-    stand_ins_of,
-)
+from fixtures.evidence.verdict import Verdict
 from fixtures.evidence.wording import run_sentence
 
 BEGUN = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
