@@ -25,7 +25,7 @@ def built(tmp_path, monkeypatch):
     asked = []
     monkeypatch.setattr(images, "_lab_rootfs", lambda _cache, name, _mirrors: asked.append(name))
     monkeypatch.setattr(images, "_go_tool", lambda _cache, row, _m: asked.append(row["module"]))
-    monkeypatch.setattr(images.mirror, "from_apt", lambda override: None)
+    monkeypatch.setattr(images.rootfs, "from_apt", lambda override: None)
     return asked
 
 

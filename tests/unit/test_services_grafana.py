@@ -461,7 +461,7 @@ def test_a_dashboard_of_schema_v2_is_named_and_the_others_go_on(
     held = {one.id: one for one in grafana.holdings(datetime.now(UTC))}
     assert held["dashboards: all"].count == 1
     assert f"{UNREAD}: v2" in held
-    export = grafana.collect(grafana.api)
+    export = grafana_module.collect(grafana.api)
     assert [one["dashboard"]["uid"] for one in export.dashboards] == ["old"]
     assert export.left_out == ["dashboard v2 is not in the export: it has schema v2"]
 
@@ -484,13 +484,13 @@ def test_an_import_has_library_panels_first_and_no_provisioned_dashboard(
     rules = ("GET", "/api/dashboards/uid/given", 200, given)
     monkeypatch.setattr(Api, "shown", lambda *_, **__: pages.pop(0))
     forged(grafana, monkeypatch, rules)
-    path = grafana_module.write(grafana.collect(grafana.api), "grafana 12", tmp_path)
+    path = grafana_module.write(grafana_module.collect(grafana.api), "grafana 12", tmp_path)
     export = grafana_module.read(path)
     posted: list[str] = []
     monkeypatch.setattr(
         Api, "must", lambda _, method, path, **__: posted.append(path) or requests.Response()
     )
-    told = grafana.put(export, grafana.api)
+    told = grafana_module.put(export, grafana.api)
     assert posted == ["/api/library-elements", "/api/dashboards/db"]
     assert told == ["dashboard given is not in the export: it is provisioned"]
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from fixtures.clock import PHASES
 from fixtures.errors import CouldNotLook, DrillError
-from fixtures.evidence import verdict
+from fixtures.evidence import judge
 from fixtures.evidence.html import render_drill, render_summary
 from fixtures.evidence.openmetrics import metrics
 from fixtures.evidence.record import AuditRecord, CheckRecord, DrillRecord, RunRecord
@@ -88,4 +88,4 @@ def test_a_log_says_it_printably(caplog: pytest.LogCaptureFixture, tmp_path: Pat
 
 
 def test_the_phases_have_the_same_names_for_the_clock_and_for_the_judge() -> None:
-    assert verdict.PHASES == PHASES
+    assert judge.PHASES == PHASES
