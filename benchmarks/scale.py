@@ -10,7 +10,7 @@ from pathlib import Path
 
 from benchmarks.figures import ROOT, Bench, ratios, timed
 from benchmarks.scale_records import synthetic
-from fixtures.evidence.history import append_history, each_of_history
+from fixtures.evidence.history import append_history, read_history
 from fixtures.evidence.runbook_table import benchmark_rows
 from fixtures.evidence.writer import write_evidence
 
@@ -82,7 +82,7 @@ def _history(bench: Bench, directory: Path, many: int) -> None:
     now = synthetic(1)
 
     def table() -> None:
-        if not benchmark_rows(now, each_of_history(history), {}):
+        if not benchmark_rows(now, read_history(history), {}):
             raise RuntimeError("the history has no row")
 
     seconds = [timed(table) for _ in range(bench.repeat)]
