@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from fixtures.evidence.history import history_lines
-from fixtures.evidence.html import main, render_drill, render_page, render_summary, table_cells
+from fixtures.evidence.html import main, render_page, render_summary, table_cells
 from fixtures.evidence.judge import judge_drill
 from fixtures.evidence.openmetrics import metrics
 from fixtures.evidence.record import (
@@ -36,6 +36,12 @@ def words(html: str) -> str:
     """Return the text of a fragment, without tags, scripts and white space."""
     html = re.sub(r"<script>.*?</script>", "", html, flags=re.DOTALL)
     return " ".join(unescape(re.sub(r"<[^>]+>", " ", html)).split())
+
+
+def render_drill(drill: DrillRecord) -> str:
+    """Return the card of a drill in the page of its run."""
+    page = render_summary(run(drills=[drill]))
+    return page.partition(f'id="drill-{drill.id}">')[2].partition("</article>")[0]
 
 
 def test_every_verdict_is_a_word_and_comes_with_its_reason(golden: RunRecord) -> None:
@@ -128,8 +134,10 @@ def test_the_rto_of_no_recovery_is_a_dash(golden: RunRecord) -> None:
         "✓ recovered",
         "2.14 s",
         "15 min",
+        "drill",
     ]
-    assert [words(cell) for cell in table_cells(None)] == ["—", "—", "—"]
+    assert 'href="#drill-step-ca-snapshot-rehearsal"' in table_cells(golden.drills[0])[3]
+    assert [words(cell) for cell in table_cells(None)] == ["—"] * 4
 
 
 def test_facts_overrule_the_recorded_verdict(golden: RunRecord) -> None:

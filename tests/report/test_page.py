@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -19,8 +18,6 @@ from tests.unit.test_evidence_judge import SKIPPED
 # What fixtures/plugin does with the renderers, as small as it can be.
 CONFTEST = """
 from pathlib import Path
-import pytest
-from pytest_html import extras
 from fixtures.evidence import html
 from fixtures.evidence.writer import read_evidence
 
@@ -29,12 +26,6 @@ DRILLS = {{drill.id: drill for drill in RUN.drills}}
 
 def drill_of(report):
     return DRILLS.get(report.nodeid.partition("[")[2].rstrip("]"))
-
-@pytest.hookimpl(hookwrapper=True)
-def pytest_runtest_makereport(item, call):
-    report = (yield).get_result()
-    if report.when == "call" and drill_of(report):
-        report.extras = [extras.html(html.render_drill(drill_of(report)))]
 
 def pytest_html_report_title(report):
     report.title = f"Recovery drill {{RUN.run}}"
@@ -186,6 +177,7 @@ def test_pytest_s_duration_is_nowhere_next_to_an_rto(browser: Browser, report: P
         "Verdict",
         "RTO",
         "Target",
+        "Details",
     ]
     rto = page.locator("#results-table .col-rto").all_inner_texts()
     # Each test slept 1.2 s; the golden RTOs are others, and one in doubt is a dash.
@@ -193,11 +185,12 @@ def test_pytest_s_duration_is_nowhere_next_to_an_rto(browser: Browser, report: P
     assert not page.get_by_text(" took ").first.is_visible()
 
 
-def test_every_drill_carries_its_details(browser: Browser, report: Path) -> None:
+def test_every_test_links_to_the_card_of_its_drill(browser: Browser, report: Path) -> None:
     page = open_page(browser, report, 1280, "light")
-    page.locator("#show_all_details").click()
-    assert page.locator("#results-table .dr-extra").count() == 6
-    assert page.locator("#results-table .dr-extra").first.is_visible()
+    links = page.locator("#results-table .col-details a")
+    targets = [link.get_attribute("href") for link in links.all()]
+    assert len(targets) == len(set(targets)) == 6
+    assert all(page.locator(f'[id="{str(target)[1:]}"]').count() == 1 for target in targets)
 
 
 def test_nothing_is_loaded_from_elsewhere(browser: Browser, report: Path) -> None:
@@ -209,26 +202,17 @@ def test_nothing_is_loaded_from_elsewhere(browser: Browser, report: Path) -> Non
     assert asked == [report.as_uri()]
 
 
-def test_a_page_of_a_thousand_drills_is_made_and_opens_in_seconds(
-    browser: Browser, tmp_path: Path
-) -> None:
+def test_a_page_of_a_thousand_drills_opens(browser: Browser, tmp_path: Path) -> None:
     sample = read_evidence(Path(__file__).parent / "evidence-2026-11.json")
     drills = [
-        drill.model_copy(
-            update={"id": f"{drill.id}-{fleet}", "service": f"{drill.service}-{fleet}"}
-        )
-        for fleet in range(17)
+        drill.model_copy(update={"id": f"{drill.id}-{n}", "service": f"{drill.service}-{n}"})
+        for n in range(17)
         for drill in sample.drills
     ][:1000]
     services = list(dict.fromkeys(drill.service for drill in drills))
-    run = sample.model_copy(update={"drills": drills, "services": services})
-    begun = time.monotonic()
-    path = write_page(run, tmp_path)
-    made = time.monotonic()
+    path = write_page(sample.model_copy(update={"drills": drills, "services": services}), tmp_path)
+    assert path.stat().st_size < 12_000_000
     page = open_page(browser, path, 1280, "light")
     assert page.locator(".dr-card").count() == 1000
-    page.locator(".dr-card details").last.locator("summary").first.click()
-    assert page.locator(".dr-card details").last.is_visible()
-    shown = time.monotonic()
-    assert made - begun < 10
-    assert shown - made < 20
+    page.locator(".dr-card > details > summary").last.click()
+    assert page.locator(".dr-card > details > .dr-facts").last.is_visible()

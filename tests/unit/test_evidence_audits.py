@@ -9,7 +9,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from fixtures.evidence.history import append_history, read_history
-from fixtures.evidence.html import render_audit, render_summary, table_cells
+from fixtures.evidence.html import render_summary, table_cells
 from fixtures.evidence.judge import judge_audit, judge_audits, judge_run
 from fixtures.evidence.openmetrics import metrics
 from fixtures.evidence.record import AuditRecord, CheckRecord, RunRecord, SourceRecord
@@ -137,13 +137,12 @@ def test_the_page_shows_findings_with_their_advice() -> None:
     assert "incus snapshot this" in text
     assert "v-recovered" not in html.partition("<h3>Benchmark</h3>")[0]
     assert 'id="audit"' not in render_summary(run())
-    assert "✕ findings step-ca" in words(render_audit(BAD))
+    assert "✕ findings step-ca backup regime, read in 0.50 s" in text
 
 
 def test_an_audit_has_no_rto_in_the_list_of_tests() -> None:
-    verdict, *rest = table_cells(BAD)
-    assert "✕ audit: findings" in verdict
-    assert all("—" in cell for cell in rest)
+    cells = [words(cell) for cell in table_cells(BAD)]
+    assert cells == ["✕ audit: findings", "—", "—", "audit"]
 
 
 def test_audits_have_metrics_of_their_own() -> None:
