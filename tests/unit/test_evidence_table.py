@@ -15,6 +15,7 @@ from fixtures.evidence.runbook_table import benchmark_rows
 from fixtures.evidence.verdict import Verdict
 from fixtures.evidence.wording import age, count, rate, seconds, size
 from fixtures.evidence.writer import read_evidence
+from tests.unit.test_evidence_judge import SKIPPED
 
 TITLES = {"snapshot": ("By snapshot", 900.0), "rebuild": ("Without data", 1800.0)}
 LATER = datetime(2099, 1, 1, tzinfo=UTC)
@@ -121,6 +122,13 @@ def test_a_figure_of_the_lab_never_stands_for_production(golden: RunRecord) -> N
 def test_over_the_row_s_target_is_late(golden: RunRecord) -> None:
     slow = row(golden, [line(rto=1801.0, target_rto=9e9)], "rebuild")
     assert slow.verdict is Verdict.RECOVERED_LATE
+
+
+def test_a_row_names_what_was_skipped_in_it(golden: RunRecord) -> None:
+    run = golden.model_copy(update={"skipped": [SKIPPED]})
+    assert row(run, [], "snapshot").reason == (
+        "alertmanager, rehearsal: wrong data; skipped: grafana"
+    )
 
 
 def test_an_imitation_of_an_older_suite_has_no_figure(golden: RunRecord) -> None:
