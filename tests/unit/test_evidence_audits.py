@@ -173,4 +173,4 @@ def test_audits_survive_the_file_and_stand_in_the_history(tmp_path: Path) -> Non
     warnings: list[str] = []
     assert [line.service for line in read_history(path, warnings.append)] == ["step-ca"]
     assert warnings == []
-    assert path.read_text().count('"topic":"backup regime","verdict":"findings"') == 1
+    assert path.read_text().count('"topic": "backup regime", "verdict": "findings"') == 1
