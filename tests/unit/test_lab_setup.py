@@ -1,4 +1,4 @@
-"""What a drill needs of the lab, and the order of the drills in a cold one."""
+"""What a drill needs of the lab, and the order of the drills in it."""
 
 from __future__ import annotations
 
@@ -13,8 +13,6 @@ from fixtures.plugin.audits import Planned as Audited
 from fixtures.plugin.collect import Planned
 from fixtures.plugin.lab_setup import Needs, everything, in_order, needs_of, of_drill, together
 from fixtures.plugin.options import ROOT
-
-ORDER = ["image mosquitto", "image prometheus", "image loki", "image step-ca", "OpenTofu"]
 
 
 @pytest.fixture(scope="module")
@@ -76,18 +74,16 @@ def test_a_test_of_which_nothing_is_known_gets_everything_at_once(atlas: Fleet) 
     assert not together([known], atlas).at_once
 
 
-def test_in_a_cold_lab_what_is_there_first_is_drilled_first(atlas: Fleet) -> None:
-    ca, loki, broker = (
-        item(Planned(atlas.service(name), "snapshot")) for name in ("step-ca", "loki", "mosquitto")
-    )
-    audit = item(audit=Audited("runbook", "runbook"))
-    existing = item(Planned(atlas.service("mosquitto"), "snapshot", "existing"))
-    given = [audit, ca, existing, loki, broker]
-    assert in_order(given, atlas, ORDER, ORDER) == [broker, existing, loki, ca, audit]
+def test_what_is_cheap_to_build_is_drilled_first_and_each_image_by_itself(atlas: Fleet) -> None:
+    def drill(name: str, scenario: str = "snapshot", origin: str = "rehearsal") -> Any:
+        return item(Planned(atlas.service(name), scenario, origin))
 
-
-def test_what_is_not_lacking_is_not_waited_for(atlas: Fleet) -> None:
-    ca, broker = (
-        item(Planned(atlas.service(name), "snapshot")) for name in ("step-ca", "mosquitto")
-    )
-    assert in_order([ca, broker], atlas, ORDER, ["image mosquitto"]) == [ca, broker]
+    rebuild, snapshot = drill("mosquitto", "rebuild"), drill("mosquitto")
+    existing, broker = drill("mosquitto", origin="existing"), drill("alertmanager")
+    whole = item(Planned(atlas, "full-rebuild"))
+    runbook = item(audit=Audited("runbook", "runbook"))
+    ca, metrics, board = drill("step-ca"), drill("prometheus"), drill("grafana")
+    given = [runbook, whole, ca, board, metrics, broker, rebuild, existing, snapshot]
+    expected = [snapshot, rebuild, existing, broker, metrics, board, ca, whole, runbook]
+    assert in_order(given, atlas) == expected
+    assert together(given, atlas).tofu
