@@ -15,6 +15,7 @@ from fixtures.fleet.load import load_fleet
 from fixtures.incus.client import Incus
 from fixtures.incus.guard import OwnServerPolicy
 from fixtures.incus.volumes import Volume, must_have_local_room
+from fixtures.plugin.report import TOO_SHORT, gives_memory_back
 
 from .conftest import ROOT
 
@@ -175,3 +176,11 @@ def test_a_full_pool_is_told_and_leaves_no_volume(tiny_pool, drill_project, make
         there.import_from(content, backup.name)
     assert "Traceback" not in str(told.value)
     assert not there.exists()
+
+
+def test_a_projection_says_where_it_may_be_too_short(start):
+    run = start("--weight=64MiB", drill="each_kind and prometheus and zstd and not optimized")
+    assert run.finish() == 0, run.output
+    (drill,) = run.evidence["drills"]
+    assert drill["restore"]["projected_rto"] > drill["rto"]
+    assert (TOO_SHORT in drill["notes"]) is gives_memory_back()
