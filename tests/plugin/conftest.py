@@ -28,7 +28,7 @@ def pytest_configure(config):
 """
 
 
-def pytest_of(*options, cwd=ROOT, **environment):
+def run_pytest(*options, cwd=ROOT, **environment):
     """Run pytest on `drills`; no plugin of another checkout and no cache."""
     return subprocess.run(
         [sys.executable, "-m", "pytest", "drills", "-p", "no:cacheprovider", *map(str, options)],
@@ -54,7 +54,7 @@ def run_tests(tmp_path):
         (tmp_path / "conftest.py").write_text(CONFTEST)
         (tmp_path / "drills" / "test_audit.py").write_text(tests)
         settings = [f"--rootdir={tmp_path}", "-c", ROOT / "pyproject.toml"]
-        done = pytest_of(*settings, f"--reports={tmp_path}/reports", *options, cwd=tmp_path)
+        done = run_pytest(*settings, f"--reports={tmp_path}/reports", *options, cwd=tmp_path)
         return done, evidence_of(tmp_path / "reports")
 
     return run

@@ -15,7 +15,7 @@ from fixtures.plugin.collect import (
     unanswered,
     why_not,
 )
-from tests.plugin.conftest import ROOT, pytest_of
+from tests.plugin.conftest import ROOT, run_pytest
 
 SERVICES = ("grafana", "prometheus", "loki", "step-ca", "alertmanager", "mosquitto", "atlantis")
 REHEARSALS = "drills/test_restore_from_{0}.py::test_service_restored_from_{0}[{1}-rehearsal]"
@@ -23,7 +23,7 @@ ENCRYPTED = "drills/test_existing_backups.py::test_newest_encrypted_tarball_of_t
 
 
 def collected(*options):
-    done = pytest_of("--collect-only", "-q", *options)
+    done = run_pytest("--collect-only", "-q", *options)
     return [line for line in done.stdout.splitlines() if "::" in line]
 
 
@@ -58,14 +58,14 @@ def test_the_least_critical_service_is_made_by_each_method(tmp_path):
     without = tmp_path / "fleet.yaml"
     without.write_text(yaml.safe_dump(fleet))
     assert collected("-k", "rebuilt_by", f"--fleet={without}") == []
-    done = pytest_of(f"--fleet={without}", "--provision=command")
+    done = run_pytest(f"--fleet={without}", "--provision=command")
     assert done.returncode == pytest.ExitCode.USAGE_ERROR
     assert "fleet atlas has no `apply` command; nothing was contacted" in done.stderr
 
 
 def test_a_plan_reads_existing_backups_and_loses_nothing(tmp_path):
     options = ("-m", "existing", "-k", "mosquitto or state", "--incus=unix", "--as-of=2026-11-20")
-    done = pytest_of("-q", "--plan", *options, f"--backups={tmp_path}")
+    done = run_pytest("-q", "--plan", *options, f"--backups={tmp_path}")
     assert done.returncode == 0, done.stdout + done.stderr
     moment = "2026-11-20T23:59:59.999999+00:00"
     assert f"the newest snapshot of {moment} of volume mosquitto01-data" in done.stdout
@@ -76,7 +76,7 @@ def test_a_plan_reads_existing_backups_and_loses_nothing(tmp_path):
 
 
 def test_a_wrong_date_ends_the_run_before_anything_is_contacted():
-    done = pytest_of("--plan", "--as-of=yesterday")
+    done = run_pytest("--plan", "--as-of=yesterday")
     assert done.returncode == pytest.ExitCode.USAGE_ERROR
     assert "--as-of=yesterday" in done.stderr and "nothing was contacted" in done.stderr
     assert "Traceback" not in done.stderr

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from fixtures.plugin import report
-from tests.plugin.conftest import ROOT, evidence_of, pytest_of
+from tests.plugin.conftest import ROOT, evidence_of, run_pytest
 
 FILES = ("evidence.json", "junit.xml", "metrics.prom", "report.html")
 
@@ -17,7 +17,7 @@ FILES = ("evidence.json", "junit.xml", "metrics.prom", "report.html")
 def run(reports, *options, **environment):
     """Run drills that reach no Incus, so that each ends at once."""
     drill = ("-k", "restored_from_snapshot", "--incus=unix", f"--reports={reports}", "-q")
-    return pytest_of(*drill, *options, INCUS_SOCKET=str(reports / "none"), **environment)
+    return run_pytest(*drill, *options, INCUS_SOCKET=str(reports / "none"), **environment)
 
 
 def test_a_history_that_is_none_keeps_no_report_from_being_written(tmp_path):

@@ -52,16 +52,16 @@ def test_a_line_for_each_the_reasons_whole_and_the_report_last(run_tests, option
         ("✓ in order", "prometheus"),
         ("- skipped", "grafana"),
     ):
-        (line,) = [line for line in lines if f"/8] {verdict}" in line and f" {subject} " in line]
+        assert [line for line in lines if f"/8] {verdict}" in line and f" {subject} " in line]
     assert f"        {WHY}" in lines
-    long = " ".join(["FAILED", "drills/test_audit.py::test_regime[step-ca]", "-"])
-    (failed,) = [line for line in lines if line.startswith(long)]
+    test = "FAILED drills/test_audit.py::test_regime[step-ca] - "
+    (failed,) = [line for line in lines if line.startswith(test)]
     assert failed.count("and so on") == 30 and "HINT: incus storage volume show" in failed
     assert "a defect" in done.stdout and done.stdout.count("Traceback") == 0
     assert lines[-1].startswith("report: ") and lines[-1].endswith("report.html")
     for noise in ("\x1b", "rootdir", "plugins:", "generated", "[100%]", "test session starts"):
         assert noise not in done.stdout, noise
-    assert not [line for line in lines if line.startswith(("drills/", "bringing up"))]
+    assert not [line for line in lines if line.startswith(("drills/test_audit.py .", "bringing up"))]
 
 
 def test_a_skip_is_no_failure_no_pass_and_with_strict_an_error(run_tests, tmp_path):
