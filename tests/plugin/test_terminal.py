@@ -61,7 +61,9 @@ def test_a_line_for_each_the_reasons_whole_and_the_report_last(run_tests, option
     assert lines[-1].startswith("report: ") and lines[-1].endswith("report.html")
     for noise in ("\x1b", "rootdir", "plugins:", "generated", "[100%]", "test session starts"):
         assert noise not in done.stdout, noise
-    assert not [line for line in lines if line.startswith(("drills/test_audit.py .", "bringing up"))]
+    assert not [
+        line for line in lines if line.startswith(("drills/test_audit.py .", "bringing up"))
+    ]
 
 
 def test_a_skip_is_no_failure_no_pass_and_with_strict_an_error(run_tests, tmp_path):
