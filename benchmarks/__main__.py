@@ -1,4 +1,4 @@
-"""`./run bench [NAME...]`: measure, keep the raw results, make the table."""
+"""`./run bench [NAME...]`: measure, and keep the raw results."""
 
 from __future__ import annotations
 
@@ -8,18 +8,15 @@ import sys
 import time
 from datetime import UTC, datetime
 
-from benchmarks import figures, table
+from benchmarks import figures
 from fixtures.errors import DrillError
 
 BENCHMARKS = {
     "rto": 7,
-    "clock": 1,
     "fleet": 3,
     "start": 3,
     "integrity": 5,
     "restore": 3,
-    "scale": 3,
-    "services": 2,
 }
 """Name of a module with a function `run(bench)` -> how many times its figures are taken."""
 
@@ -30,16 +27,18 @@ def main(argv: list[str]) -> int:
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(BENCHMARKS)}")
     parser.add_argument("--repeat", type=int, help="how many times each figure is taken")
     parser.add_argument("--quick", action="store_true", help="small sizes; no results are written")
-    parser.add_argument("--table", action="store_true", help="only make the table of README.md")
+    parser.add_argument(
+        "--table", action="store_true", help="only make the table of docs/performance.md"
+    )
     given = parser.parse_args(argv)
     if unknown := [name for name in given.names if name not in BENCHMARKS]:
         parser.error(f"no benchmark is called {', '.join(unknown)}: {', '.join(BENCHMARKS)}")
     if given.table:
-        table.write(figures.read())
+        figures.write_table(figures.read())
         return 0
     missed = 0
     for name in given.names or BENCHMARKS:
-        bench = figures.Bench(name, given.repeat or BENCHMARKS[name], _tell, given.quick)
+        bench = figures.Bench(name, given.repeat or BENCHMARKS[name], _print, given.quick)
         begun, clock = datetime.now(UTC), time.monotonic()
         try:
             importlib.import_module(f"benchmarks.{name}").run(bench)
@@ -53,11 +52,11 @@ def main(argv: list[str]) -> int:
             raise
         missed += sum(figure.met is False for figure in bench.figures)
         if not given.quick:
-            _tell(f"raw results: {figures.write(bench, begun, time.monotonic() - clock)}")
+            _print(f"raw results: {figures.write(bench, begun, time.monotonic() - clock)}")
     return 1 if missed else 0
 
 
-def _tell(text: str) -> None:
+def _print(text: str) -> None:
     print(text, flush=True)
 
 

@@ -1,4 +1,4 @@
-"""What a benchmark hands over: figures with their goals, and the raw samples beneath them."""
+"""Figures with their goals, the raw samples behind them, and the table that is made of them."""
 
 from __future__ import annotations
 
@@ -17,6 +17,10 @@ from typing import Any
 HERE = Path(__file__).parent
 RESULTS = HERE / "results"
 ROOT = HERE.parent
+PAGE = ROOT / "docs" / "performance.md"
+
+BEGIN = "<!-- made by `python -m benchmarks --table` from benchmarks/results/ -->"
+END = "<!-- end of the table -->"
 
 
 @dataclass(frozen=True)
@@ -29,7 +33,7 @@ class Figure:
         unit: of the values: `ratio`, `times faster`, `s`, `ms`, `MiB`, ...
         values: one for each repetition.
         at_most: the goal, for figures that have to be small.
-        at_least: the goal, for figures that have to be large. Neither: told, and not judged.
+        at_least: the goal, for figures that have to be large. Without either it is not judged.
         judged: which of `min`, `median` and `max` the goal is about.
         note: what a reader has to know of it.
     """
@@ -83,7 +87,7 @@ class Bench:
     Args:
         name: of its module.
         repeat: how many times each figure is taken.
-        report: is told one line of progress.
+        report: prints one line of progress.
         quick: sizes and counts that take seconds, to see that it works; never written as results.
     """
 
@@ -109,28 +113,28 @@ class Bench:
         self.report(f"{self.name}: {line(made)}")
 
     def side_by_side(
-        self, ways: Mapping[str, Callable[[], float]], **facts: Any
+        self, acts: Mapping[str, Callable[[], float]], **facts: Any
     ) -> list[dict[str, Any]]:
-        """Time several ways in turn, `repeat` times; every second round in the other order.
+        """Time several acts in turn, `repeat` times; every second round in the other order.
 
         Args:
-            ways: name -> act that returns its own seconds.
+            acts: name -> act that returns its own seconds.
             facts: kept with each sample.
 
         Returns:
-            One sample a round: the seconds of each way under its name; under `core_seconds` those
-            that the whole machine worked meanwhile.
+            One sample a round: the seconds of each act under its name; under `core_seconds` those
+            that the whole machine worked in that time.
         """
         rounds = []
         for number in range(self.repeat):
-            order = list(ways.items())
+            order = list(acts.items())
             seconds, busy = {}, {}
             for name, act in reversed(order) if number % 2 else order:
                 before = core_seconds()
                 seconds[name] = act()
                 busy[name] = core_seconds() - before
-            told = {name: seconds[name] for name in ways}
-            rounds.append(self.sample(**facts, round=number, **told, core_seconds=busy))
+            ordered = {name: seconds[name] for name in acts}
+            rounds.append(self.sample(**facts, round=number, **ordered, core_seconds=busy))
         return rounds
 
 
@@ -152,9 +156,9 @@ def core_seconds() -> float:
     return (user + nice + system + irq + softirq) / os.sysconf("SC_CLK_TCK")
 
 
-def ratios(rounds: Sequence[Mapping[str, Any]], one: str, other: str) -> list[float]:
-    """`one` divided by `other`, round by round."""
-    return [sample[one] / sample[other] for sample in rounds]
+def ratios(rounds: Sequence[Mapping[str, Any]], first: str, second: str) -> list[float]:
+    """Return `first` divided by `second`, round by round."""
+    return [sample[first] / sample[second] for sample in rounds]
 
 
 def line(figure: Figure) -> str:
@@ -206,6 +210,41 @@ def read(directory: Path = RESULTS) -> dict[str, dict[str, Any]]:
     return {
         path.stem: json.loads(path.read_text("utf-8")) for path in sorted(directory.glob("*.json"))
     }
+
+
+def table(results: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """Return Markdown: one row a figure."""
+    lines = [
+        "| figure | against | min | median | max | unit | goal | reached |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    reached = {True: "yes", False: "**no**", None: ""}
+    for name, result in results.items():
+        for figure in map(Figure.from_json, result["figures"]):
+            seen = {key: number(value) for key, value in figure.statistics.items()}
+            lines.append(
+                f"| {name}: {figure.what} | {figure.against} | {seen['min']} | {seen['median']} | "
+                f"{seen['max']} | {figure.unit} | {goal_of(figure)} | {reached[figure.met]} |"
+            )
+    return lines
+
+
+def fill_page(page: str, results: Mapping[str, Mapping[str, Any]]) -> str:
+    """Return a page with the table between its marks.
+
+    Raises:
+        ValueError: the page has not both marks.
+    """
+    head, begin, rest = page.partition(BEGIN)
+    _, end, tail = rest.partition(END)
+    if not begin or not end:
+        raise ValueError(f"the page has no place for the table: {BEGIN} and {END}")
+    return "\n".join([head + begin, *table(results), end + tail])
+
+
+def write_table(results: Mapping[str, Mapping[str, Any]], page: Path = PAGE) -> None:
+    """Put the table into docs/performance.md."""
+    page.write_text(fill_page(page.read_text("utf-8"), results), encoding="utf-8")
 
 
 def machine() -> dict[str, Any]:

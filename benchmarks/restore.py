@@ -1,125 +1,214 @@
-"""Restore throughput by kind and size, the projection to full size, and memory on the way.
+"""Restore throughput by kind of tarball and size, the projection to full size, and memory.
 
-Each weight is drilled in a process of its own (`benchmarks/weigh.py`), with the same file imported
-by the client, and unpacked straight into the pool, beside it; every second round in other order.
+`python -m benchmarks.restore --bytes=N --form=KIND` measures once, in a process of its own, whose
+memory is then known: Prometheus with N bytes of files next to its data is backed up, lost and
+recovered by the drill; the `incus` client imports the same file. Every second round has the other
+order. It prints one line of JSON.
 """
 
 from __future__ import annotations
 
+import argparse
 import json
+import os
+import secrets
 import subprocess
 import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
-from benchmarks.figures import ROOT, Bench
-from benchmarks.memory import memory
+from benchmarks.figures import ROOT, Bench, timed
+from benchmarks.stage import Stage, fill, peak_bytes, recover, stage
+from fixtures.backups.tarball import inspect, write_tarball
+from fixtures.recovery.backup import Form
 from fixtures.recovery.drill import projected_rto
+from fixtures.recovery.service import ServiceUnderDrill
+from fixtures.secrets import Secret
 
+SERVICE = "prometheus"
 GIB = 2**30
-KINDS = ("none", "gzip", "zstd", "optimized-none")
-FULL = 10 * GIB
-FULL_KINDS = ("zstd",)
+KINDS = ("none", "gzip", "zstd", "xz", "lzma", "optimized-none", "optimized-zstd")
+SMALL, MEDIUM, FULL = GIB // 10, GIB, 10 * GIB
+MEDIUM_KINDS = ("none", "gzip", "zstd", "optimized-none")
+FULL_KIND = "zstd"
 """The fleet file's own; Incus' gzip would take 5 minutes for 10 GiB."""
 
-Seen = dict[tuple[str, int], list[dict[str, Any]]]
-"""Kind and size in bytes -> what `weigh` told, round by round."""
-
-BY_CLIENT = "the same file by `incus storage volume import`"
 MEMORY_MIB = 200
 
 
 def run(bench: Bench) -> None:
-    """Weigh every kind at 0.1 and 1 GiB, and the fleet file's at 10 GiB, encrypted too."""
-    with memory() as cache:
-        # For as long as it is held here, each weight has but little to fill.
-        cache.fill()
-        seen = _small(bench)
-        if not bench.quick:
-            _full(bench, seen)
-
-
-def _small(bench: Bench) -> Seen:
-    seen: Seen = {}
-    for size in (GIB // 20,) if bench.quick else (GIB // 10, GIB):
-        for kind in KINDS:
+    """Measure every kind at 0.1 GiB, the usual ones at 1 GiB, the fleet file's at 10 GiB."""
+    sizes = {GIB // 20: KINDS} if bench.quick else {SMALL: KINDS, MEDIUM: MEDIUM_KINDS}
+    seen: dict[tuple[str, int], list[dict[str, Any]]] = {}
+    for size, kinds in sizes.items():
+        for kind in kinds:
+            rounds = range(1 if bench.quick else bench.repeat)
             seen[kind, size] = [
-                _weigh(bench, kind, size, *(["--drill-last"] if number % 2 else []))
-                for number in range(1 if bench.quick else bench.repeat)
+                _measure(bench, kind, size, *(["--drill-last"] if number % 2 else []))
+                for number in rounds
             ]
-            _against(bench, kind, size, seen[kind, size])
-    return seen
+            _throughput(bench, kind, size, seen[kind, size])
+    if not bench.quick:
+        _full_size(bench, seen)
 
 
-def _full(bench: Bench, seen: Seen) -> None:
-    for kind in FULL_KINDS:
-        seen[kind, FULL] = [_weigh(bench, kind, FULL)]
-        _against(bench, kind, FULL, seen[kind, FULL])
-        _projection(bench, kind, seen)
-    sealed = _weigh(bench, "zstd", FULL, "--encrypt")
-    peaks = [seen[kind, FULL][0]["peak_bytes"] for kind in FULL_KINDS] + [sealed["peak_bytes"]]
+def _throughput(bench: Bench, kind: str, size: int, rounds: list[dict[str, Any]]) -> None:
+    name = f"restore of {size / GIB:.2g} GiB, {kind}"
+    rates = [sample["bytes"] / sample["restore"] / 1e6 for sample in rounds]
+    bench.figure(name, "nothing", "MB/s", rates)
+    bench.figure(
+        name,
+        "the same file by `incus storage volume import`",
+        "of its throughput",
+        [sample["client"] / sample["restore"] for sample in rounds],
+        at_least=0.9,
+    )
+
+
+def _full_size(bench: Bench, seen: dict[tuple[str, int], list[dict[str, Any]]]) -> None:
+    """Measure 10 GiB, and compare it with what smaller drills project."""
+    full = _measure(bench, FULL_KIND, FULL)
+    _throughput(bench, FULL_KIND, FULL, [full])
+    for size in (SMALL, MEDIUM):
+        projected = [
+            projected_rto(sample["rto"], sample["moving"], full["bytes"] / sample["bytes"])
+            for sample in seen[FULL_KIND, size]
+        ]
+        bench.figure(
+            f"RTO of 10 GiB ({FULL_KIND}) as projected from {size / GIB:.2g} GiB",
+            f"a drill of 10 GiB: {full['rto']:.1f} s",
+            "% off",
+            [100 * abs(seconds / full["rto"] - 1) for seconds in projected],
+            at_most=15,
+        )
+    encrypted = _measure(bench, FULL_KIND, FULL, "--encrypt")
     bench.figure(
         "memory of the process: 10 GiB exported, verified, imported; and encrypted",
-        "the wish",
+        "the goal",
         "MiB",
-        [peak / 2**20 for peak in peaks],
+        [full["peak_bytes"] / 2**20, encrypted["peak_bytes"] / 2**20],
         at_most=MEMORY_MIB,
         judged="max",
     )
 
 
-def _against(bench: Bench, kind: str, size: int, rounds: list[dict[str, Any]]) -> None:
-    name = f"restore of {size / GIB:.2g} GiB, {kind}"
-    rates = [one["bytes"] / one["restore"] / 1e6 for one in rounds]
-    bench.figure(name, "nothing", "MB/s", rates)
-    bench.figure(
-        name,
-        BY_CLIENT,
-        "of its throughput",
-        [one["client"] / one["restore"] for one in rounds],
-        at_least=0.9,
-    )
-    bench.figure(
-        f"{name}: what moves bytes, without the instance that is made beside and after it",
-        BY_CLIENT,
-        "of its throughput",
-        [one["client"] / one["moving"] for one in rounds],
-    )
-    straight = "`btrfs receive`" if kind.startswith("optimized-") else "`tar -x`"
-    bench.figure(
-        name,
-        f"the pool's own limit ({straight} into it)",
-        "of its throughput",
-        [one["limit"] / one["restore"] for one in rounds],
-        note="Incus writes the upload to a file of its own before it unpacks it",
-    )
+def _measure(bench: Bench, kind: str, size: int, *options: str) -> dict[str, Any]:
+    """Measure in a process of its own.
 
-
-def _projection(bench: Bench, kind: str, seen: Seen) -> None:
-    """What drills of 0.1 and 1 GiB say of 10 GiB, beside a drill of 10 GiB."""
-    (full,) = seen[kind, FULL]
-    for size in (GIB // 10, GIB):
-        projected = [_projected(one, full["bytes"]) for one in seen[kind, size]]
-        bench.figure(
-            f"RTO of 10 GiB ({kind}) as projected from {size / GIB:.2g} GiB",
-            f"a drill of 10 GiB: {full['rto']:.1f} s",
-            "% off",
-            [100 * abs(one / full["rto"] - 1) for one in projected],
-            at_most=15,
-        )
-
-
-def _projected(one: dict[str, Any], size: int) -> float:
-    """The projection of the engine itself, for another declared size."""
-    restore = one["record"]["restore"]
-    return projected_rto(one["rto"], restore["moving"], size / restore["bytes"])
-
-
-def _weigh(bench: Bench, kind: str, size: int, *more: str) -> dict[str, Any]:
-    argv = [sys.executable, "-m", "benchmarks.weigh", f"--bytes={size}", f"--form={kind}", *more]
+    Raises:
+        RuntimeError: it failed.
+    """
+    argv = [sys.executable, "-m", "benchmarks.restore", f"--bytes={size}", f"--form={kind}"]
+    argv += options
     done = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, check=False)
     if done.returncode:
         raise RuntimeError(f"{' '.join(argv)} ended with {done.returncode}: {done.stderr[-3000:]}")
     seen: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    told = {key: value for key, value in seen.items() if key != "record"}
-    bench.sample(kind=kind, size=size, order=" ".join(more), **told)
+    bench.sample(kind=kind, size=size, order=" ".join(options), **seen)
     return seen
+
+
+def main() -> None:
+    """Measure once, and print what was seen."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--bytes", type=int, required=True)
+    parser.add_argument("--form", required=True, help=", ".join(KINDS))
+    parser.add_argument("--drill-last", action="store_true", help="after the client")
+    parser.add_argument("--encrypt", action="store_true", help="export, encrypt, verify, import")
+    given = parser.parse_args()
+    compression = given.form.removeprefix("optimized-")
+    form = Form(compression, compression != given.form)
+    with stage([SERVICE]) as place:
+        service = place.service(SERVICE, "tarball")
+        service.deploy()
+        fill(service, given.bytes)
+        if given.encrypt:
+            seen = _encrypted(service, form)
+        else:
+            seen = _drill_and_client(place, service, form, drill_last=given.drill_last)
+    print(json.dumps({**seen, "peak_bytes": peak_bytes()}), flush=True)
+
+
+def _drill_and_client(
+    place: Stage, service: ServiceUnderDrill, form: Form, *, drill_last: bool
+) -> dict[str, Any]:
+    """Recover by the drill, and import the same file by the client; neither from memory."""
+    backup = service.back_up("tarball", form)
+    if backup.tarball is None:
+        raise RuntimeError("no tarball was made")
+    file = backup.tarball.path
+
+    def drill() -> dict[str, Any]:
+        recover(service, backup)
+        _remove(service)
+        return _facts(service)
+
+    acts: list[Callable[[], dict[str, Any]]] = [drill, lambda: _by_client(place, file)]
+    seen: dict[str, Any] = {}
+    for act in reversed(acts) if drill_last else acts:
+        forget(file)
+        time.sleep(1.0)
+        seen |= act()
+    return seen
+
+
+def forget(file: Path) -> None:
+    """Write everything to the disk, and drop a file from the page cache."""
+    os.sync()
+    descriptor = os.open(file, os.O_RDONLY)
+    try:
+        os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
+    finally:
+        os.close(descriptor)
+
+
+def _facts(service: ServiceUnderDrill) -> dict[str, Any]:
+    record = service.drill.record()
+    made, restored = record.backup, record.restore
+    if record.rto is None or made is None or restored is None:
+        raise RuntimeError(f"the drill ended as {record.verdict}: {record.reason}")
+    return {
+        "rto": record.rto,
+        "phases": {phase.name: phase.seconds for phase in record.phases},
+        "export": made.seconds,
+        "file_bytes": made.file_bytes,
+        "bytes": restored.bytes,
+        "restore": restored.seconds,
+        "moving": restored.moving,
+    }
+
+
+def _remove(service: ServiceUnderDrill) -> None:
+    service.instance.remove()
+    service.volume.remove()
+
+
+def _by_client(place: Stage, file: Path) -> dict[str, Any]:
+    """Import the file by the `incus` client; the volume is gone again."""
+    pool = place.fleet.pool
+    argv = ["incus", "storage", "volume"]
+    seconds = timed(lambda: place.typed([*argv, "import", pool, str(file), "typed"]))
+    place.typed([*argv, "delete", pool, "typed"])
+    return {"client": seconds}
+
+
+def _encrypted(service: ServiceUnderDrill, form: Form) -> dict[str, Any]:
+    """Export, encrypt, verify and import, one after the other, in this process."""
+    service.subject.hang_up()
+    service.instance.stop()
+    volume, secret = service.volume, Secret(secrets.token_urlsafe(32))
+    chunks = volume.export(form.compression, optimized=form.optimized)
+    tarball = write_tarball(chunks, service.scratch, volume.name, form.compression, secret)
+    seen = inspect(tarball.path, volume=volume.name, passphrase=secret)
+    _remove(service)
+    begun = time.monotonic()
+    with tarball.content() as content:
+        volume.import_from(content, tarball.path.name)
+    seconds = time.monotonic() - begun
+    return {"export": tarball.seconds, "content_bytes": seen.content_bytes, "import": seconds}
+
+
+if __name__ == "__main__":
+    main()

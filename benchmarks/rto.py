@@ -66,9 +66,9 @@ def _rounds(bench: Bench, place: Stage, scenario: str, weight: int) -> list[dict
         for number in range(bench.repeat):
             order = [_drill, _script] if number % 2 else [_script, _drill]
             seen: dict[str, Any] = {}
-            for way in order:
+            for act in order:
                 time.sleep(SETTLE_SECONDS)
-                seen |= way(place, service, backup, out)
+                seen |= act(place, service, backup, out)
             rounds.append(bench.sample(scenario=scenario, weight=weight, round=number, **seen))
     return rounds
 

@@ -65,6 +65,12 @@ def recover(service: ServiceUnderDrill, backup: Backup) -> None:
     BODIES[backup.kind](service.drill, service, backup)
 
 
+def peak_bytes() -> int:
+    """Return the most memory that this process has had; ru_maxrss begins with its parent's."""
+    rows = Path("/proc/self/status").read_text().splitlines()
+    return 1024 * next(int(row.split()[1]) for row in rows if row.startswith("VmHWM:"))
+
+
 @dataclass
 class Stage:
     """A drill project on the lab, for the time of one benchmark."""

@@ -18,7 +18,7 @@ from fixtures.fleet.load import load_fleet
 from fixtures.incus.client import Incus
 from fixtures.incus.guard import OwnServerPolicy, ReadPolicy
 from fixtures.lab import images, settings
-from fixtures.lab.cache import Cache, Progress
+from fixtures.lab.cache import Cache
 from fixtures.lab.daemon import Daemon
 from fixtures.plugin.lab_setup import back_up
 from fixtures.plugin.observe import SourceView
@@ -95,7 +95,8 @@ def up() -> Cluster:
     """
     home = Path(tempfile.mkdtemp(prefix="atlas-cluster-", dir="/var/tmp"))
     config = replace(settings.from_environment(), state=home, images=tuple(WHERE))
-    artefacts = images.build(Cache(config.cache, Progress(lambda _: None)), config)
+    images.build(Cache(config.cache), config, config.images)
+    artefacts = images.plan(Cache(config.cache), config)
     made = Cluster(home, {})
     try:
         for name in NAMES:

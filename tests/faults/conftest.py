@@ -35,8 +35,8 @@ class DrillRun:
         self.process = subprocess.Popen(
             [*WITH_SIGINT, sys.executable, "-m", "pytest", "drills", "--incus=unix"]
             + ["-k", f"({drill}) and rehearsal", f"--reports={reports}"]
-            # The last look comes sooner: what it sees is another test's.
-            + ["-p", "no:cacheprovider", "-p", "tests.faults.brief", *options],
+            # The last look comes sooner: what it sees is another test's. -v: a line for each phase.
+            + ["-v", "-p", "no:cacheprovider", "-p", "tests.faults.brief", *options],
             cwd=ROOT,
             env={**os.environ, **own, **(environment or {})},
             stdout=subprocess.PIPE,

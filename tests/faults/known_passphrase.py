@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from types import SimpleNamespace
 
-import fixtures.backups.programs as programs
+import fixtures.backups.gpg as gpg
 import fixtures.recovery.service as taking
 
 KNOWN = "known-passphrase-of-a-test-4c1b7e"
@@ -16,7 +16,7 @@ PLANTED = "planted defect"
 def pytest_configure(config):
     taking.secrets = SimpleNamespace(token_urlsafe=lambda _: KNOWN)
     if BREAK in os.environ:
-        programs.subprocess = SimpleNamespace(PIPE=programs.subprocess.PIPE, Popen=broken)
+        gpg.subprocess = SimpleNamespace(PIPE=gpg.subprocess.PIPE, Popen=broken)
 
 
 def broken(*_, **__):

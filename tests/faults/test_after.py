@@ -33,7 +33,7 @@ def test_a_killed_run_has_the_drill_as_not_verified(start, drill_projects):
 def test_an_interrupted_run_has_each_as_not_verified(start, drill_projects, directories, how):
     """Also the drills whose turn to be looked at had not come."""
     run = start(*PATIENT, "--keep", drill="mosquitto and (tarball or snapshot)")
-    run.read_until(": is looked at again in ")
+    run.read_until(": checked again in ")
     run.hurt(how)
     assert run.finish() == pytest.ExitCode.INTERRUPTED, run.output
     drills = run.evidence["drills"]
@@ -50,7 +50,7 @@ def test_an_interrupted_run_has_each_as_not_verified(start, drill_projects, dire
 
 def test_a_second_signal_is_answered_while_it_ends(start, drill_projects, directories):
     run = start(*PATIENT, drill="mosquitto and snapshot")
-    run.read_until(": is looked at again in ")
+    run.read_until(": checked again in ")
     run.hurt(signal.SIGTERM)
     time.sleep(0.2)
     run.hurt(signal.SIGINT)
@@ -90,7 +90,7 @@ def test_a_service_that_dies_fails_its_test_while_others_pass(start, drill_proje
     (drill,) = run.evidence["drills"]
     assert drill["verdict"] == "not recovered"
     assert "did not stay up after it was healthy: its instance is Stopped" in drill["reason"]
-    assert "1 failed" in run.output and "passed" not in run.output.splitlines()[-1]
+    assert "1 failed" in run.output and "passed" not in run.output.splitlines()[-2]
     assert drill_projects() == set()
 
 
@@ -110,6 +110,6 @@ def test_drills_of_one_service_do_not_wait_for_each_other(start, drill_projects)
     drills = run.evidence["drills"]
     assert [drill["verdict"] for drill in drills] == ["recovered"] * 3
     assert len({drill["project"] for drill in drills}) == 3
-    before_the_first_look = run.output.partition("is looked at again")[0]
+    before_the_first_look = run.output.partition("checked again in")[0]
     assert before_the_first_look.count(": verified ") == 3
     assert drill_projects() == set()

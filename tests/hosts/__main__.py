@@ -21,7 +21,7 @@ import time
 from pathlib import Path
 
 from fixtures.lab import images, settings
-from fixtures.lab.cache import Cache, Progress, remove
+from fixtures.lab.cache import Cache, remove
 from fixtures.lab.rootfs import from_apt
 
 from .machine import SUITES, Machine, booted, image, run
@@ -168,7 +168,7 @@ def _visit(visit: Visit, suite: str, *, has_cache: bool) -> int:
 
 def _filled(config: settings.Settings, work: Path) -> Path:
     """A disk with what this machine's cache has of the lab: its root, images, programs."""
-    found = images.plan(Cache(config.cache, Progress(lambda _: None)), config)
+    found = images.plan(Cache(config.cache), config)
     tree, disk = work / "cache", work / "filled.img"
     for artefact in (found.rootfs, found.tofu, *found.images.values()):
         beside = artefact.with_name(f"{artefact.name}.json")

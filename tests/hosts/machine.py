@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
 
-from fixtures.lab.cache import Cache, Progress
+from fixtures.lab.cache import Cache
 from fixtures.lab.rootfs import from_apt
 
 SUITES = ("trixie", "bookworm")
@@ -58,7 +58,7 @@ def image(suite: str, cache: Path) -> Image:
     """The image of a suite, made where the cache has none of this recipe."""
     made_from = repr((suite, PACKAGES, NETWORK, DISK, inspect.getsource(_make)))
     key = hashlib.sha256(made_from.encode()).hexdigest()
-    store = Cache(cache, Progress(lambda line: print(line, flush=True)))
+    store = Cache(cache, lambda line: print(line, flush=True))
     where = store.path("hosts", suite, key)
     return Image(store.made(where, f"machine {suite}", lambda work: _make(suite, work)))
 

@@ -49,7 +49,7 @@ def interrupted(home: Path, *at: str) -> tuple[int, str, dict[str, Any]]:
         Exit status, output, evidence; the lab is gone.
     """
     process = subprocess.Popen(
-        [*WITH_SIGINT, str(ROOT / "run"), "drills", "-k", "mosquitto and snapshot and rehearsal"]
+        [*WITH_SIGINT, str(ROOT / "run"), "drills", "-v", "-k", "mosquitto and snapshot and rehearsal"]
         + [f"--reports={home / 'reports'}"],
         env={**os.environ, "ATLAS_DRILLS_STATE": str(home / "s")},
         stdin=subprocess.DEVNULL,
@@ -83,7 +83,7 @@ def interrupted(home: Path, *at: str) -> tuple[int, str, dict[str, Any]]:
 
 
 RESTORING = "mosquitto-snapshot-rehearsal: destroy"
-RESTING = "mosquitto-snapshot-rehearsal: is looked at again in"
+RESTING = "mosquitto-snapshot-rehearsal: checked again in"
 WHEN = {
     "while the lab comes up": ["golden state: in the cache"],
     "while it is filled": ["lab lab: up on"],
@@ -122,6 +122,7 @@ def await_the_end(home: Path) -> dict[str, Any]:
 def test_a_terminal_that_is_gone_ends_the_run_as_ctrl_c_does(home: Path) -> None:
     drill = [
         "drills",
+        "-v",
         "-k",
         "mosquitto and snapshot and rehearsal",
         f"--reports={home / 'reports'}",
@@ -146,7 +147,7 @@ def test_a_terminal_that_is_gone_ends_the_run_as_ctrl_c_does(home: Path) -> None
 
 
 def test_ctrl_c_after_the_last_drill_is_answered_and_the_report_is_whole(home: Path) -> None:
-    _, output, record = interrupted(home, "[100%]")
+    _, output, record = interrupted(home, "[1/1]")
     assert TOLD in output
     assert not record["interrupted"]
     assert [drill["verdict"] for drill in record["drills"]] == ["recovered"]

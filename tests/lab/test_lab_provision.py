@@ -31,7 +31,7 @@ from fixtures.incus.inventory import inventory
 from fixtures.incus.project import DrillProject
 from fixtures.incus.volumes import Volume
 from fixtures.lab import images, settings
-from fixtures.lab.cache import Cache, Progress
+from fixtures.lab.cache import Cache
 from fixtures.lab.lab import Lab
 from fixtures.lab.settings import BUCKET_POOL
 from fixtures.recovery import provision
@@ -354,7 +354,7 @@ def test_by_command(unchanged, room, volume, act):
 
 def test_by_the_incus_client_with_a_profile_that_mounts_the_volume(unchanged, config, room, volume):
     """As Atlas does it; the client waits by the events of the doorway."""
-    rootfs = images.plan(Cache(config.cache, Progress(lambda line: None)), config).rootfs
+    rootfs = images.plan(Cache(config.cache), config).rootfs
     loader = [rootfs / "lib64/ld-linux-x86-64.so.2", "--library-path"]
     client = shlex.join(
         map(str, [*loader, rootfs / "usr/lib/x86_64-linux-gnu", rootfs / "usr/bin/incus"])

@@ -1,4 +1,4 @@
-"""Mirrors, recipes, mount tables and the cache: what the lab reads, without an Incus."""
+"""Mirrors, recipes, settings, the host and the cache: what the lab reads, without an Incus."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from pathlib import Path
 
 import pytest
 
+from fixtures import process
 from fixtures.errors import LabError
-from fixtures.lab import commands, host, recipes, settings
-from fixtures.lab.cache import Cache, Progress
+from fixtures.lab import host, images, recipe, settings
+from fixtures.lab.cache import Cache, read_json
 from fixtures.lab.rootfs import Mirrors, from_apt
-from fixtures.lab.settings import HERE, IMAGES
+from fixtures.lab.settings import IMAGES, RECIPES
 
 DEB822 = """\
-# enabled: no
 Types: deb
 URIs: https://vendor.example/apt
 Suites: nodistro
@@ -29,66 +29,61 @@ Types: deb deb-src
 URIs: http://mirror.example/debian
 Suites: bookworm bookworm-updates
 Components: main
-# a comment inside
-Signed-By: /usr/share/keyrings/some.gpg
 
 Types: deb
 URIs: http://mirror.example/debian-security
 Suites: bookworm-security
 Components: main
 """
+LINES = """\
+# deb http://commented.example/debian trixie main
+deb http://ports.example/debian trixie contrib
+deb [arch=amd64 signed-by=/k.gpg] http://line.example/debian trixie main contrib # here
+deb-src http://source.example/debian trixie main
+"""
 
 
-def apt(tmp_path: Path, files: dict[str, str]) -> Path:
+@pytest.mark.parametrize(
+    ("files", "main", "security"),
+    [
+        (
+            {"sources.list.d/debian.sources": DEB822},
+            "mirror",
+            "http://mirror.example/debian-security",
+        ),
+        ({"sources.list": LINES}, "line", None),
+        (
+            {"sources.list": LINES, "sources.list.d/x.sources": DEB822},
+            "line",
+            "http://mirror.example/debian-security",
+        ),
+    ],
+    ids=["deb822", "lines", "both"],
+)
+def test_mirrors_are_those_of_the_machines_apt(
+    tmp_path: Path, files: dict[str, str], main: str, security: str | None
+) -> None:
     (tmp_path / "sources.list.d").mkdir()
     for name, text in files.items():
         (tmp_path / name).write_text(text)
-    return tmp_path
+    assert from_apt(tmp_path) == Mirrors(f"http://{main}.example/debian", security)
+    own = from_apt(tmp_path, override="http://own.example/debian")
+    assert own == Mirrors("http://own.example/debian", security)
 
 
-def test_mirror_is_read_from_deb822_sources(tmp_path: Path) -> None:
-    where = apt(tmp_path, {"sources.list.d/debian.sources": DEB822})
-    assert from_apt(where) == Mirrors(
-        "http://mirror.example/debian", "http://mirror.example/debian-security"
-    )
-
-
-def test_mirror_is_read_from_one_line_sources_before_parts(tmp_path: Path) -> None:
-    lines = (
-        "# deb http://commented.example/debian trixie main\n"
-        "deb http://ports.example/debian trixie contrib\n"
-        "deb [arch=amd64 signed-by=/k.gpg] http://line.example/debian trixie main contrib # here\n"
-        "deb-src http://source.example/debian trixie main\n"
-    )
-    files = {"sources.list": lines, "sources.list.d/debian.sources": DEB822}
-    where = apt(tmp_path, files)
-    assert from_apt(where).main == "http://line.example/debian"
-
-
-def test_switched_off_sources_are_not_read(tmp_path: Path) -> None:
-    where = apt(
-        tmp_path,
-        {
-            "sources.list.d/a.sources": DEB822.replace("Types:", "Enabled: no\nTypes:"),
-            "sources.list.d/b.sources.off": DEB822,
-        },
-    )
+def test_a_machine_without_a_debian_mirror_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "sources.list.d").mkdir()
+    off = DEB822.replace("Types:", "Enabled: no\nTypes:")
+    (tmp_path / "sources.list.d/a.sources").write_text(off)
     with pytest.raises(LabError) as caught:
-        from_apt(where)
+        from_apt(tmp_path)
     assert str(caught.value) == (
-        f"no Debian mirror (a Debian suite with component main) in {where}\n"
+        f"no Debian mirror (a Debian suite with component main) in {tmp_path}\n"
         "HINT: set ATLAS_DRILLS_DEBIAN_MIRROR to the address of a Debian mirror."
     )
 
 
-def test_override_wins_and_keeps_the_security_mirror(tmp_path: Path) -> None:
-    where = apt(tmp_path, {"sources.list.d/debian.sources": DEB822})
-    assert from_apt(where, override="http://own.example/debian") == Mirrors(
-        "http://own.example/debian", "http://mirror.example/debian-security"
-    )
-
-
-def test_sources_of_a_suite_name_backports_only_when_asked() -> None:
+def test_sources_of_a_suite_have_backports_only_where_a_recipe_wants_them() -> None:
     mirrors = Mirrors("http://m.example/debian", "http://s.example/security")
     assert mirrors.sources("trixie", backports=True) == [
         "deb http://m.example/debian trixie main",
@@ -99,172 +94,195 @@ def test_sources_of_a_suite_name_backports_only_when_asked() -> None:
     assert not any("backports" in line for line in mirrors.sources("trixie", backports=False))
 
 
-@pytest.mark.parametrize(
-    ("mounts", "where"),
-    [
-        (
-            "tmpfs /sys/fs/cgroup tmpfs rw,mode=755 0 0\n"
-            "cgroup /sys/fs/cgroup/memory cgroup rw,memory 0 0\n"
-            "cgroup2 /sys/fs/cgroup/unified cgroup2 rw,relatime 0 0\n",
-            "/sys/fs/cgroup/unified",
-        ),
-        (
-            "proc /proc proc rw 0 0\ncgroup2 /sys/fs/cgroup cgroup2 rw,nsdelegate 0 0\n",
-            "/sys/fs/cgroup",
-        ),
-        ("none /mnt/c\\040g cgroup2 rw 0 0\n", "/mnt/c g"),
-    ],
-    ids=["hybrid", "pure", "escaped"],
-)
-def test_cgroup2_is_found(mounts: str, where: str) -> None:
-    assert host.cgroup2_root(mounts) == Path(where)
-
-
-def test_host_without_cgroup2_is_refused() -> None:
-    with pytest.raises(LabError, match="no cgroup2 file system is mounted"):
-        host.cgroup2_root("cgroup /sys/fs/cgroup/memory cgroup rw,memory 0 0\n")
-
-
-@pytest.mark.parametrize("path", sorted((HERE / "recipes").glob("*.toml")), ids=lambda p: p.stem)
+@pytest.mark.parametrize("path", sorted(RECIPES.glob("*.toml")), ids=lambda p: p.stem)
 def test_every_recipe_is_well_formed(path: Path) -> None:
-    assert recipes.load(path.stem).name == path.stem
+    assert recipe.load(path.stem).name == path.stem
 
 
-def test_every_image_has_a_recipe() -> None:
-    assert {recipes.load(name).data["kind"] for name in IMAGES} == {"instance"}
+def test_vendors_are_the_default_and_loki_alone_has_another_recipe() -> None:
+    chains = {name: images.candidates(name) for name in IMAGES}
+    assert {each[0].kind for each in chains.values()} == {"instance"}
+    ours = {name for name, each in chains.items() if each[0].is_of_a_vendor}
+    assert ours == {"grafana", "loki", "atlantis"}
+    longer = {name: each[1].name for name, each in chains.items() if len(each) > 1}
+    assert longer == {"loki": "loki-go"}
+    for name in ("grafana", "loki"):
+        [row] = chains[name][0].repositories
+        assert row.fingerprint == "B53AE77BADB630A683046005963FA27710458545"
+    assert chains["grafana"][0].versions == {"grafana": "11.4.0"}
+    assert chains["loki"][0].versions == {"loki": "3.3.2"}
 
 
 @pytest.fixture
 def kitchen(tmp_path: Path) -> Path:
     copied = tmp_path / "recipes"
-    shutil.copytree(HERE / "recipes", copied)
+    shutil.copytree(RECIPES, copied)
     return copied
 
 
-def test_key_changes_with_the_recipe_and_with_each_named_file(kitchen: Path) -> None:
-    before = recipes.load("prometheus", kitchen).key
+def test_the_key_is_of_the_recipe_and_of_each_file_that_it_names(kitchen: Path) -> None:
+    def key(name: str = "prometheus") -> str:
+        return recipe.load(name, [kitchen]).key
+
+    keys, other = {key()}, key("mosquitto")
     (kitchen / "files/prometheus/prometheus.yml").write_text("# other\n")
-    with_other_file = recipes.load("prometheus", kitchen).key
+    keys.add(key())
     toml = kitchen / "prometheus.toml"
     toml.write_text(toml.read_text().replace('"dbus", ', '"dbus", "less", '))
-    assert len({before, with_other_file, recipes.load("prometheus", kitchen).key}) == 3
+    assert len({*keys, key()}) == 3
+    assert key("mosquitto") == other
 
 
-def test_key_of_a_recipe_does_not_change_with_another_recipe(kitchen: Path) -> None:
-    before = recipes.load("mosquitto", kitchen).key
-    (kitchen / "files/prometheus/prometheus.yml").write_text("# other\n")
-    assert recipes.load("mosquitto", kitchen).key == before
+def test_recipes_of_a_test_come_in_front_of_the_labs_own(kitchen: Path, tmp_path: Path) -> None:
+    further = settings.from_environment({"ATLAS_DRILLS_RECIPES": f"{tmp_path}/none:{kitchen}"})
+    (kitchen / "files/loki/loki.service").write_text("# other\n")
+    found = recipe.load("loki", further.recipes)
+    assert found.file("loki/loki.service") == kitchen / "files/loki/loki.service"
+    assert found.key != recipe.load("loki").key
+    with pytest.raises(LabError, match=r"HINT: known recipes: alertmanager, .*step-ca"):
+        recipe.load("no-such-recipe", further.recipes)
 
 
 @pytest.mark.parametrize(
-    ("was", "becomes", "what"),
+    ("name", "was", "becomes", "what"),
     [
-        ('suite = "trixie"\n', "", "field `suite` is missing"),
-        ('suite = "trixie"', 'suite = "trixie"\npackage = "x"', "field `package` is not known"),
-        ('suite = "trixie"', "suite = 13", "field `suite` is not a str"),
-        ('name = "prometheus"\nkind', 'name = "grafana"\nkind', "field `name` is 'grafana'"),
-        ('kind = "instance"', 'kind = "vm"', "field `kind` is 'vm'"),
-        ("gid = 1100\n", "", "users[1] lacks `gid`"),
-        ("gid = 1100\n", 'gid = 1100\nshell = "x"\n', "users[1] has the unknown field `shell`"),
-        ('path = "/prometheus"', 'path = "prometheus"', "which is not absolute"),
-        ('owner = "1100:1100"', 'owner = "prometheus"', "directories[1] has the owner"),
-        (
-            'path = "/prometheus"',
-            'path = "/prometheus"\nmode = "rwx"',
-            "directories[1] has the mode",
-        ),
-        ('source = "prometheus/prometheus.yml"', 'source = "x.yml"', "which does not exist"),
-        ('suite = "trixie"', "suite = ", "Invalid value"),
+        ("prometheus", 'suite = "trixie"\n', "", "`suite`: Field required"),
+        ("prometheus", 'suite = "trixie"', 'package = "x"\nsuite = ""', "`package`: Extra inputs"),
+        ("prometheus", 'suite = "trixie"', "suite = 13", "`suite`: Input should be a valid string"),
+        ("prometheus", 'name = "prometheus"\nkind', 'name = "x"\nkind', "`name` is 'x', not"),
+        ("prometheus", 'kind = "instance"', 'kind = "vm"', "`kind`: Input should be 'instance'"),
+        ("prometheus", "gid = 1100\n", "", "`users.0.gid`: Field required"),
+        ("prometheus", 'path = "/prometheus"', 'path = "x"', "`directories.0.path`: "),
+        ("prometheus", 'owner = "1100:1100"', 'owner = "x"', "`directories.0.owner`: "),
+        ("prometheus", '"prometheus/prometheus.yml"', '"x.yml"', "which does not exist"),
+        ("prometheus", 'suite = "trixie"', "suite = ", "Invalid value"),
+        ("grafana", "B53AE77BADB6", "B53A", "`repositories.0.fingerprint`: "),
+        ("atlantis", 'checksums = "https', 'checksums = "http', "`archives.0.checksums`: "),
+        ("atlantis", 'member = "atlantis"', f'member = "x"\nsha256 = "{64 * "0"}"', "not both"),
     ],
 )
-def test_wrong_recipes_are_refused(kitchen: Path, was: str, becomes: str, what: str) -> None:
-    path = kitchen / "prometheus.toml"
+def test_wrong_recipes_are_refused(
+    kitchen: Path, name: str, was: str, becomes: str, what: str
+) -> None:
+    path = kitchen / f"{name}.toml"
     text = path.read_text()
     assert was in text
     path.write_text(text.replace(was, becomes, 1))
     with pytest.raises(LabError) as caught:
-        recipes.load("prometheus", kitchen)
+        recipe.load(name, [kitchen])
     assert caught.value.message.startswith(f"recipe {path}: ")
     assert what in caught.value.message
     assert caught.value.hint == "correct the recipe; nothing was built."
 
 
-def test_unknown_recipe_names_the_known_ones(kitchen: Path) -> None:
-    with pytest.raises(LabError, match=r"HINT: known recipes: alertmanager, .*step-ca"):
-        recipes.load("no-such-recipe", kitchen)
+def test_switches() -> None:
+    assert settings.from_environment({"ATLAS_DRILLS_LAB_INCUS": "6.0"}).rootfs_recipe == "incus-6.0"
+    for key, value in (
+        *(("ATLAS_DRILLS_LAB_INCUS", "5.0"), ("ATLAS_DRILLS_CACHE", "x")),
+        ("ATLAS_DRILLS_STATE", "y"),
+    ):
+        with pytest.raises(LabError, match=f"^{key} is "):
+            settings.from_environment({key: value})
 
 
 @pytest.mark.parametrize(
-    ("key", "value"),
-    [("ATLAS_DRILLS_LAB_INCUS", "5.0"), ("ATLAS_DRILLS_CACHE", "x"), ("ATLAS_DRILLS_STATE", "y")],
+    ("mounts", "where"),
+    [
+        (
+            "cgroup /sys/fs/cgroup/memory cgroup rw,memory 0 0\n"
+            "cgroup2 /sys/fs/cgroup/unified cgroup2 rw,relatime 0 0\n",
+            "/sys/fs/cgroup/unified",
+        ),
+        ("none /mnt/c\\040g cgroup2 rw 0 0\n", "/mnt/c g"),
+    ],
 )
-def test_wrong_switches_are_refused(key: str, value: str) -> None:
-    with pytest.raises(LabError, match=f"^{key} is "):
-        settings.from_environment({key: value})
+def test_cgroup2_is_found_or_the_host_is_refused(mounts: str, where: str) -> None:
+    assert host.cgroup2_root(mounts) == Path(where)
+    with pytest.raises(LabError, match="no cgroup2 file system is mounted"):
+        host.cgroup2_root("cgroup /sys/fs/cgroup/memory cgroup rw,memory 0 0\n")
 
 
-def test_incus_6_is_a_switch() -> None:
-    assert settings.from_environment({"ATLAS_DRILLS_LAB_INCUS": "6.0"}).rootfs_recipe == "incus-6.0"
-
-
-def test_failed_command_shows_itself_its_status_and_its_last_lines() -> None:
-    with pytest.raises(LabError) as caught:
-        commands.run(["sh", "-c", "seq 30; exit 7"], doing="counting failed", hint="count again.")
-    assert str(caught.value) == (
-        "counting failed: `sh -c 'seq 30; exit 7'` ended with status 7; its last 20 lines:\n"
-        + "".join(f"  {number}\n" for number in range(11, 31))
-        + "HINT: count again."
-    )
-
-
-def test_missing_command_is_named() -> None:
-    with pytest.raises(LabError, match=r"^packing failed: no-such-tool is not installed"):
-        commands.run(["no-such-tool"], doing="packing failed", hint="install it.")
-
-
-def test_missing_builders_are_named_with_their_packages(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    monkeypatch.setattr(shutil, "which", lambda _tool: None)
-    with pytest.raises(LabError) as caught:
-        host.must_be_able_to_build(tmp_path)
+def test_what_a_host_lacks_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    full = shutil.disk_usage(tmp_path)._replace(free=1024**3)
+    with monkeypatch.context() as patch:
+        patch.setattr(shutil, "which", lambda _tool: None)
+        with pytest.raises(LabError) as caught:
+            host.must_be_able_to_build(tmp_path)
     assert str(caught.value) == (
         "the lab needs mmdebstrap, zstd, which this host does not have\n"
         "HINT: apt-get install mmdebstrap zstd"
     )
-
-
-def test_user_without_rights_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(shutil, "disk_usage", lambda _where: full)
+    with pytest.raises(LabError, match=r"^1\.0 GiB are free below .* the lab needs 6 GiB"):
+        host.must_have_space(tmp_path / "not" / "yet")
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
     with pytest.raises(LabError, match=r"^the lab needs root: "):
         host.must_be_able_to_run(tmp_path, tmp_path / "unix.socket")
 
 
-def test_full_disk_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    full = shutil.disk_usage(tmp_path)._replace(free=1024**3)
-    monkeypatch.setattr(shutil, "disk_usage", lambda _where: full)
-    with pytest.raises(LabError, match=r"^1\.0 GiB are free below .* the lab needs 6 GiB"):
-        host.must_have_space(tmp_path / "not" / "yet")
+def test_a_failed_command_is_shown_with_its_last_lines() -> None:
+    with pytest.raises(LabError) as caught:
+        host.run(["sh", "-c", "seq 30; exit 7"], doing="counting failed", hint="count again.")
+    assert str(caught.value) == (
+        "counting failed: `sh -c 'seq 30; exit 7'` ended with status 7; its last 20 lines:\n"
+        + "".join(f"  {number}\n" for number in range(11, 31))
+        + "HINT: count again."
+    )
+    with pytest.raises(LabError, match=r"^packing failed: no-such-tool is not installed"):
+        host.run(["no-such-tool"], doing="packing failed", hint="install it.")
 
 
-def write_whole(work: Path) -> None:
-    work.write_text("whole")
+@pytest.fixture
+def limits(tmp_path: Path) -> dict[Path, int]:
+    made = {tmp_path / "instances": 16384, tmp_path / "keys": 2000, tmp_path / "none" / "x": 1}
+    for limit in list(made)[:2]:
+        limit.write_text("128\n")
+    return made
 
 
-def test_artefact_is_made_once_and_its_seconds_are_kept(tmp_path: Path) -> None:
+def test_the_last_lab_restores_the_limits_that_the_first_one_found(
+    limits: dict[Path, int], tmp_path: Path
+) -> None:
+    instances, keys, _ = limits
+    for _ in range(2):
+        host.raise_limits(limits, tmp_path)
+    assert (int(instances.read_text()), int(keys.read_text())) == (16384, 2000)
+    host.restore_limits(lambda: True, limits, tmp_path)
+    assert int(instances.read_text()) == 16384
+    # An administrator has set it since.
+    keys.write_text("4096")
+    host.restore_limits(lambda: False, limits, tmp_path)
+    assert (int(instances.read_text()), int(keys.read_text())) == (128, 4096)
+    host.raise_limits({keys: 2000}, tmp_path)
+    host.restore_limits(lambda: False, limits, tmp_path)
+    assert int(keys.read_text()) == 4096
+
+
+def test_a_cgroup_that_was_left_behind_is_no_lab(tmp_path: Path) -> None:
+    for name, events in (("left", "populated 0\n"), ("lab", "populated 1\n")):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "cgroup.events").write_text(f"{events}frozen 0\n")
+    found = [host.is_inhabited(tmp_path / name) for name in ("left", "lab", "gone")]
+    assert found == [False, True, False]
+
+
+def write_complete(work: Path) -> None:
+    work.write_text("complete")
+
+
+def test_an_artefact_is_made_once_and_its_seconds_are_kept(tmp_path: Path) -> None:
     lines: list[str] = []
-    cache = Cache(tmp_path, Progress(lines.append, total=2))
+    cache = Cache(tmp_path, lines.append)
     artefact = cache.path("images", "x", "0123456789abcdef", ".tar")
     for _ in range(2):
-        assert cache.made(artefact, "image x", write_whole) == artefact
+        assert cache.made(artefact, "image x", write_complete) == artefact
     assert artefact.name == "x-0123456789ab.tar"
-    assert lines[0] == "[ 1/2] image x: building"
-    assert lines[2] == "[ 2/2] image x: in the cache"
-    assert set(cache.timings()) == {"image x"}
+    assert (lines[0], lines[2]) == ("image x: building", "image x: in the cache")
+    assert set(read_json(tmp_path / "timings.json")) == {"image x"}
 
 
-def test_failed_build_leaves_nothing(tmp_path: Path) -> None:
-    cache = Cache(tmp_path, Progress(lambda _line: None))
+def test_a_build_that_fails_leaves_nothing(tmp_path: Path) -> None:
+    cache = Cache(tmp_path)
     artefact = cache.path("images", "x", "0123456789abcdef")
 
     def fail(work: Path) -> None:
@@ -274,16 +292,16 @@ def test_failed_build_leaves_nothing(tmp_path: Path) -> None:
     with pytest.raises(LabError):
         cache.made(artefact, "image x", fail)
     assert list(artefact.parent.iterdir()) == []
-    assert cache.timings() == {}
+    assert not (tmp_path / "timings.json").exists()
 
 
-def test_builder_killed_midway_is_replaced(tmp_path: Path) -> None:
-    """1. A process makes an artefact and is killed. 2. The next one makes it whole."""
+def test_a_builder_that_was_killed_is_replaced(tmp_path: Path) -> None:
+    """1. A process makes an artefact and is killed. 2. The next one makes it."""
     script = (
         "import sys, time; from pathlib import Path\n"
-        "from fixtures.lab.cache import Cache, Progress\n"
+        "from fixtures.lab.cache import Cache\n"
         "def build(work): work.write_text('half'); time.sleep(60)\n"
-        "cache = Cache(Path(sys.argv[1]), Progress(lambda line: None))\n"
+        "cache = Cache(Path(sys.argv[1]))\n"
         "cache.made(cache.path('k', 'x', 'a' * 64), 'x', build)\n"
     )
     half = tmp_path / "k" / (".making-x-" + "a" * 12)
@@ -294,7 +312,39 @@ def test_builder_killed_midway_is_replaced(tmp_path: Path) -> None:
             assert time.monotonic() < deadline, "the builder never began"
             time.sleep(0.01)
         builder.send_signal(signal.SIGKILL)
-    cache = Cache(tmp_path, Progress(lambda _line: None))
-    made = cache.made(cache.path("k", "x", "a" * 64), "x", write_whole)
-    assert made.read_text() == "whole"
+    cache = Cache(tmp_path)
+    made = cache.made(cache.path("k", "x", "a" * 64), "x", write_complete)
+    assert made.read_text() == "complete"
     assert not half.exists()
+
+
+def test_what_fails_to_build_stops_nothing_else_and_ctrl_c_ends_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lines: list[str] = []
+    cache, config = Cache(tmp_path, lines.append), settings.from_environment({})
+    images.plan(cache, config).rootfs.mkdir(parents=True)
+    monkeypatch.setattr(images, "REPORT_SECONDS", 0.2)
+
+    def build(_cache: Cache, made_from: recipe.Recipe, _root: Path, _mirrors: Mirrors) -> None:
+        name = "false" if made_from.name == "mosquitto" else "sleep"
+        host.run([name, "0.5"], doing="not built", hint="do so.")
+        raise LabError("late", hint=None)
+
+    monkeypatch.setattr(images.rootfs, "build", build)
+    built = images.build(cache, config, ["mosquitto", "prometheus"])
+    assert {name: fault.message.split(":")[0] for name, fault in built.faults.items()} == {
+        "mosquitto": "not built",
+        "prometheus": "late",
+    }
+    assert any("still to come: prometheus" in line for line in lines)
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    ended: list[bool] = []
+    monkeypatch.setattr(cache, "report", lambda line: "still" in line and interrupt())
+    monkeypatch.setattr(process, "end_all", lambda end=process.end_all: ended.append(True) or end())
+    with pytest.raises(KeyboardInterrupt):
+        images.build(cache, config, ["prometheus"])
+    assert ended == [True]

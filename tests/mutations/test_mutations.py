@@ -15,7 +15,7 @@ import pytest
 
 from fixtures.backups import bucket_export
 from fixtures.backups.find import check_sum
-from fixtures.backups.streams import Peeked, decompressed
+from fixtures.backups.streams import DecompressedReader
 from fixtures.errors import BackupDamaged, CouldNotLook
 from fixtures.services.note import find_notes, read_note
 from tests.mutations.mutate import mutations
@@ -58,8 +58,8 @@ def test_no_damage_passes_the_checksum_beside_the_file(place, fleet, service, ki
 def content(backup):
     """What Incus would be given, uncompressed."""
     name = backup.tarball.path.name
-    with backup.tarball.content() as plain, decompressed(Peeked(plain), name) as stream:
-        digest = hashlib.sha256()
+    with backup.tarball.content() as plain:
+        stream, digest = DecompressedReader(plain, name), hashlib.sha256()
         while data := stream.read(1 << 20):
             digest.update(data)
     return digest.hexdigest()

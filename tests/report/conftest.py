@@ -1,4 +1,4 @@
-"""Old evidence as a test input, and a browser to look at what is made from it."""
+"""Old evidence as a test input, and a browser in which its page is opened."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ QUIET = (
 
 @pytest.fixture(scope="session")
 def golden() -> RunRecord:
-    """A run with all five verdicts, a stand-in, a trace, a fault and something left behind."""
+    """A run with all five verdicts, an imitation, a trace, a fault and something left behind."""
     return read_evidence(Path(__file__).parent / "evidence-v1.json")
 
 
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Browser]:
-    """Debian's Chromium; its absence is an error: a look not taken is no pass."""
+    """Debian's Chromium; without it the test fails, since a page not opened is no pass."""
     if not CHROMIUM.exists():
         pytest.fail(f"{CHROMIUM} is missing; install Debian's package chromium")
     with sync_playwright() as playwright:

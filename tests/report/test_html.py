@@ -1,51 +1,99 @@
-"""Facts of the golden run that its HTML must show, and what it must never show."""
+"""Facts of a run that its HTML must show, and what it must never show."""
 
 from __future__ import annotations
 
 import re
+from datetime import UTC, datetime
 from html import unescape
+from pathlib import Path
 
-from fixtures.evidence.html import render_drill, render_page, render_summary, table_cells
+import pytest
+
+from fixtures.evidence.history import history_lines
+from fixtures.evidence.html import main, render_page, render_summary, table_cells
 from fixtures.evidence.judge import judge_drill
-from fixtures.evidence.record import CanaryRecord, DrillRecord, RunRecord
+from fixtures.evidence.openmetrics import metrics
+from fixtures.evidence.record import (
+    BackupRecord,
+    CanaryRecord,
+    DrillRecord,
+    MemberRecord,
+    RunRecord,
+)
 from fixtures.evidence.verdict import Verdict
-from fixtures.evidence.wording import card, verdict_of
+from tests.unit.test_evidence_judge import BEGUN, DAY, NO_PACKAGE, SKIPPED, drill, run
+
+EVIDENCE = Path(__file__).parent / "evidence-v1.json"
+MEMBERS = [
+    MemberRecord(service="grafana", healthy=6.0, verified=12.0),
+    MemberRecord(service="step-ca", healthy=3.0, verified=9.0),
+    MemberRecord(service="loki", fault="loki never became healthy <b>"),
+]
 
 
 def words(html: str) -> str:
-    """The text of a fragment, without tags, scripts and white space."""
+    """Return the text of a fragment, without tags, scripts and white space."""
     html = re.sub(r"<script>.*?</script>", "", html, flags=re.DOTALL)
     return " ".join(unescape(re.sub(r"<[^>]+>", " ", html)).split())
 
 
-def test_every_verdict_is_a_word(golden: RunRecord) -> None:
+def render_drill(drill: DrillRecord) -> str:
+    """Return the card of a drill in the page of its run."""
+    page = render_summary(run(drills=[drill]))
+    return page.partition(f'id="drill-{drill.id}">')[2].partition("</article>")[0]
+
+
+def test_every_verdict_is_a_word_and_comes_with_its_reason(golden: RunRecord) -> None:
     assert {drill.verdict for drill in golden.drills} == set(Verdict)
-    for drill in golden.drills:
-        text = words(render_drill(drill))
-        assert f" {verdict_of(drill)} " in text, drill.id
-        assert verdict_of(drill).startswith(drill.verdict)
-        assert drill.reason is None or drill.reason in text
+    for made in golden.drills:
+        text = words(render_drill(made))
+        assert f" {made.verdict} " in text, made.id
+        assert made.reason is None or made.reason in text
 
 
 def test_the_verdict_of_the_run_is_one_sentence(golden: RunRecord) -> None:
     assert (
-        "1 of 6 drills recovered within target; 1 wrong data, 1 not recovered, 1 not verified, "
-        "1 recovered late; 1 not verified: stand-in for Grafana, but the run itself had 2 faults."
+        "1 of 6 drills recovered within target; 1 wrong data, 1 not recovered, 2 not verified, "
+        "1 recovered late, but the run itself had 2 faults."
     ) in words(render_summary(golden))
+
+
+def test_gaps_have_a_band_of_their_own_with_services_and_reason() -> None:
+    html = render_summary(run(skipped=[SKIPPED]))
+    hero = html.partition("<section")[2].partition("</section>")[0]
+    assert "v-gaps" in hero
+    assert "recovered, with gaps: grafana The only drill that could be made recovered" in words(
+        hero
+    )
+    assert f"grafana (9 drills skipped): {NO_PACKAGE}" in words(hero)
+    wrong = render_summary(run(drills=[drill(verdict=Verdict.WRONG_DATA)], skipped=[SKIPPED]))
+    assert "v-gaps" not in wrong
+    assert f"grafana (9 drills skipped): {NO_PACKAGE}" in words(wrong)
+    assert "could not be had" not in render_summary(run())
 
 
 def test_every_reason_is_visible_outside_its_cell(golden: RunRecord) -> None:
     listed = words(render_summary(golden).partition("<h3>Not verified</h3>")[2])
     reasons = {cell.reason for cell in golden.not_verified}
     assert len(reasons) >= 4
-    for reason in reasons:
-        assert reason in listed
+    assert all(reason in listed for reason in reasons)
 
 
 def test_an_unexplained_cell_is_a_defect_in_words(golden: RunRecord) -> None:
     assert "unexplained" not in render_summary(golden)
-    run = golden.model_copy(update={"not_verified": []})
-    assert "122 cells unexplained" in words(render_summary(run))
+    bare = golden.model_copy(update={"not_verified": []})
+    assert "122 cells unexplained" in words(render_summary(bare))
+
+
+def test_what_is_not_promised_is_counted_and_its_columns_are_left_out(golden: RunRecord) -> None:
+    cells = [
+        cell.model_copy(update={"promised": cell.scenario != "native"})
+        for cell in golden.not_verified
+    ]
+    text = words(render_summary(golden.model_copy(update={"not_verified": cells})))
+    left_out = "Columns left out, since no service is promised them: native, rehearsal; native,"
+    assert left_out in text
+    assert "For 16 further cells of service by scenario by origin" in text
 
 
 def test_a_leftover_comes_with_its_command(golden: RunRecord) -> None:
@@ -60,7 +108,7 @@ def test_records_are_escaped(golden: RunRecord) -> None:
     assert "&lt;script&gt;alert(1)&lt;/script&gt;" in page
 
 
-def test_a_projection_is_called_one_and_only_of_a_recovery(golden: RunRecord) -> None:
+def test_a_projection_is_called_so_and_only_of_a_recovery(golden: RunRecord) -> None:
     late, broken = golden.drills[1], golden.drills[2]
     assert late.restore and broken.restore
     assert broken.restore.projected_rto is not None
@@ -69,10 +117,12 @@ def test_a_projection_is_called_one_and_only_of_a_recovery(golden: RunRecord) ->
 
 
 def test_a_failed_phase_is_said_in_words(golden: RunRecord) -> None:
-    text = words(render_drill(golden.drills[2]))
-    assert "healthy 36.4 s failed here" in text
-    assert "verified not reached" in text
-    assert "RTO — not measured; target 30 min" in text
+    html = render_drill(golden.drills[2])
+    assert "healthy 36.4 s failed here" in words(html)
+    assert "verified not reached" in words(html)
+    assert "RTO — not measured; target 30 min" in words(html)
+    assert "healthy 36.4 s (failed)" in html
+    assert "p-healthy failed" in html
 
 
 def test_the_rto_of_no_recovery_is_a_dash(golden: RunRecord) -> None:
@@ -80,12 +130,18 @@ def test_the_rto_of_no_recovery_is_a_dash(golden: RunRecord) -> None:
     assert wrong.rto is not None
     assert table_cells(wrong)[1] == '<td class="col-rto">—</td>'
     assert "RTO — 2.14 s on the clock, but wrong data" in words(render_drill(wrong))
+    assert [words(cell) for cell in table_cells(golden.drills[0])] == [
+        "✓ recovered",
+        "2.14 s",
+        "15 min",
+        "drill",
+    ]
+    assert 'href="#drill-step-ca-snapshot-rehearsal"' in table_cells(golden.drills[0])[3]
+    assert [words(cell) for cell in table_cells(None)] == ["—"] * 4
 
 
 def test_facts_overrule_the_recorded_verdict(golden: RunRecord) -> None:
-    lie: DrillRecord = golden.drills[0].model_copy(
-        update={"canaries": CanaryRecord(written=["a"], lost=["a"])}
-    )
+    lie = golden.drills[0].model_copy(update={"canaries": CanaryRecord(written=["a"], lost=["a"])})
     assert lie.verdict is Verdict.RECOVERED
     assert (
         "recorded as recovered, but the facts say wrong data: lost: a; no canary was recovered"
@@ -93,24 +149,15 @@ def test_facts_overrule_the_recorded_verdict(golden: RunRecord) -> None:
 
 
 def test_a_run_that_did_nothing_renders(golden: RunRecord) -> None:
-    nothing = golden.model_copy(
-        update={
-            "drills": [],
-            "benchmark": [],
-            "incus": None,
-            "source": None,
-            "finished": None,
-            "services": [],
-            "scenarios": [],
-            "not_verified": [],
-        }
-    )
-    text = words(render_summary(nothing))
+    nothing: dict[str, object] = {"incus": None, "source": None, "finished": None}
+    for name in ("drills", "benchmark", "services", "scenarios", "not_verified"):
+        nothing[name] = []
+    text = words(render_summary(golden.model_copy(update=nothing)))
     assert "? not verified No drill was made: this run proves nothing." in text
     assert "was not reached" in text
 
 
-def test_rehearsals_alone_are_said_to_prove_no_backup(golden: RunRecord) -> None:
+def test_rehearsals_alone_prove_no_backup(golden: RunRecord) -> None:
     note = "the procedure is proven, no existing backup is"
     only = [drill for drill in golden.drills if drill.origin == "rehearsal"]
     assert note in words(render_summary(golden.model_copy(update={"drills": only})))
@@ -118,10 +165,112 @@ def test_rehearsals_alone_are_said_to_prove_no_backup(golden: RunRecord) -> None
 
 
 def test_what_was_not_looked_at_stands_on_the_card(golden: RunRecord) -> None:
-    drill = golden.drills[0]
-    assert "Not looked at" not in words(render_drill(drill)), "evidence from before has none"
+    known = golden.drills[0]
+    assert "Not looked at" not in words(render_drill(known)), "evidence from before has none"
     gap = "Loki: only <lines> of its last hour were counted"
-    drill = drill.model_copy(update={"not_looked_at": [gap]})
-    assert f"Not looked at {gap}" in words(render_drill(drill))
-    assert card(drill)["u"] == [gap]
-    assert judge_drill(drill) is judge_drill(golden.drills[0])
+    blind = known.model_copy(update={"not_looked_at": [gap]})
+    assert f"Not looked at {gap}" in words(render_drill(blind))
+    assert judge_drill(blind) is judge_drill(known)
+
+
+def test_existing_backups_have_a_table_of_what_would_be_lost(golden: RunRecord) -> None:
+    found = drill(
+        id="loki-snapshot-existing",
+        service="loki",
+        origin="existing",
+        rpo=1.5 * DAY,
+        target_rpo=1.1 * DAY,
+        compared_with="the note next to the backup",
+    )
+    text = words(render_summary(golden.model_copy(update={"drills": [*golden.drills, found]})))
+    assert "Existing backups If the source burned now" in text
+    assert "1 d 12 h of 1 d 2 h" in text
+    assert "! recovered late compared with the note next to the backup" in text
+    assert "age of its data; the schedule allows 1 d 2 h" in words(render_drill(found))
+    rehearsed = [drill for drill in golden.drills if drill.origin == "rehearsal"]
+    alone = golden.model_copy(update={"drills": rehearsed})
+    assert "Existing backups If the source" not in words(render_summary(alone))
+
+
+def test_with_as_of_no_age_of_now_is_reported(golden: RunRecord) -> None:
+    found = drill(id="loki-snapshot-existing", service="loki", origin="existing", rpo=7200.0)
+    now = golden.model_copy(update={"drills": [*golden.drills, found]})
+    assert 'dr_drill_rpo_seconds{origin="existing"' in metrics(now)
+    assert history_lines(now)[-1].rpo == 7200.0
+    then = now.model_copy(update={"as_of": datetime(2026, 1, 10, tzinfo=UTC)})
+    assert 'dr_drill_rpo_seconds{origin="existing"' not in metrics(then)
+    assert 'dr_drill_rpo_seconds{origin="rehearsal"' in metrics(then)
+    assert history_lines(then)[-1].rpo is None
+    text = words(render_summary(then))
+    assert "as of 2026-01-10 00:00 UTC (--as-of), not as of this run" in text
+    assert "If the source had burned at" in text
+    assert "burned now" not in text
+
+
+def test_every_link_leads_to_one_card_and_variants_are_counted(golden: RunRecord) -> None:
+    tarball = {"service": "prometheus", "scenario": "tarball"}
+    variants = [drill(id=f"prometheus-{name}", variant=name, **tarball) for name in ("a", "b")]
+    drills = [*golden.drills, *variants]
+    html = render_summary(golden.model_copy(update={"drills": drills}))
+    targets = re.findall(r'id="(drill-[^"]+)"', html)
+    assert len(targets) == len(set(targets)) == len(drills)
+    assert set(re.findall(r'href="#([^"]+)"', html)) == set(targets)
+    assert (
+        "! recovered late 3 variants as the fleet file says recovered late a recovered b recovered"
+    ) in words(html)
+
+
+def test_losses_are_folded_and_whole() -> None:
+    lost = [f"lost: token {number} <b>" for number in range(12)]
+    shown, _, folded = render_drill(drill(losses=lost)).partition("... and 4 more</summary>")
+    assert "Not brought back 12 items" in words(shown)
+    assert all(f"<li>lost: token {number} &lt;b&gt;</li>" in shown for number in range(8))
+    assert all(f"<li>lost: token {number} &lt;b&gt;</li>" in folded for number in range(8, 12))
+    assert "more</summary>" not in render_drill(drill(losses=lost[:9])), "one more is not folded"
+    assert "Not brought back" not in render_drill(drill())
+
+
+def test_members_of_a_fleet_stand_on_one_clock_in_the_order_of_their_health() -> None:
+    html = render_drill(drill(rto=12.0, members=MEMBERS))
+    text = words(html)
+    assert "from the loss, 12 s in all" in text
+    assert "step-ca 3 s 9 s grafana 6 s 12 s loki — — loki never became" in text
+    widths = ["25.00", "50.00", "50.00", "50.00", "0.00", "0.00"]
+    assert re.findall(r"width:([\d.]+)%", html) == widths
+    assert "healthy &lt;b&gt;" in html
+
+
+def test_facts_of_a_backup_that_are_not_known_are_left_out() -> None:
+    plain = BackupRecord(kind="tarball", name="loki", taken_at=BEGUN, seconds=3.0)
+    text = words(render_drill(drill(backup=plain)))
+    assert "Kind tarball Name loki Taken 2 Jan 2026, 03:04 UTC Made in 3 s" in text
+    assert "Encryption" not in text
+    sealed = plain.model_copy(update={"encrypted": True, "encryption": "AES256"})
+    assert "Encryption AES256" in words(render_drill(drill(backup=sealed)))
+    older = plain.model_copy(update={"integrity": "encrypted: AES256; read to the last byte"})
+    assert "Integrity encrypted: AES256; read to" in words(render_drill(drill(backup=older)))
+
+
+def test_an_imitation_of_older_evidence_is_no_recovery_and_says_so(golden: RunRecord) -> None:
+    old: DrillRecord = golden.drills[4]
+    assert old.stand_in
+    assert "? not verified a stand-in was drilled, not the real service" in words(render_drill(old))
+    lie = old.model_copy(update={"verdict": Verdict.RECOVERED})
+    assert "but the facts say not verified: a stand-in was drilled" in words(render_drill(lie))
+
+
+@pytest.mark.parametrize("damage", ["cut", "field", "missing"])
+def test_of_damaged_evidence_there_is_no_page_but_a_sentence(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], damage: str
+) -> None:
+    evidence, text = tmp_path / "evidence.json", EVIDENCE.read_text()
+    if damage == "cut":
+        evidence.write_text(text[: len(text) // 2])
+    elif damage == "field":
+        evidence.write_text(text.replace('"target_rto":', '"target":'))
+    assert main([str(evidence)]) == 1
+    said = capfd.readouterr()
+    assert said.out == ""
+    assert said.err.startswith("no page: ")
+    assert str(evidence) in said.err
+    assert "Traceback" not in said.err

@@ -12,12 +12,12 @@ from playwright.sync_api import Browser, Page
 
 from fixtures.evidence.html import CSS_FILE, render_page
 from fixtures.evidence.record import RunRecord
+from fixtures.evidence.writer import read_evidence
+from tests.unit.test_evidence_judge import SKIPPED
 
 # What fixtures/plugin does with the renderers, as small as it can be.
 CONFTEST = """
 from pathlib import Path
-import pytest
-from pytest_html import extras
 from fixtures.evidence import html
 from fixtures.evidence.writer import read_evidence
 
@@ -26,12 +26,6 @@ DRILLS = {{drill.id: drill for drill in RUN.drills}}
 
 def drill_of(report):
     return DRILLS.get(report.nodeid.partition("[")[2].rstrip("]"))
-
-@pytest.hookimpl(hookwrapper=True)
-def pytest_runtest_makereport(item, call):
-    report = (yield).get_result()
-    if report.when == "call" and drill_of(report):
-        report.extras = [extras.html(html.render_drill(drill_of(report)))]
 
 def pytest_html_report_title(report):
     report.title = f"Recovery drill {{RUN.run}}"
@@ -71,7 +65,7 @@ def report(tmp_path_factory: pytest.TempPathFactory, golden: RunRecord) -> Path:
             *(f"--html={page}", "--self-contained-html", f"--css={CSS_FILE}"),
         ],
         cwd=folder,
-        # Away from the checkout, it finds the house by this variable alone.
+        # Outside of the checkout, it finds the engine by this variable alone.
         env={"PATH": os.environ["PATH"], "PYTHONPATH": str(Path(__file__).parents[2])},
         capture_output=True,
         check=False,
@@ -85,8 +79,20 @@ def report(tmp_path_factory: pytest.TempPathFactory, golden: RunRecord) -> Path:
 @pytest.fixture
 def alone(tmp_path: Path, golden: RunRecord) -> Path:
     """The page that is rendered from evidence without pytest."""
-    page = tmp_path / "page.html"
-    page.write_text(render_page(golden), encoding="utf-8")
+    return write_page(golden, tmp_path)
+
+
+@pytest.fixture
+def gaps(tmp_path: Path, golden: RunRecord) -> Path:
+    """The page of a run whose services could not all be had."""
+    recovered = {"drills": golden.drills[:1], "skipped": [SKIPPED], "errors": []}
+    return write_page(golden.model_copy(update=recovered), tmp_path)
+
+
+def write_page(run: RunRecord, directory: Path) -> Path:
+    """Write the page of a run."""
+    page = directory / "page.html"
+    page.write_text(render_page(run), encoding="utf-8")
     return page
 
 
@@ -102,7 +108,7 @@ def open_page(browser: Browser, path: Path, width: int, scheme: str) -> Page:
     return page
 
 
-@pytest.mark.parametrize("kind", ["report", "alone"])
+@pytest.mark.parametrize("kind", ["report", "alone", "gaps"])
 def test_no_page_scrolls_sideways(
     kind: str, browser: Browser, request: pytest.FixtureRequest
 ) -> None:
@@ -125,9 +131,12 @@ def test_paper_holds_the_whole_width(browser: Browser, alone: Path) -> None:
     assert wide <= 718
 
 
+@pytest.mark.parametrize("kind", ["alone", "gaps"])
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_text_stands_out_from_its_ground(browser: Browser, alone: Path, scheme: str) -> None:
-    page = open_page(browser, alone, 1280, scheme)
+def test_text_has_enough_contrast(
+    browser: Browser, kind: str, scheme: str, request: pytest.FixtureRequest
+) -> None:
+    page = open_page(browser, request.getfixturevalue(kind), 1280, scheme)
     faint = page.evaluate(
         """() => {
         const parse = c => c.match(/[\\d.]+/g).map(Number);
@@ -149,7 +158,7 @@ def test_text_stands_out_from_its_ground(browser: Browser, alone: Path, scheme: 
     assert faint == []
 
 
-def test_the_page_tells_its_age_and_runs_nothing_of_a_record(browser: Browser, alone: Path) -> None:
+def test_the_page_says_its_age_and_runs_nothing_of_a_record(browser: Browser, alone: Path) -> None:
     page = open_page(browser, alone, 390, "light")
     dialogs: list[str] = []
     page.on("dialog", lambda dialog: dialogs.append(dialog.message))
@@ -159,7 +168,7 @@ def test_the_page_tells_its_age_and_runs_nothing_of_a_record(browser: Browser, a
     assert dialogs == []
 
 
-def test_pytest_s_duration_is_nowhere_beside_an_rto(browser: Browser, report: Path) -> None:
+def test_pytest_s_duration_is_nowhere_next_to_an_rto(browser: Browser, report: Path) -> None:
     page = open_page(browser, report, 1280, "light")
     assert page.locator("#results-table .col-duration").count() == 0
     assert page.locator("#results-table-head th").all_inner_texts() == [
@@ -168,6 +177,7 @@ def test_pytest_s_duration_is_nowhere_beside_an_rto(browser: Browser, report: Pa
         "Verdict",
         "RTO",
         "Target",
+        "Details",
     ]
     rto = page.locator("#results-table .col-rto").all_inner_texts()
     # Each test slept 1.2 s; the golden RTOs are others, and one in doubt is a dash.
@@ -175,11 +185,12 @@ def test_pytest_s_duration_is_nowhere_beside_an_rto(browser: Browser, report: Pa
     assert not page.get_by_text(" took ").first.is_visible()
 
 
-def test_every_drill_carries_its_details(browser: Browser, report: Path) -> None:
+def test_every_test_links_to_the_card_of_its_drill(browser: Browser, report: Path) -> None:
     page = open_page(browser, report, 1280, "light")
-    page.locator("#show_all_details").click()
-    assert page.locator("#results-table .dr-extra").count() == 6
-    assert page.locator("#results-table .dr-extra").first.is_visible()
+    links = page.locator("#results-table .col-details a")
+    targets = [link.get_attribute("href") for link in links.all()]
+    assert len(targets) == len(set(targets)) == 6
+    assert all(page.locator(f'[id="{str(target)[1:]}"]').count() == 1 for target in targets)
 
 
 def test_nothing_is_loaded_from_elsewhere(browser: Browser, report: Path) -> None:
@@ -189,3 +200,19 @@ def test_nothing_is_loaded_from_elsewhere(browser: Browser, report: Path) -> Non
     page.on("request", lambda request: asked.append(request.url))
     page.goto(report.as_uri())
     assert asked == [report.as_uri()]
+
+
+def test_a_page_of_a_thousand_drills_opens(browser: Browser, tmp_path: Path) -> None:
+    sample = read_evidence(Path(__file__).parent / "evidence-2026-11.json")
+    drills = [
+        drill.model_copy(update={"id": f"{drill.id}-{n}", "service": f"{drill.service}-{n}"})
+        for n in range(17)
+        for drill in sample.drills
+    ][:1000]
+    services = list(dict.fromkeys(drill.service for drill in drills))
+    path = write_page(sample.model_copy(update={"drills": drills, "services": services}), tmp_path)
+    assert path.stat().st_size < 12_000_000
+    page = open_page(browser, path, 1280, "light")
+    assert page.locator(".dr-card").count() == 1000
+    page.locator(".dr-card > details > summary").last.click()
+    assert page.locator(".dr-card > details > .dr-facts").last.is_visible()

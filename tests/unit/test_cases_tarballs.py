@@ -41,7 +41,7 @@ def test_a_volumes_export_is_read(name: str, entries: int) -> None:
         ),
         ("lxd6-metadata-v2.tar.gz", CouldNotLook, "was made by LXD 6"),
         ("lz4.tar.lz4", CouldNotLook, "is lz4, which is not read here"),
-        ("dot-slash.tar.gz", CouldNotLook, "was packed anew: its names begin with ./"),
+        ("dot-slash.tar.gz", CouldNotLook, "was repacked: its names begin with ./"),
     ],
 )
 def test_what_is_none_is_told_as_what_it_is(name: str, kind: type[DrillError], told: str) -> None:

@@ -7,27 +7,31 @@ from typing import Any
 
 import pytest
 
-from fixtures.evidence.judge import is_only_stand_in, judge_drill, judge_run, stand_ins_of
+from fixtures.evidence.judge import has_only_gaps, judge_drill, judge_run
 from fixtures.evidence.record import (
     CanaryRecord,
     CheckRecord,
     CleanupRecord,
     DrillRecord,
-    MemberRecord,
     PhaseRecord,
     RunRecord,
+    SkipRecord,
     SourceRecord,
 )
 from fixtures.evidence.verdict import Verdict
-from fixtures.evidence.wording import run_sentence
+from fixtures.evidence.wording import band, run_sentence, skips
 
 BEGUN = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+DAY = 86400.0
 FIVE = ("destroy", "restore", "start", "healthy", "verified")
 PHASES = [PhaseRecord(name=name, begin=float(at), seconds=1.0) for at, name in enumerate(FIVE)]
 HELD = CheckRecord(name="answers", outcome="held", detail="200")
 BROKEN = CheckRecord(name="silence", outcome="broken", detail="404")
 UNSEEN = CheckRecord(name="silence", outcome="not looked", detail="timed out")
 LEDGER = CanaryRecord(written=["a", "b"], recovered=["a"], gone=["b"])
+LOST = CanaryRecord(written=["a"], lost=["a"])
+NO_PACKAGE = "the vendor's package could not be fetched (timed out)"
+SKIPPED = SkipRecord(service="grafana", reason=NO_PACKAGE, drills=9)
 PASSING: dict[str, Any] = {
     "id": "step-ca-snapshot-rehearsal",
     "service": "step-ca",
@@ -67,30 +71,22 @@ RUN: dict[str, Any] = {
 
 
 def drill(**changed: Any) -> DrillRecord:
-    """A drill that passes, but for what is changed."""
+    """A drill that passes, except for what is changed."""
     return DrillRecord(**{**PASSING, **changed})
 
 
 def run(**changed: Any) -> RunRecord:
-    """A run of one passing drill, but for what is changed."""
+    """A run of one passing drill, except for what is changed."""
     return RunRecord(**{**RUN, "drills": [drill()], **changed})
 
 
-def test_a_whole_drill_within_target_recovered() -> None:
-    assert judge_drill(drill()) is Verdict.RECOVERED
-
-
-def test_exactly_the_target_is_within_it() -> None:
-    assert judge_drill(drill(rto=900.0)) is Verdict.RECOVERED
-
-
+EXISTING: dict[str, Any] = {"origin": "existing", "target_rpo": 1.1 * DAY}
 CASES: list[tuple[str, dict[str, Any], Verdict]] = [
+    ("whole and in time", {}, Verdict.RECOVERED),
+    ("exactly the target", {"rto": 900.0}, Verdict.RECOVERED),
     ("over target", {"rto": 900.01}, Verdict.RECOVERED_LATE),
-    (
-        "a canary is lost",
-        {"canaries": CanaryRecord(written=["a"], lost=["a"])},
-        Verdict.WRONG_DATA,
-    ),
+    ("recorded as late", {"verdict": Verdict.RECOVERED_LATE}, Verdict.RECOVERED),
+    ("a canary is lost", {"canaries": LOST}, Verdict.WRONG_DATA),
     (
         "a canary is changed",
         {"canaries": CanaryRecord(written=["a"], changed=["a"])},
@@ -103,6 +99,11 @@ CASES: list[tuple[str, dict[str, Any], Verdict]] = [
     ),
     ("a check is broken", {"checks": [HELD, BROKEN]}, Verdict.WRONG_DATA),
     (
+        "a broken check of a late recovery",
+        {"checks": [BROKEN], "verdict": Verdict.RECOVERED_LATE, "rto": 901.0},
+        Verdict.WRONG_DATA,
+    ),
+    (
         "a broken check of a failed recovery",
         {"checks": [BROKEN], "verdict": Verdict.NOT_RECOVERED},
         Verdict.NOT_RECOVERED,
@@ -110,7 +111,7 @@ CASES: list[tuple[str, dict[str, Any], Verdict]] = [
     ("not recovered as recorded", {"verdict": Verdict.NOT_RECOVERED}, Verdict.NOT_RECOVERED),
     ("wrong data as recorded", {"verdict": Verdict.WRONG_DATA}, Verdict.WRONG_DATA),
     ("not verified as recorded", {"verdict": Verdict.NOT_VERIFIED}, Verdict.NOT_VERIFIED),
-    ("a stand-in", {"stand_in": True}, Verdict.NOT_VERIFIED),
+    ("an imitation of before", {"stand_in": True}, Verdict.NOT_VERIFIED),
     ("a check not looked at", {"checks": [HELD, UNSEEN]}, Verdict.NOT_VERIFIED),
     ("no check", {"checks": []}, Verdict.NOT_VERIFIED),
     ("no ledger", {"canaries": None}, Verdict.NOT_VERIFIED),
@@ -120,39 +121,48 @@ CASES: list[tuple[str, dict[str, Any], Verdict]] = [
         {"canaries": CanaryRecord(written=["b"], gone=["b"])},
         Verdict.NOT_VERIFIED,
     ),
+    (
+        "a canary that no list accounts for",
+        {"canaries": CanaryRecord(written=["a", "b"], recovered=["a"])},
+        Verdict.NOT_VERIFIED,
+    ),
     ("no RTO", {"rto": None}, Verdict.NOT_VERIFIED),
+    ("a clock that ran backwards", {"rto": -1.0}, Verdict.NOT_VERIFIED),
     ("a phase is missing", {"phases": PHASES[:4]}, Verdict.NOT_VERIFIED),
+    ("one phase five times", {"phases": [PHASES[0]] * 5}, Verdict.NOT_VERIFIED),
     (
         "a phase failed",
-        {"phases": [*PHASES[:4], PhaseRecord(name="verified", begin=4, seconds=1, failed=True)]},
+        {"phases": [*PHASES[:4], PHASES[4].model_copy(update={"failed": True})]},
         Verdict.NOT_VERIFIED,
+    ),
+    ("a backup as young as its schedule", {**EXISTING, "rpo": DAY}, Verdict.RECOVERED),
+    ("a stale backup", {**EXISTING, "rpo": 1.2 * DAY}, Verdict.RECOVERED_LATE),
+    ("a backup of unknown age", {**EXISTING, "rpo": None}, Verdict.RECOVERED_LATE),
+    (
+        "an old backup without a schedule",
+        {"origin": "existing", "rpo": 900 * DAY},
+        Verdict.RECOVERED,
     ),
 ]
 
 
 @pytest.mark.parametrize(
     ("changed", "expected"),
-    [case[1:] for case in CASES],
-    ids=[case[0] for case in CASES],
+    [pytest.param(changed, expected, id=name) for name, changed, expected in CASES],
 )
 def test_a_drill_is_judged_by_its_facts(changed: dict[str, Any], expected: Verdict) -> None:
     assert judge_drill(drill(**changed)) is expected
 
 
-def test_the_recorded_verdict_never_makes_a_pass() -> None:
-    """`recovered late` beside an RTO within target is judged by the RTO."""
-    assert judge_drill(drill(verdict=Verdict.RECOVERED_LATE)) is Verdict.RECOVERED
-    assert judge_drill(drill(rto=901.0, verdict=Verdict.RECOVERED)) is Verdict.RECOVERED_LATE
-
-
 def test_a_whole_run_recovered() -> None:
     assert judge_run(run()) is Verdict.RECOVERED
+    kept = run(cleanup=CleanupRecord(kept=["project drill-x"]))
+    assert judge_run(kept) is Verdict.RECOVERED, "what was kept on request is no fault"
 
 
 @pytest.mark.parametrize(
     "changed",
     [
-        {"drills": []},
         {"errors": ["the disk was full"]},
         {"interrupted": True},
         {"finished": None},
@@ -160,95 +170,52 @@ def test_a_whole_run_recovered() -> None:
         {"source": SourceRecord(project="p", before="a", after="b")},
         {"source": SourceRecord(project="p", before=None, after=None)},
         {"source": SourceRecord(project="p", before="a", after=None)},
-    ],
-    ids=str,
-)
-def test_a_fault_of_the_run_leaves_it_not_verified(changed: dict[str, Any]) -> None:
-    assert judge_run(run(**changed)) is Verdict.NOT_VERIFIED
-
-
-def test_a_fault_of_the_run_hides_no_worse_verdict() -> None:
-    lost = drill(canaries=CanaryRecord(written=["a"], lost=["a"]))
-    assert judge_run(run(drills=[drill(), lost], errors=["x"])) is Verdict.WRONG_DATA
-
-
-@pytest.mark.parametrize(
-    "changed",
-    [
+        # Something was cut out, e.g. the one drill that failed.
         {"not_verified": []},
         {"scenarios": ["snapshot", "tarball"]},
         {"services": ["step-ca", "grafana"]},
         {"drills_made": 2},
     ],
+    ids=str,
 )
-def test_a_run_of_which_something_was_cut_out_is_no_recovery(changed: dict[str, Any]) -> None:
-    """The one drill that failed, say, out of evidence.json."""
-    cut = run(**changed)
-    assert judge_run(cut) is Verdict.NOT_VERIFIED
-    assert "but the run itself had 1 fault" in run_sentence(cut)
+def test_a_fault_of_the_run_leaves_it_not_verified(changed: dict[str, Any]) -> None:
+    faulty = run(**changed)
+    assert judge_run(faulty) is Verdict.NOT_VERIFIED
+    assert "but the run itself had 1 fault" in run_sentence(faulty)
+    assert judge_run(run(**{**changed, "drills": [drill(canaries=LOST)]})) is Verdict.WRONG_DATA
 
 
-def test_what_was_kept_on_request_is_no_fault() -> None:
-    assert judge_run(run(cleanup=CleanupRecord(kept=["project drill-x"]))) is Verdict.RECOVERED
+def test_a_run_without_a_drill_proves_nothing() -> None:
+    assert judge_run(run(drills=[])) is Verdict.NOT_VERIFIED
+    assert not has_only_gaps(run(drills=[], skipped=[SKIPPED]))
 
 
-FALSE_GREENS: list[tuple[str, dict[str, Any], Verdict]] = [
-    (
-        "a broken check of a late recovery",
-        {"checks": [BROKEN], "verdict": Verdict.RECOVERED_LATE, "rto": 901.0},
-        Verdict.WRONG_DATA,
-    ),
-    (
-        "a canary that no list accounts for",
-        {"canaries": CanaryRecord(written=["a", "b"], recovered=["a"])},
-        Verdict.NOT_VERIFIED,
-    ),
-    ("one phase five times", {"phases": [PHASES[0]] * 5}, Verdict.NOT_VERIFIED),
-    ("a clock that ran backwards", {"rto": -1.0}, Verdict.NOT_VERIFIED),
-]
+def test_a_run_with_skips_is_no_pass_but_says_that_the_rest_recovered() -> None:
+    skipped = [SKIPPED, SKIPPED.model_copy(update={"service": "atlantis", "drills": 4})]
+    gaps = run(skipped=skipped)
+    assert judge_run(gaps) is Verdict.NOT_VERIFIED
+    assert has_only_gaps(gaps)
+    assert band(gaps).style == "gaps"
+    assert band(gaps).words == "recovered, with gaps: grafana, atlantis"
+    assert band(gaps).sentence == "The only drill that could be made recovered within target."
+    assert skips(gaps) == [f"grafana, atlantis (13 drills skipped): {NO_PACKAGE}"]
+    assert not has_only_gaps(run())
+    assert band(run()).words == "recovered"
 
 
 @pytest.mark.parametrize(
-    ("changed", "expected"),
-    [pytest.param(*case[1:], id=case[0]) for case in FALSE_GREENS],
-)
-def test_no_false_green(changed: dict[str, Any], expected: Verdict) -> None:
-    assert judge_drill(drill(**changed)) is expected
-
-
-STAND_IN: dict[str, Any] = {"stand_in": True, "verdict": Verdict.NOT_VERIFIED}
-
-
-@pytest.mark.parametrize("rto", [5.0, 901.0])
-def test_a_stand_in_alone_is_told_apart(rto: float) -> None:
-    assert judge_drill(drill(**STAND_IN, rto=rto)) is Verdict.NOT_VERIFIED
-    assert is_only_stand_in(drill(**STAND_IN, rto=rto))
-
-
-@pytest.mark.parametrize(
-    "changed",
+    ("changed", "verdict"),
     [
-        {"stand_in": False},
-        {"verdict": Verdict.NOT_RECOVERED},
-        {"verdict": Verdict.WRONG_DATA},
-        {"checks": [BROKEN]},
-        {"checks": [UNSEEN]},
-        {"checks": []},
-        {"canaries": None},
-        {"rto": None},
-        {"phases": PHASES[:4]},
-        {"phases": [*PHASES[:4], PHASES[4].model_copy(update={"failed": True})]},
-        {"trace": "Traceback"},
-        {"members": [MemberRecord(service="loki", fault="not healthy")]},
+        ({"drills": [drill(canaries=LOST)]}, "wrong data"),
+        ({"drills": [drill(rto=901.0)]}, "not verified"),
+        ({"drills": [drill(), drill(checks=[UNSEEN])]}, "not verified"),
+        ({"errors": ["the disk was full"]}, "not verified"),
+        ({"not_verified": []}, "not verified"),
+        ({"drills": []}, "not verified"),
     ],
     ids=str,
 )
-def test_a_stand_in_excuses_nothing_else(changed: dict[str, Any]) -> None:
-    assert not is_only_stand_in(drill(**{**STAND_IN, **changed}))
-
-
-def test_the_stand_ins_of_a_fleet_are_its_members() -> None:
-    members = [MemberRecord(service="loki"), MemberRecord(service="grafana", stand_in=True)]
-    assert stand_ins_of(drill(**STAND_IN, members=members)) == ["grafana"]
-    assert stand_ins_of(drill(**STAND_IN)) == ["step-ca"]
-    assert stand_ins_of(drill()) == []
+def test_gaps_excuse_nothing_else(changed: dict[str, Any], verdict: str) -> None:
+    judged = run(**changed, skipped=[SKIPPED])
+    assert not has_only_gaps(judged)
+    assert band(judged).words == judge_run(judged) == verdict

@@ -11,6 +11,7 @@ from fixtures.evidence.openmetrics import metrics
 from fixtures.evidence.record import RunRecord
 from fixtures.evidence.verdict import Verdict
 from fixtures.evidence.writer import read_evidence
+from tests.unit.test_evidence_judge import SKIPPED, run
 
 Samples = dict[tuple[str, tuple[str, ...]], float]
 
@@ -22,7 +23,7 @@ def golden() -> RunRecord:
 
 
 def parsed(run: RunRecord) -> Samples:
-    """(name, sorted label values) -> value; a sample given twice is an error."""
+    """Return (name, sorted label values) -> value; a sample given twice is an error."""
     found: Samples = {}
     for family in text_string_to_metric_families(metrics(run)):
         for sample in family.samples:
@@ -35,7 +36,7 @@ def parsed(run: RunRecord) -> Samples:
 
 
 def labels(*values: str) -> tuple[str, ...]:
-    """Label values in the order of the keys of `parsed`."""
+    """Return label values in the order of the keys of `parsed`."""
     return tuple(sorted(values))
 
 
@@ -66,19 +67,16 @@ def test_figures_are_those_of_the_evidence(golden: RunRecord) -> None:
     assert samples["dr_run_not_verified_cells", ()] == 8 * 8 * 2 - 6
 
 
-def test_what_proves_nothing_has_no_rto(golden: RunRecord) -> None:
-    """An alert rule on it would pass on a stand-in, or on wrong data."""
+@pytest.mark.parametrize("changed", [{"stand_in": True}, {"verdict": Verdict.WRONG_DATA}])
+def test_what_proves_nothing_has_no_rto(golden: RunRecord, changed: dict[str, object]) -> None:
+    """An alert rule on it would pass on an imitation of old evidence, or on wrong data."""
     cell = labels("prometheus", "tarball", "rehearsal")
     late = golden.drills[1]
-    for changed in ({"stand_in": True}, {"verdict": Verdict.WRONG_DATA}):
-        drills = [golden.drills[0], late.model_copy(update=changed), *golden.drills[2:]]
-        samples = parsed(golden.model_copy(update={"drills": drills}))
+    drills = [golden.drills[0], late.model_copy(update=changed), *golden.drills[2:]]
+    for made in (drills, [*drills, late]):
+        samples = parsed(golden.model_copy(update={"drills": made}))
         assert ("dr_drill_rto_seconds", cell) not in samples
         assert samples["dr_drill_rto_target_seconds", cell] == 1800
-        both = [*drills, late]
-        assert ("dr_drill_rto_seconds", cell) not in parsed(
-            golden.model_copy(update={"drills": both})
-        )
 
 
 def test_what_was_not_measured_has_no_sample(golden: RunRecord) -> None:
@@ -89,3 +87,11 @@ def test_what_was_not_measured_has_no_sample(golden: RunRecord) -> None:
     assert ("dr_drill_rpo_seconds", failed) not in samples
     unfinished = parsed(golden.model_copy(update={"finished": None}))
     assert ("dr_run_finished_timestamp_seconds", ()) not in unfinished
+
+
+def test_a_skip_is_counted_and_is_no_recovery() -> None:
+    samples = parsed(run(skipped=[SKIPPED]))
+    assert samples["dr_run_drills_skipped", ()] == 9
+    assert samples["dr_run_verdict", ("recovered",)] == 0
+    assert samples["dr_run_verdict", ("not-verified",)] == 1
+    assert not any(name == "dr_drill_verdict" and "grafana" in cell for name, cell in samples)

@@ -5,17 +5,33 @@ from __future__ import annotations
 import json
 import logging
 import os
-import stat
+import subprocess
+import sys
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from fixtures.evidence.history import append_history, read_history
-from fixtures.evidence.record import RunRecord, schema_text
-from fixtures.evidence.writer import read_evidence, write_atomically, write_evidence
+from fixtures.evidence.html import render_summary
+from fixtures.evidence.judge import judge_run
+from fixtures.evidence.record import RunRecord, SkipRecord, schema_text
+from fixtures.evidence.verdict import Verdict
+from fixtures.evidence.writer import (
+    EVIDENCE_FILE,
+    JOURNAL_FILE,
+    add_to_journal,
+    begin_journal,
+    read_evidence,
+    write_evidence,
+)
+from fixtures.plugin.gathering import Gathered
+from tests.unit.test_evidence_judge import drill, run
 
-HOUSE = Path(__file__).parents[2]
-GOLDEN = HOUSE / "tests/report/evidence-v1.json"
+ROOT = Path(__file__).parents[2]
+GOLDEN = ROOT / "tests/report/evidence-v1.json"
+SAMPLE = ROOT / "tests/report/evidence-2026-11.json"
 
 
 @pytest.fixture
@@ -25,81 +41,143 @@ def golden() -> RunRecord:
 
 
 def test_what_was_written_is_read(golden: RunRecord, tmp_path: Path) -> None:
+    skips = [SkipRecord(service="grafana", reason="not to be had", drills=2)]
+    golden = golden.model_copy(update={"skipped": skips})
     path = write_evidence(golden, tmp_path / "run")
     assert path == tmp_path / "run/evidence.json"
     assert read_evidence(path) == golden
-    assert path.read_text().startswith('{\n  "schema_version": 1,')
-    assert os.listdir(path.parent) == ["evidence.json"]
+    lines = path.read_text().splitlines()
+    assert lines[:2] == ["{", '  "schema_version": 1,']
+    first = lines.index('  "drills": [') + 1
+    drills = [json.loads(line.rstrip(",")) for line in lines[first : first + len(golden.drills)]]
+    assert [found["id"] for found in drills] == [drill.id for drill in golden.drills]
 
 
-def test_auditors_of_the_group_may_read_it_and_nobody_else(
-    golden: RunRecord, tmp_path: Path
+def test_evidence_of_an_older_suite_is_read_and_judged_alike() -> None:
+    """The suite of November 2026 had imitations, and neither skips nor warnings."""
+    sample = read_evidence(SAMPLE)
+    assert (len(sample.drills), len(sample.audits)) == (62, 9)
+    assert sum(drill.stand_in for drill in sample.drills) == 16
+    assert judge_run(sample) is Verdict.NOT_VERIFIED
+    assert "46 of 62 drills recovered within target; 16 not verified" in render_summary(sample)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (GOLDEN.read_text()[:500], r"^evidence \S+evidence.json is damaged: "),
+        ("[]", r"is not evidence of a drill: it has no schema_version$"),
+        ('{"run": "x"}', r"is not evidence of a drill: it has no schema_version$"),
+        ('{"schema_version": 2}', r"has schema version 2, this suite reads 1$"),
+        (
+            GOLDEN.read_text().replace('"rto": 2.14', '"rto": "soon"', 1),
+            r"is damaged: drills\.0\.rto: ",
+        ),
+    ],
+    ids=["cut", "a list", "other JSON", "another version", "a wrong field"],
+)
+def test_a_file_that_is_no_evidence_is_called_so(
+    content: str, message: str, tmp_path: Path
 ) -> None:
-    old = os.umask(0o022)
-    try:
-        path = write_evidence(golden, tmp_path / "run")
-    finally:
-        os.umask(old)
-    assert stat.S_IMODE(path.stat().st_mode) == 0o640
-    assert stat.S_IMODE(path.parent.stat().st_mode) == 0o750
-
-
-def test_a_torn_temporary_file_is_in_nobody_s_way(golden: RunRecord, tmp_path: Path) -> None:
-    (tmp_path / ".evidence.json.0123456789ab.tmp").write_text('{"schema_ver')
-    assert read_evidence(write_evidence(golden, tmp_path)) == golden
-
-
-def test_a_failed_write_leaves_the_older_file(
-    golden: RunRecord, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    path = write_evidence(golden, tmp_path)
-
-    def full(descriptor: int) -> None:
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(OSError, match="No space left on device"):
-        write_atomically("half", path)
-    assert read_evidence(path) == golden
-    assert os.listdir(tmp_path) == ["evidence.json"]
-
-
-def test_a_cut_file_is_called_damaged(tmp_path: Path) -> None:
     path = tmp_path / "evidence.json"
-    path.write_text(GOLDEN.read_text()[:500])
-    with pytest.raises(ValueError, match=r"^evidence \S+evidence.json is damaged: "):
-        read_evidence(path)
-
-
-@pytest.mark.parametrize("content", ["[]", "{}", "null", '{"run": "x"}'])
-def test_other_json_is_no_evidence(content: str, tmp_path: Path) -> None:
-    path = tmp_path / "other.json"
     path.write_text(content)
-    with pytest.raises(ValueError, match=r"is not evidence of a drill: it has no schema_version$"):
+    with pytest.raises(ValueError, match=message):
         read_evidence(path)
 
 
-def test_another_version_is_named(tmp_path: Path) -> None:
-    path = tmp_path / "evidence.json"
-    path.write_text('{"schema_version": 2}')
-    with pytest.raises(ValueError, match=r"has schema version 2, this suite reads 1$"):
-        read_evidence(path)
+# A run that dies in the middle: as the recorder does, drill by drill, and then not at all.
+DYING = """
+import os, signal, sys
+from pathlib import Path
+from tests.unit.test_evidence_writer import begin, end_test
+directory = Path(sys.argv[1])
+gathered = begin(directory)
+for number in range(int(sys.argv[2])):
+    end_test(gathered, number)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
 
 
-def test_a_wrong_field_is_named(tmp_path: Path) -> None:
-    data = json.loads(GOLDEN.read_text())
-    data["drills"][0]["rto"] = "soon"
-    path = tmp_path / "evidence.json"
-    path.write_text(json.dumps(data))
-    with pytest.raises(ValueError, match=r"is damaged: drills\.0\.rto: "):
-        read_evidence(path)
+def begin(directory: Path) -> Gathered:
+    """Begin a run as the recorder does."""
+    begin_journal("r1", directory)
+    write_evidence(run(finished=None, drills=[]), directory)
+    return Gathered(SimpleNamespace(id="r1", directory=directory))  # type: ignore[arg-type]
+
+
+def end_test(gathered: Gathered, number: int, **changed: Any) -> Any:
+    """Bring the record of a drill that ended, as a test's report does."""
+    record = drill(id=f"drill-{number}", **changed)
+    properties = [("drill", record.model_dump_json())]
+    report = SimpleNamespace(when="teardown", nodeid=f"t[{number}]", user_properties=properties)
+    gathered.take(report)  # type: ignore[arg-type]
+    return report
+
+
+def test_after_kill_9_every_drill_that_ended_is_read(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", DYING, str(tmp_path), "60"],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        check=False,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == -9, done.stderr
+    found = read_evidence(tmp_path / EVIDENCE_FILE)
+    assert found.finished is None
+    assert [drill.id for drill in found.drills] == [f"drill-{number}" for number in range(60)]
+    assert "the run did not finish" in render_summary(found)
+
+
+def test_a_line_that_the_kill_tore_is_left_out(tmp_path: Path) -> None:
+    gathered = begin(tmp_path)
+    for number in range(3):
+        end_test(gathered, number)
+    journal = tmp_path / JOURNAL_FILE
+    journal.write_bytes(journal.read_bytes()[:-9])
+    assert len(read_evidence(tmp_path / EVIDENCE_FILE).drills) == 2
+
+
+@pytest.mark.parametrize("damage", ['"rtx":', '"rto" '])
+def test_a_damaged_journal_is_called_damaged(tmp_path: Path, damage: str) -> None:
+    end_test(begin(tmp_path), 1)
+    journal = tmp_path / JOURNAL_FILE
+    journal.write_text(journal.read_text().replace('"rto":', damage, 1))
+    with pytest.raises(ValueError, match=r"^journal \S+drills.jsonl is damaged: "):
+        read_evidence(tmp_path / EVIDENCE_FILE)
+
+
+def test_the_journal_of_another_run_is_not_read(tmp_path: Path) -> None:
+    begin_journal("another", tmp_path)
+    add_to_journal("t[1]", drill(), tmp_path)
+    write_evidence(run(finished=None, drills=[]), tmp_path)
+    assert read_evidence(tmp_path / EVIDENCE_FILE).drills == []
+
+
+def test_a_test_that_ran_again_has_one_record(tmp_path: Path) -> None:
+    gathered = begin(tmp_path)
+    end_test(gathered, 1)
+    end_test(gathered, 2)
+    end_test(gathered, 1, rto=6.0)
+    expected = [("drill-1", 6.0), ("drill-2", 5.0)]
+    assert [(found.id, found.rto) for found in gathered.drills.values()] == expected
+    read = read_evidence(tmp_path / EVIDENCE_FILE).drills
+    assert [(found.id, found.rto) for found in read] == expected
+
+
+def test_the_report_of_a_test_keeps_the_verdict_alone(tmp_path: Path) -> None:
+    gathered = begin(tmp_path)
+    report = end_test(gathered, 1)
+    assert report.user_properties == [("verdict", "recovered")]
+    gathered.take(report)
+    assert len((tmp_path / JOURNAL_FILE).read_text().splitlines()) == 2
 
 
 def test_history_has_one_line_for_each_drill(golden: RunRecord, tmp_path: Path) -> None:
     path = tmp_path / "history.jsonl"
     append_history(golden, path)
     append_history(golden, path)
-    lines = read_history(path)
+    lines = list(read_history(path))
     assert len(lines) == 2 * len(golden.drills)
     assert lines[0].model_dump(mode="json") == {
         "run": "20261123-164012-golden",
@@ -121,30 +199,13 @@ def test_history_has_one_line_for_each_drill(golden: RunRecord, tmp_path: Path) 
         "moving_seconds": None,
         "copied": False,
     }
-    stand_in = next(line for line in lines if line.service == "grafana")
-    assert (stand_in.verdict, stand_in.only_stand_ins) == ("not verified", ["grafana"])
 
 
-def test_a_line_of_an_older_suite_is_read(golden: RunRecord, tmp_path: Path) -> None:
+def test_a_run_without_drills_adds_nothing(golden: RunRecord, tmp_path: Path) -> None:
     path = tmp_path / "history.jsonl"
-    append_history(golden, path)
-    old = [json.loads(line) for line in path.read_text().splitlines()]
-    for line in old:
-        for added in (
-            "variant",
-            "only_stand_ins",
-            "restored_bytes",
-            "restore_seconds",
-            "moving_seconds",
-            "copied",
-        ):
-            del line[added]
-    path.write_text("".join(json.dumps(line) + "\n" for line in old))
-    assert [line.only_stand_ins for line in read_history(path)] == [[]] * len(golden.drills)
-
-
-def test_no_history_is_empty(tmp_path: Path) -> None:
-    assert read_history(tmp_path / "none.jsonl") == []
+    append_history(golden.model_copy(update={"drills": []}), path)
+    assert not path.exists()
+    assert list(read_history(path)) == []
 
 
 def test_a_torn_last_line_is_reported_and_swallows_nothing(
@@ -155,13 +216,13 @@ def test_a_torn_last_line_is_reported_and_swallows_nothing(
     whole = len(golden.drills)
     path.write_bytes(path.read_bytes()[:-25])
     with caplog.at_level(logging.WARNING):
-        assert len(read_history(path)) == whole - 1
+        assert len(list(read_history(path))) == whole - 1
     assert caplog.messages == [f"history {path}: line {whole} is left out: not JSON"]
     append_history(golden, path)
-    assert len(read_history(path)) == 2 * whole - 1
+    assert len(list(read_history(path))) == 2 * whole - 1
 
 
-CASES = Path(__file__).parents[1] / "cases" / "history"
+CASES = ROOT / "tests/cases/history"
 GOOD = (CASES / "torn.jsonl").read_text().splitlines()[0]
 
 
@@ -184,29 +245,23 @@ GOOD = (CASES / "torn.jsonl").read_text().splitlines()[0]
         GOOD.replace('"recovered"', '"splendid"'),
         "x" * (3 << 20),
         "\0\0\0",
-        '{"topic": 1}',
         "\udcff",
     ],
     ids=lambda line: line[:20].encode("unicode_escape").decode(),
 )
 def test_a_line_that_is_no_record_is_left_out_and_named(tmp_path: Path, line: str) -> None:
-    path, told = tmp_path / "history.jsonl", list[str]()
-    text = "\n".join([GOOD, line, GOOD, ""])
+    path, warnings = tmp_path / "history.jsonl", list[str]()
+    older = GOOD.replace('"rpo"', '"only_stand_ins": ["grafana"], "rpo"')
+    text = "\n".join([GOOD, line, older, ""])
     path.write_bytes(text.encode(errors="surrogateescape"))
-    lines = read_history(path, told.append)
-    assert [one.run for one in lines] == ["r1", "r1"]
-    assert [text.startswith(f"history {path}: line 2 is left out: ") for text in told] == [True]
-    assert len(told[0]) < len(str(path)) + 300
-
-
-def test_a_run_without_drills_adds_nothing(golden: RunRecord, tmp_path: Path) -> None:
-    path = tmp_path / "history.jsonl"
-    append_history(golden.model_copy(update={"drills": []}), path)
-    assert not path.exists()
+    assert [found.run for found in read_history(path, warnings.append)] == ["r1", "r1"]
+    (warning,) = warnings
+    assert warning.startswith(f"history {path}: line 2 is left out: ")
+    assert len(warning) < len(str(path)) + 300
 
 
 def test_the_published_schema_is_current() -> None:
-    published = (HOUSE / "docs/evidence.schema.json").read_text()
+    published = (ROOT / "docs/evidence.schema.json").read_text()
     assert published == schema_text(), (
         "run python -m fixtures.evidence.record > docs/evidence.schema.json"
     )

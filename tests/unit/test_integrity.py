@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import gzip
 import hashlib
 import io
@@ -10,15 +9,14 @@ import random
 import subprocess
 import sys
 import tarfile
-import threading
 
 import pytest
 
-from fixtures.backups import ahead
-from fixtures.backups.ahead import READ, hashed
-from fixtures.backups.streams import DAMAGE, Peeked, decompressed
+from fixtures.backups.archive import _ForwardFile as Forward
+from fixtures.backups.archive import read_archive
+from fixtures.backups.streams import BUFFER as READ
+from fixtures.backups.streams import DAMAGE, DecompressedReader
 from fixtures.backups.tarball import inspect, write_tarball
-from fixtures.backups.walk import Forward, walk
 from fixtures.errors import BackupDamaged
 from tests.unit.test_tarball import INDEX, PEAK, export, packed
 
@@ -161,8 +159,9 @@ def by_pythons_own(data):
 
 def by_ours(data):
     seen = []
-    with decompressed(Peeked(io.BytesIO(data)), "x") as content:
-        walked = walk(content, "x", lambda _, entry: seen.append(facts(entry)))
+    content = DecompressedReader(io.BytesIO(data), "x")
+    walked = read_archive(content, "x", lambda _, entry: seen.append(facts(entry)))
+    content.read_to_end()
     return seen, walked.content_bytes
 
 
@@ -195,11 +194,8 @@ def test_it_takes_and_refuses_the_gzip_that_python_takes_and_refuses():
         place = dice.randrange(len(whole))
         stream = (changed(whole, place), whole[:place], whole + bytes(place % 3) + b"x")[number % 3]
         pythons = content_of(lambda given=stream: gzip.GzipFile(fileobj=io.BytesIO(given)).read())
-        with (
-            contextlib.suppress(BackupDamaged),
-            decompressed(Peeked(io.BytesIO(stream)), "x") as it,
-        ):
-            ours = content_of(lambda stream=it: b"".join(iter(lambda: stream.read(1000), b"")))
+        it = DecompressedReader(io.BytesIO(stream), "x")
+        ours = content_of(lambda stream=it: b"".join(iter(lambda: stream.read(1000), b"")))
         if stream[:2] == whole[:2]:
             assert ours == pythons, f"{number} at byte {place}"
             refused += ours is None
@@ -232,34 +228,6 @@ def test_the_last_bytes_of_another_file_are_withheld(tmp_path):
                     given.write(piece)
                 pytest.fail("an importer would have taken the upload for complete")
             assert len(given.getvalue()) < len(damaged) or not damaged, f"{size} bytes"
-
-
-def test_reading_ahead_is_bounded_and_ends_with_its_reader():
-    class Endless:
-        reads = 0
-
-        def read(self, size=-1, /):
-            Endless.reads += 1
-            return bytes(1000)
-
-    before = threading.active_count()
-    with hashed(Endless()) as stream:
-        for _ in range(5):
-            stream.read(1000)
-    assert Endless.reads <= 5 + ahead.AHEAD + 2
-    assert threading.active_count() == before
-
-
-def test_what_reading_raises_is_raised_to_the_reader():
-    class Broken(io.BytesIO):
-        def read(self, size=-1, /):
-            if self.tell():
-                raise OSError(5, "Input/output error")
-            return super().read(100)
-
-    with hashed(Broken(bytes(1000))) as stream, pytest.raises(OSError, match="Input/output"):
-        while stream.read(100):
-            continue
 
 
 def huge(file, kind):

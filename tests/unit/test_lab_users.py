@@ -1,4 +1,4 @@
-"""Who uses a lab: the last of its runs takes it down, whoever is in another lab of the machine."""
+"""Who uses a lab: the last of its runs takes it down, and no run in another lab counts."""
 
 from __future__ import annotations
 
@@ -8,17 +8,16 @@ from pathlib import Path
 
 import pytest
 
-import fixtures.incus.run_lock as living
-import fixtures.plugin.lab_setup as supply
-import fixtures.plugin.target as target
+import fixtures.incus.run_lock as run_lock
 from fixtures.errors import LabError
-from fixtures.lab.lab import Holder, Lab
+from fixtures.lab.lab import Lab, LabLock
+from fixtures.plugin import lab_setup, target
 
 
 @pytest.fixture(autouse=True)
 def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A machine with room for labs and locks of its own; returns where the first lab is kept."""
-    monkeypatch.setattr(living, "LOCKS", tmp_path / "locks")
+    """A machine with labs and locks of its own; returns where the first lab is kept."""
+    monkeypatch.setattr(run_lock, "LOCKS", tmp_path / "locks")
     monkeypatch.setenv("ATLAS_DRILLS_STATE", str(tmp_path / "one"))
     return tmp_path / "one"
 
@@ -39,72 +38,48 @@ def taken_down(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
 @contextmanager
 def alive(run: str, where: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """A run that lives, in a lab that runs have brought up."""
-    with living.run_lock(run), monkeypatch.context() as patch:
+    with run_lock.run_lock(run), monkeypatch.context() as patch:
         patch.setenv("ATLAS_DRILLS_STATE", str(where))
         lab = Lab()
         target.enter(lab, run)
         lab.state_dir.mkdir(exist_ok=True)
-        (lab.state_dir / supply.OWNED).touch()
+        (lab.state_dir / lab_setup.OWNED).touch()
         yield
 
 
-def test_the_last_run_takes_the_lab_down(machine, monkeypatch, taken_down):
-    with alive("a", machine, monkeypatch):
+def test_the_last_run_takes_the_lab_down(machine, monkeypatch, taken_down, tmp_path):
+    """A run that was killed, and one in another lab, keep nothing."""
+    with alive("killed", machine, monkeypatch):
+        pass
+    with alive("elsewhere", tmp_path / "two", monkeypatch), alive("a", machine, monkeypatch):
         with alive("b", machine, monkeypatch):
             target.let_go("a")
             assert taken_down == []
         target.let_go("b")
-    assert taken_down == [machine / "lab"]
-
-
-def test_a_run_in_another_lab_keeps_this_one_from_nothing(
-    machine, monkeypatch, taken_down, tmp_path
-):
-    with (
-        alive("b", tmp_path / "two", monkeypatch),
-        alive("a", machine, monkeypatch),
-    ):
-        target.let_go("a")
-    assert taken_down == [machine / "lab"]
-
-
-def test_a_run_that_was_killed_keeps_nothing(machine, monkeypatch, taken_down):
-    with alive("killed", machine, monkeypatch):
-        pass
-    with alive("a", machine, monkeypatch):
-        target.let_go("a")
     assert taken_down == [machine / "lab"]
     assert list(machine.glob(".lab.runs/*")) == []
 
 
 def test_a_lab_that_was_brought_up_by_hand_stays(machine, monkeypatch, taken_down):
     with alive("a", machine, monkeypatch):
-        (machine / "lab" / supply.OWNED).unlink()
+        (machine / "lab" / lab_setup.OWNED).unlink()
         target.let_go("a")
     assert taken_down == []
 
 
-def test_a_lab_that_is_brought_up_by_hand_meanwhile_stays(machine, monkeypatch):
+def test_a_lab_that_is_being_brought_up_by_hand_stays(machine, monkeypatch):
     """`./run lab up` holds the lab's lock for minutes while it builds."""
     asked = []
 
     def waits(lab: Lab, only_if: Callable[[], bool]) -> None:
         asked.append(only_if())
-        (lab.state_dir / supply.OWNED).unlink()
+        (lab.state_dir / lab_setup.OWNED).unlink()
         asked.append(only_if())
 
     monkeypatch.setattr(Lab, "down", waits)
     with alive("a", machine, monkeypatch):
         target.let_go("a")
     assert asked == [True, False]
-
-
-def test_who_was_interrupted_before_he_let_go_of_the_lab_can_take_it_down(tmp_path):
-    interrupted = Holder(tmp_path, "lab", print).locked("up")
-    interrupted.__enter__()
-    with Holder(tmp_path, "lab", print).locked("down"):
-        pass
-    interrupted.__exit__(None, None, None)
 
 
 def test_a_run_that_never_used_the_lab_leaves_it(machine, monkeypatch, taken_down):
@@ -114,7 +89,15 @@ def test_a_run_that_never_used_the_lab_leaves_it(machine, monkeypatch, taken_dow
     assert taken_down == []
 
 
-def test_where_labs_cannot_be_kept_is_told(machine, monkeypatch, tmp_path):
+def test_a_process_that_was_interrupted_in_the_lock_can_take_the_lab_down(tmp_path):
+    interrupted = LabLock(tmp_path, "lab", print).locked("up")
+    interrupted.__enter__()
+    with LabLock(tmp_path, "lab", print).locked("down"):
+        pass
+    interrupted.__exit__(None, None, None)
+
+
+def test_a_place_where_labs_cannot_be_kept_is_named(machine, monkeypatch, tmp_path):
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("ATLAS_DRILLS_STATE", str(tmp_path / "file"))
     with pytest.raises(LabError, match=r"file/\.lab\.runs cannot be written: Not a directory"):

@@ -7,7 +7,6 @@ from types import SimpleNamespace
 import pytest
 
 from fixtures.clock import PHASES
-from fixtures.plugin.report import TOO_SHORT, doubt_about
 from fixtures.recovery.drill import PROJECTABLE_BYTES, Drill
 from fixtures.recovery.service import look_at_pool
 
@@ -70,22 +69,6 @@ def test_little_data_and_existing_backups_have_no_projection():
 
 
 @pytest.mark.parametrize(
-    ("features", "doubted"),
-    [("0110010100", True), ("0110000100", False), ("011", False), (None, False)],
-)
-def test_a_projection_is_doubted_where_the_machine_gives_its_memory_back(
-    tmp_path, features, doubted
-):
-    if features is not None:
-        (tmp_path / "virtio0").mkdir()
-        (tmp_path / "virtio0" / "features").write_text(f"{features}\n")
-    record = drilled(100 * MIB, latency=0.5).record()
-    assert (doubt_about(record, tmp_path) == TOO_SHORT) is doubted
-    for other in (None, record.restore.model_copy(update={"projected_rto": None})):
-        assert doubt_about(record.model_copy(update={"restore": other}), tmp_path) is None
-
-
-@pytest.mark.parametrize(
     ("scenario", "driver", "is_copied"),
     [
         ("snapshot", "btrfs", False),
@@ -107,11 +90,3 @@ def test_a_snapshot_comes_back_without_a_copy_on_some_pools_alone(scenario, driv
 def test_little_data_of_a_snapshot_that_is_copied_has_no_projection():
     little = drilled(5 * MIB, latency=None, scenario="snapshot")
     assert little.record().restore.projected_rto is None
-
-
-def test_a_snapshots_rto_at_full_size_is_no_matter_of_memory(tmp_path):
-    (tmp_path / "virtio0").mkdir()
-    (tmp_path / "virtio0" / "features").write_text("0000010000\n")
-    record = drilled(100 * MIB, latency=None, scenario="snapshot", is_copied=False).record()
-    assert record.restore.projected_rto is not None
-    assert doubt_about(record, tmp_path) is None

@@ -1,0 +1,264 @@
+"""A run builds what its drills need in front of them, and fills the source part by part.
+
+Needs root and Linux. With recipes of its own: one that cannot be built, one that takes a while. The
+cache is the machine's; of the recipes here it gets nothing, or what is removed again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+import yaml
+
+from fixtures.errors import RecoveryFailed
+from fixtures.fleet.load import load_fleet
+from fixtures.incus.client import Incus
+from fixtures.incus.guard import OwnServerPolicy
+from fixtures.incus.inventory import compare, inventory
+from fixtures.lab import golden, images, settings
+from fixtures.lab.cache import Cache, remove
+from fixtures.lab.lab import Lab
+from fixtures.recovery.source import Source, as_furnished
+from tests.faults.conftest import WITH_SIGINT
+
+pytestmark = pytest.mark.skipif(
+    sys.platform != "linux" or os.geteuid() != 0,
+    reason="the lab needs root on Linux: it makes namespaces, mounts and loop devices",
+)
+REPO = Path(__file__).parents[2]
+RECIPE = 'name = "{name}"\nkind = "instance"\ndescription = "of a test"\nsuite = "trixie"\n'
+BROKEN, SLOW = "of-a-test-broken", "of-a-test-slow"
+
+
+@dataclass
+class Machine:
+    """A place for a lab, its runs and their recipes."""
+
+    home: Path
+
+    @property
+    def environment(self):
+        own = {"STATE": self.home / "s", "RECIPES": self.home / "recipes"}
+        return {**os.environ, **{f"ATLAS_DRILLS_{name}": str(path) for name, path in own.items()}}
+
+    @property
+    def config(self):
+        return settings.from_environment(self.environment)
+
+    def fleet(self, *services, **images):
+        """A fleet of some services of Atlas, some with other images."""
+        whole = yaml.safe_load((REPO / "fleets" / "atlas.yaml").read_text())
+        chosen = {one["name"]: one for one in whole["services"] if one["name"] in services}
+        whole["services"] = [chosen[name] for name in services]
+        for one in whole["services"]:
+            one.pop("depends_on", None)
+            one["image"] = images.get(one["name"], one["image"])
+        whole["buckets"] = []
+        file = self.home / "fleet.yaml"
+        file.write_text(yaml.safe_dump(whole))
+        return load_fleet(file)
+
+    def start(self, *options):
+        """`pytest drills` in a process of its own."""
+        argv = [*WITH_SIGINT, sys.executable, "-m", "pytest", "-o", "testpaths=drills"]
+        argv += [f"--fleet={self.home}/fleet.yaml", f"--reports={self.home}/reports"]
+        return subprocess.Popen(
+            [*argv, "-p", "no:cacheprovider", *options],
+            cwd=REPO,
+            env=self.environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        )
+
+    def run(self, *options, seconds=280):
+        """Run to the end; returns status, output and evidence."""
+        process = self.start(*options)
+        output, _ = process.communicate(timeout=seconds)
+        newest = max(self.home.glob("reports/*/evidence.json"), key=lambda one: one.stat().st_mtime)
+        return process.returncode, output, json.loads(newest.read_text())
+
+
+@pytest.fixture
+def machine():
+    # Short, since the path of a Unix socket is.
+    home = Path(tempfile.mkdtemp(prefix="atlas-cold-", dir="/var/tmp"))
+    (home / "recipes").mkdir()
+    for name, package in ((BROKEN, "no-such-package-of-a-test"), (SLOW, "less")):
+        text = f'{RECIPE.format(name=name)}packages = ["{package}"]\n'
+        (home / "recipes" / f"{name}.toml").write_text(text)
+    made = Machine(home)
+    yield made
+    config = made.config
+    Lab(config=config).down()
+    cache = Cache(config.cache)
+    planned = images.plan(cache, replace(config, images=(SLOW,)))
+    for left in (golden.path(cache, planned), *config.cache.glob(f"*/*{SLOW}*")):
+        remove(left)
+    shutil.rmtree(home)
+
+
+def verdicts(evidence):
+    return {(one["service"], one["origin"]): one["verdict"] for one in evidence["drills"]}
+
+
+@pytest.mark.parametrize("options", [(), ("-n", "2")], ids=["one process", "two workers"])
+def test_an_image_that_cannot_be_built_fails_the_drills_that_need_it_alone(machine, options):
+    """1. Its service comes first in the fleet. 2. The other is drilled, and recovers."""
+    machine.fleet("alertmanager", "mosquitto", alertmanager=BROKEN)
+    status, output, evidence = machine.run("-k", "snapshot and not tarball", *options)
+    assert status == pytest.ExitCode.TESTS_FAILED, output
+    assert verdicts(evidence) == {
+        ("mosquitto", "rehearsal"): "recovered",
+        ("mosquitto", "existing"): "recovered",
+        ("alertmanager", "rehearsal"): "not verified",
+        ("alertmanager", "existing"): "not verified",
+    }
+    for drill in evidence["drills"]:
+        if drill["service"] == "alertmanager":
+            assert drill["reason"].startswith(f"before the loss: image {BROKEN} was not built")
+            assert "no-such-package-of-a-test" in drill["reason"]
+    assert any(f"image {BROKEN} was not built" in error for error in evidence["errors"])
+    source = evidence["source"]
+    assert (source["before"], source["changed"]) == (source["after"], [])
+    assert source["before"] is not None
+    assert list(evidence["images"]) and BROKEN not in evidence["images"]
+    if not options:
+        assert [one["service"] for one in evidence["drills"][:2]] == ["mosquitto", "mosquitto"]
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT], ids=["kill -9", "Ctrl-C"])
+def test_an_interrupted_run_leaves_no_builder_and_nothing_that_seems_finished(machine, number):
+    """1. A run that builds is ended. 2. Its builders end. 3. The next run goes on."""
+    machine.fleet("alertmanager", alertmanager=SLOW)
+    run = machine.start("-k", "snapshot and rehearsal")
+    output = read_until(run, f"image {SLOW}: building")
+    wait_for(lambda: builders(), "a builder at work")
+    if number == signal.SIGKILL:
+        os.kill(run.pid, number)
+    else:
+        run.send_signal(number)
+    output += run.communicate(timeout=60)[0]
+    expected = -number if number == signal.SIGKILL else pytest.ExitCode.INTERRUPTED
+    assert run.returncode == expected, output
+    wait_for(lambda: not builders(), "no builder is left")
+    kept = machine.config.cache / "images"
+    assert list(kept.glob(f"{SLOW}-*")) == []
+    _, output, evidence = machine.run("-k", "snapshot and rehearsal")
+    assert f"image {SLOW}: done in" in output
+    # There is no init in it, so that its service cannot be deployed.
+    assert verdicts(evidence) == {("alertmanager", "rehearsal"): "not verified"}
+    assert SLOW in evidence["images"]
+
+
+@pytest.fixture
+def source(machine):
+    """The source project of a lab with two images, still without any part."""
+    fleet = machine.fleet("alertmanager", "mosquitto")
+    lab = Lab(config=machine.config, images=fleet.images)
+    lab.up(wanted=fleet.images)
+    lines = []
+    made = Source(
+        str(lab.socket), fleet, machine.home / "b", lines.append, no_buckets, lambda *_: None
+    )
+    made.prepare()
+    return made, Incus(str(lab.socket), OwnServerPolicy(str(lab.socket))), lines
+
+
+def test_a_change_by_hand_is_seen_while_another_part_is_made(source):
+    """1. A part. 2. Its instance is changed by hand. 3. A second part. 4. The change is named."""
+    made, server, _ = source
+    assert made.furnish(["mosquitto"]) == {}
+    before, known = inventory(server, "atlas"), made.furnished.parts
+    node = server.within("atlas").api.instances["mosquitto01"]
+    node.patch(json={"config": {"user.by-hand": "yes"}})
+    assert made.furnish(["mosquitto", "alertmanager"]) == {}
+    after = inventory(server, "atlas")
+    assert "instance alertmanager01" in after
+    expected = as_furnished(before, known, made.furnished.parts, made.fleet)
+    difference = compare(expected, after, datetime.now(UTC))
+    assert difference.changed == ["instance mosquitto01 is changed"]
+
+
+def test_a_part_that_was_interrupted_is_made_again_and_the_others_stay(source):
+    """1. A part. 2. Objects of another one that no record names. 3. That is made."""
+    made, server, _ = source
+    assert made.furnish(["mosquitto"]) == {}
+    within = server.within("atlas")
+    order = {"name": "alertmanager01", "source": {"type": "image", "alias": "alertmanager"}}
+    server.wait(within.api.instances.post(json=order))
+    created = within.api.instances["mosquitto01"].get().json()["metadata"]["created_at"]
+    made.prepare()
+    assert made.furnish(["mosquitto", "alertmanager"]) == {}
+    assert within.api.instances["mosquitto01"].get().json()["metadata"]["created_at"] == created
+    devices = within.api.instances["alertmanager01"].get().json()["metadata"]["devices"]
+    assert "alertmanager01-data" in {one.get("source") for one in devices.values()}
+    assert set(made.furnished.parts) == {"mosquitto", "alertmanager"}
+
+
+@pytest.mark.parametrize("failing", [1, 2])
+def test_a_part_that_fails_is_made_once_more_and_no_oftener(source, failing, monkeypatch):
+    """1. A service fails when it has been deployed. 2. It is removed and made again, or not."""
+    made, server, lines = source
+    deploy, tries = Source._deploy, []
+
+    def late(source, spec):
+        deploy(source, spec)
+        if spec.name == "mosquitto":
+            tries.append(spec.name)
+            if len(tries) <= failing:
+                raise RecoveryFailed("source mosquitto01: was late")
+
+    monkeypatch.setattr(Source, "_deploy", late)
+    faults = made.furnish(["mosquitto", "alertmanager"])
+    assert len(tries) == 2
+    assert any(line.startswith("source mosquitto01: was late; once more") for line in lines)
+    assert set(faults) == ({"mosquitto"} if failing == 2 else set())
+    assert set(made.furnished.parts) == {"alertmanager", "mosquitto"} - set(faults)
+    assert ("instance mosquitto01" in inventory(server, "atlas")) is (failing == 1)
+
+
+def builders():
+    """Command lines of whatever builds the slow image."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):
+            words = process.read_bytes().decode(errors="replace").split("\0")
+            if any(f".making-{SLOW}" in word for word in words):
+                found.append(words)
+    return found
+
+
+def read_until(run, word):
+    output = ""
+    for line in run.stdout:
+        output += line
+        if word in line:
+            return output
+    raise AssertionError(f"ended without {word!r}:\n{output}")
+
+
+def wait_for(is_so, what, seconds=60):
+    deadline = time.monotonic() + seconds
+    while not is_so():
+        assert time.monotonic() < deadline, f"not within {seconds} s: {what}"
+        time.sleep(0.01)
+
+
+@contextlib.contextmanager
+def no_buckets():
+    raise AssertionError("this fleet has no bucket")
+    yield

@@ -1,0 +1,112 @@
+"""What is drilled, and what an operator sees of it without any Incus."""
+
+from __future__ import annotations
+
+import pytest
+import yaml
+
+from fixtures.fleet.model import declared_cells
+from fixtures.plugin.collect import (
+    ENCRYPTED_ONES,
+    NO_DIRECTORY,
+    NO_IMAGE,
+    NOT_PROMISED,
+    ONE_BY_ONE,
+    unanswered,
+    why_not,
+)
+from tests.plugin.conftest import ROOT, run_pytest
+
+SERVICES = ("grafana", "prometheus", "loki", "step-ca", "alertmanager", "mosquitto", "atlantis")
+REHEARSALS = "drills/test_restore_from_{0}.py::test_service_restored_from_{0}[{1}-rehearsal]"
+ENCRYPTED = "drills/test_existing_backups.py::test_newest_encrypted_tarball_of_the_source"
+
+
+def collected(*options):
+    done = run_pytest("--collect-only", "-q", *options)
+    return [line for line in done.stdout.splitlines() if "::" in line]
+
+
+def test_the_ids_say_what_is_drilled_and_words_find_them(tmp_path):
+    found = collected(f"--reports={tmp_path}")
+    assert list(tmp_path.iterdir()) == [], "collecting makes no report"
+    assert len(found) == len(set(found))
+    assert {REHEARSALS.format(kind, s) for kind in ("snapshot", "tarball") for s in SERVICES} <= {
+        *found
+    }
+    words = "step-ca and encrypted_tarball and not existing"
+    assert collected("-k", words) == [REHEARSALS.format("encrypted_tarball", "step-ca")]
+    words = "step-ca and encrypted_tarball and existing"
+    assert collected("-k", words) == [f"{ENCRYPTED}[step-ca-existing]"]
+    assert len(collected("-m", "snapshot and not existing")) == len(SERVICES)
+
+
+def test_without_a_directory_only_snapshots_are_existing_backups():
+    found = collected("-m", "existing", "--incus=unix")
+    assert len(found) == len(SERVICES)
+    assert all("test_newest_snapshot_of_the_source[" in id for id in found)
+
+
+def test_the_least_critical_service_is_made_by_each_method(tmp_path):
+    fleet = yaml.safe_load((ROOT / "fleets" / "atlas.yaml").read_text())
+    found = collected("-k", "rebuilt_as_a_copy or rebuilt_by")
+    assert [id.partition("[")[2] for id in found] == [
+        "prometheus-rehearsal-copy]",
+        "prometheus-rehearsal-command]",
+    ]
+    del fleet["apply"]
+    without = tmp_path / "fleet.yaml"
+    without.write_text(yaml.safe_dump(fleet))
+    assert collected("-k", "rebuilt_by", f"--fleet={without}") == []
+    done = run_pytest(f"--fleet={without}", "--provision=command")
+    assert done.returncode == pytest.ExitCode.USAGE_ERROR
+    assert "fleet atlas has no `apply` command; nothing was contacted" in done.stderr
+
+
+def test_a_plan_reads_existing_backups_and_loses_nothing(tmp_path):
+    options = ("-m", "existing", "-k", "mosquitto or state", "--incus=unix", "--as-of=2026-11-20")
+    done = run_pytest("-q", "--plan", *options, f"--backups={tmp_path}")
+    assert done.returncode == 0, done.stdout + done.stderr
+    moment = "2026-11-20T23:59:59.999999+00:00"
+    assert f"the newest snapshot of {moment} of volume mosquitto01-data" in done.stdout
+    assert f"the newest tarball of {moment} of mosquitto in {tmp_path}" in done.stdout
+    assert "a bucket on pool terraform-state, from the export, with fresh keys" in done.stdout
+    assert done.stdout.count("destroy: nothing; at the end what was made") == 3
+    assert "nothing was contacted, made or destroyed" in done.stdout
+
+
+def test_a_wrong_date_ends_the_run_before_anything_is_contacted():
+    done = run_pytest("--plan", "--as-of=yesterday")
+    assert done.returncode == pytest.ExitCode.USAGE_ERROR
+    assert "--as-of=yesterday" in done.stderr and "nothing was contacted" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_every_cell_has_a_drill_or_a_reason(fleet):
+    cells = unanswered(fleet, [], skipped={("grafana", "snapshot", "rehearsal"): "no package"})
+    seen = {(cell.service, cell.scenario, cell.origin): cell.reason for cell in cells}
+    rows = len(fleet.services) + len(fleet.buckets) + 1
+    assert len(seen) == rows * len(fleet.targets) * 2
+    assert all(seen.values())
+    promised = {cell for cell, reason in seen.items() if reason != NOT_PROMISED}
+    assert promised == set(declared_cells(fleet))
+    assert seen["grafana", "snapshot", "rehearsal"] == "no package"
+
+
+def test_a_rehearsal_never_answers_for_an_existing_backup(fleet):
+    cells = unanswered(fleet, [], has_files=False)
+    reasons = {(c.service, c.scenario): c.reason for c in cells if c.origin == "existing"}
+    assert reasons["step-ca", "encrypted-tarball"] == NO_DIRECTORY
+    assert reasons["atlas-terraform-state", "native"] == NO_DIRECTORY
+    assert reasons["step-ca", "snapshot"] == "not selected in this run"
+    assert reasons["fleet", "full-rebuild-with-data"] == ONE_BY_ONE
+
+
+def test_what_cannot_be_drilled_says_why(fleet):
+    assert why_not(fleet.service("step-ca"), "tarball", "existing") == ENCRYPTED_ONES
+    assert why_not(fleet.service("step-ca"), "tarball", "rehearsal") is None
+    assert why_not(fleet.service("loki"), "tarball", "existing") is None
+    without = fleet.service("loki").model_copy(update={"image": None})
+    assert why_not(without, "snapshot", "rehearsal") == NO_IMAGE
+    copied = without.model_copy(update={"provision": "copy"})
+    assert why_not(copied, "snapshot", "rehearsal") is None

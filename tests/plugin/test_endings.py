@@ -1,0 +1,128 @@
+"""A run that was ended early says so in its evidence; a refusal of the guard ends it at once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+import fixtures
+from fixtures.errors import DrillError, GuardRefused
+from fixtures.evidence.record import STOPPED_BY_GUARD
+from fixtures.evidence.verdict import Verdict
+from fixtures.recovery.checks import Checks
+from fixtures.recovery.drill import remove_all, verdict_of
+from tests.plugin.conftest import ROOT, evidence_of, run_pytest
+
+
+def ended(reports, plugin):
+    options = ("--incus=unix", f"--reports={reports}", "-p", f"tests.plugin.{plugin}")
+    done = run_pytest(*options)
+    return done, evidence_of(reports)
+
+
+@pytest.mark.parametrize("plugin", ["interrupted", "lineless"])
+def test_ctrl_c_at_any_instruction_is_no_traceback(tmp_path, plugin):
+    """It may come while a file is opened, or at a jump without a line, which pytest cannot show."""
+    done, record = ended(tmp_path, plugin)
+    assert done.returncode == pytest.ExitCode.INTERRUPTED, done.stderr
+    assert "Traceback" not in done.stdout + done.stderr
+    assert "KeyboardInterrupt" in done.stdout
+    assert record["interrupted"]
+    assert record["errors"] == []
+
+
+def test_an_error_of_pytest_itself_is_an_error_of_the_run(tmp_path):
+    """Of the drills that it kept from being made, or from being recorded, nothing is known."""
+    done, record = ended(tmp_path, "internal_error")
+    assert done.returncode == pytest.ExitCode.INTERNAL_ERROR
+    assert record["errors"] == ["pytest ended by an error of its own: OSError: planted defect"]
+    reasons = {cell["reason"] for cell in record["not_verified"] if cell["promised"]}
+    assert f"the run failed: {record['errors'][0]}" in reasons
+
+
+REFUSED = """
+from concurrent.futures import ThreadPoolExecutor
+import pytest
+from fixtures.errors import GuardRefused
+pytestmark = pytest.mark.audit("backup regime")
+
+def refuse():
+    raise GuardRefused("the guard refused DELETE /1.0/instances/x: planted")
+
+def because_of_it():
+    try:
+        refuse()
+    except GuardRefused:
+        raise RuntimeError("something else") from None
+
+ACTS = {
+    "body": refuse,
+    "thread": lambda: ThreadPoolExecutor(1).submit(refuse).result(),
+    "chained": because_of_it,
+}
+
+@pytest.fixture
+def place(request):
+    place = request.config.getoption("--refused-in")
+    if place == "fixture":
+        refuse()
+    yield place
+    if place == "teardown":
+        refuse()
+
+def test_regime(audit, place):
+    ACTS.get(place, lambda: None)()
+"""
+
+
+@pytest.mark.parametrize(
+    "place, workers",
+    [*((place, ()) for place in ("body", "thread", "chained", "fixture", "teardown"))]
+    + [("body", ("-n", "2"))],
+)
+def test_a_refusal_ends_the_run_at_once(run_tests, place, workers, tmp_path):
+    done, evidence = run_tests(REFUSED, f"--refused-in={place}", *workers)
+    assert done.returncode == pytest.ExitCode.INTERNAL_ERROR, done.stdout
+    words = f"{STOPPED_BY_GUARD}the guard refused DELETE /1.0/instances/x: planted"
+    assert words in evidence["errors"]
+    assert 1 <= len(evidence["audits"]) <= (2 if workers else 1), "the others were made as well"
+    sentence = words[0].upper() + words[1:]
+    assert sentence in " ".join(done.stdout.split())
+    (page,) = (tmp_path / "reports").glob("*/report.html")
+    assert sentence in page.read_text()
+    assert "verdict of the audit: not verified" in done.stdout
+    assert not list((tmp_path / "reports").glob("*/.refused"))
+
+
+def test_no_branch_for_the_errors_of_a_drill_takes_a_refusal():
+    refusal = GuardRefused("planted")
+    assert not isinstance(refusal, DrillError)
+
+    def refuse():
+        raise refusal
+
+    checks = Checks(drill=None, kept=[])
+    for act in (lambda: checks.record_proofs(refuse), lambda: remove_all("x", [refuse])):
+        with pytest.raises(GuardRefused):
+            act()
+    assert checks.kept == []
+    for before in (True, False):
+        verdict, reason, _ = verdict_of(refusal, before_the_loss=before)
+        assert verdict is Verdict.NOT_VERIFIED
+        assert reason == "the run was stopped: planted"
+
+
+def test_nothing_catches_everything():
+    """A branch for any exception would take a refusal as well; these let it through."""
+    found = {
+        f"{file.relative_to(ROOT)}"
+        for file in Path(fixtures.__file__).parent.rglob("*.py")
+        for line in file.read_text().splitlines()
+        if line.strip().startswith(("except Exception", "except (Exception", "except:"))
+    }
+    assert found <= {
+        "fixtures/plugin/after.py",  # the drill fails by it; `take_refusals` looks behind it
+        "fixtures/plugin/report.py",  # after an interruption; `take_refusals` looks behind it
+        "fixtures/services/protobuf.py",  # around a parser that speaks to no server
+    }

@@ -1,0 +1,87 @@
+"""The terminal, the evidence and the exit status of runs of audits, which need no Incus."""
+
+from __future__ import annotations
+
+import pytest
+
+WHY = "grafana: the vendor's package could not be fetched (https://vendor: timed out)"
+TESTS = f"""
+import pytest
+from fixtures.errors import CouldNotLook
+from fixtures.evidence.record import CheckRecord
+from fixtures.plugin.audits import AUDIT
+from fixtures.plugin.fixtures import skip
+pytestmark = pytest.mark.audit("backup regime")
+ADVICE = "incus storage volume show local x"
+LONG = "is @never" + " and so on" * 30
+
+def check(outcome):
+    return CheckRecord(name="schedule", outcome=outcome, detail=LONG, advice=ADVICE)
+
+@pytest.fixture
+def source(request, audit):
+    if audit.subject == "grafana":
+        del request.node.stash[AUDIT]
+        cell = {{"scenario": "snapshot", "origin": "rehearsal"}}
+        skip(request.node, "grafana", {WHY!r}, **cell)
+
+def test_regime(audit, source):
+    if audit.subject == "loki":
+        raise CouldNotLook("volume loki01-data: gone", hint="look for it")
+    if audit.subject == "atlantis":
+        raise RuntimeError("a defect")
+    if audit.subject != "mosquitto":
+        audit.take([check("broken" if audit.subject == "step-ca" else "held")])
+"""
+
+
+@pytest.mark.parametrize("options", [(), ("-q",), ("-n", "2")], ids=["plain", "quiet", "workers"])
+def test_a_line_for_each_the_reasons_whole_and_the_report_last(run_tests, options, tmp_path):
+    done, evidence = run_tests(TESTS, *options)
+    assert done.returncode == pytest.ExitCode.TESTS_FAILED
+    seen = {audit["subject"]: audit for audit in evidence["audits"]}
+    assert len(seen) == 7 and "grafana" not in seen
+    assert seen["loki"]["reason"] == "volume loki01-data: gone\nHINT: look for it"
+    assert "RuntimeError" in seen["atlantis"]["trace"]
+    assert len((tmp_path / "reports" / "history.jsonl").read_text().splitlines()) == len(seen)
+    lines = done.stdout.splitlines()
+    for verdict, subject in (
+        ("✕ findings", "step-ca"),
+        ("? not verified", "loki"),
+        ("? not verified", "mosquitto"),
+        ("✓ in order", "prometheus"),
+        ("- skipped", "grafana"),
+    ):
+        assert [line for line in lines if f"/8] {verdict}" in line and f" {subject} " in line]
+    assert f"        {WHY}" in lines
+    test = "FAILED drills/test_audit.py::test_regime[step-ca] - "
+    (failed,) = [line for line in lines if line.startswith(test)]
+    assert failed.count("and so on") == 30 and "HINT: incus storage volume show" in failed
+    assert "a defect" in done.stdout and done.stdout.count("Traceback") == 0
+    assert lines[-1].startswith("report: ") and lines[-1].endswith("report.html")
+    for noise in ("\x1b", "rootdir", "plugins:", "generated", "[100%]", "test session starts"):
+        assert noise not in done.stdout, noise
+    assert not [
+        line for line in lines if line.startswith(("drills/test_audit.py .", "bringing up"))
+    ]
+
+
+def test_a_skip_is_no_failure_no_pass_and_with_strict_an_error(run_tests, tmp_path):
+    for options, status in (((), 0), (("--strict",), 1)):
+        done, evidence = run_tests(TESTS, "-k", "grafana or prometheus", *options)
+        assert done.returncode == status, done.stdout
+        assert evidence["skipped"] == [{"service": "grafana", "reason": WHY, "drills": 1}]
+        cells = {(c["service"], c["scenario"], c["origin"]): c for c in evidence["not_verified"]}
+        assert cells["grafana", "snapshot", "rehearsal"]["reason"] == WHY
+        assert [audit["subject"] for audit in evidence["audits"]] == ["prometheus"]
+        for file in (tmp_path / "reports").glob("*/evidence.json"):
+            file.unlink()
+
+
+def test_audits_in_order_end_well_and_claim_no_recovery(run_tests, tmp_path):
+    done, evidence = run_tests(TESTS, "-k", "prometheus or alertmanager")
+    assert done.returncode == pytest.ExitCode.OK
+    assert evidence["drills"] == []
+    assert "verdict of the audit: in order" in done.stdout
+    (page,) = (tmp_path / "reports").glob("*/report.html")
+    assert "audit: in order" in page.read_text()
