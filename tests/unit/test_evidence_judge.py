@@ -80,76 +80,51 @@ def run(**changed: Any) -> RunRecord:
     return RunRecord(**{**RUN, "drills": [drill()], **changed})
 
 
+LATE, NOT_VERIFIED = Verdict.RECOVERED_LATE, Verdict.NOT_VERIFIED
+NOT_RECOVERED, WRONG = Verdict.NOT_RECOVERED, Verdict.WRONG_DATA
+FAILED = PHASES[4].model_copy(update={"failed": True})
 EXISTING: dict[str, Any] = {"origin": "existing", "target_rpo": 1.1 * DAY}
-CASES: list[tuple[str, dict[str, Any], Verdict]] = [
-    ("whole and in time", {}, Verdict.RECOVERED),
-    ("exactly the target", {"rto": 900.0}, Verdict.RECOVERED),
-    ("over target", {"rto": 900.01}, Verdict.RECOVERED_LATE),
-    ("recorded as late", {"verdict": Verdict.RECOVERED_LATE}, Verdict.RECOVERED),
-    ("a canary is lost", {"canaries": LOST}, Verdict.WRONG_DATA),
-    (
-        "a canary is changed",
-        {"canaries": CanaryRecord(written=["a"], changed=["a"])},
-        Verdict.WRONG_DATA,
-    ),
-    (
-        "a later canary is there",
-        {"canaries": CanaryRecord(written=["a", "b"], recovered=["a"], unexpected=["b"])},
-        Verdict.WRONG_DATA,
-    ),
-    ("a check is broken", {"checks": [HELD, BROKEN]}, Verdict.WRONG_DATA),
-    (
-        "a broken check of a late recovery",
-        {"checks": [BROKEN], "verdict": Verdict.RECOVERED_LATE, "rto": 901.0},
-        Verdict.WRONG_DATA,
-    ),
-    (
-        "a broken check of a failed recovery",
-        {"checks": [BROKEN], "verdict": Verdict.NOT_RECOVERED},
-        Verdict.NOT_RECOVERED,
-    ),
-    ("not recovered as recorded", {"verdict": Verdict.NOT_RECOVERED}, Verdict.NOT_RECOVERED),
-    ("wrong data as recorded", {"verdict": Verdict.WRONG_DATA}, Verdict.WRONG_DATA),
-    ("not verified as recorded", {"verdict": Verdict.NOT_VERIFIED}, Verdict.NOT_VERIFIED),
-    ("an imitation of before", {"stand_in": True}, Verdict.NOT_VERIFIED),
-    ("a check not looked at", {"checks": [HELD, UNSEEN]}, Verdict.NOT_VERIFIED),
-    ("no check", {"checks": []}, Verdict.NOT_VERIFIED),
-    ("no ledger", {"canaries": None}, Verdict.NOT_VERIFIED),
-    ("an empty ledger", {"canaries": CanaryRecord()}, Verdict.NOT_VERIFIED),
-    (
-        "only later canaries",
-        {"canaries": CanaryRecord(written=["b"], gone=["b"])},
-        Verdict.NOT_VERIFIED,
-    ),
-    (
-        "a canary that no list accounts for",
-        {"canaries": CanaryRecord(written=["a", "b"], recovered=["a"])},
-        Verdict.NOT_VERIFIED,
-    ),
-    ("no RTO", {"rto": None}, Verdict.NOT_VERIFIED),
-    ("a clock that ran backwards", {"rto": -1.0}, Verdict.NOT_VERIFIED),
-    ("a phase is missing", {"phases": PHASES[:4]}, Verdict.NOT_VERIFIED),
-    ("one phase five times", {"phases": [PHASES[0]] * 5}, Verdict.NOT_VERIFIED),
-    (
-        "a phase failed",
-        {"phases": [*PHASES[:4], PHASES[4].model_copy(update={"failed": True})]},
-        Verdict.NOT_VERIFIED,
-    ),
-    ("a backup as young as its schedule", {**EXISTING, "rpo": DAY}, Verdict.RECOVERED),
-    ("a stale backup", {**EXISTING, "rpo": 1.2 * DAY}, Verdict.RECOVERED_LATE),
-    ("a backup of unknown age", {**EXISTING, "rpo": None}, Verdict.RECOVERED_LATE),
-    (
-        "an old backup without a schedule",
-        {"origin": "existing", "rpo": 900 * DAY},
-        Verdict.RECOVERED,
-    ),
-]
 
 
-@pytest.mark.parametrize(
-    ("changed", "expected"),
-    [pytest.param(changed, expected, id=name) for name, changed, expected in CASES],
-)
+def ledger(**lists: list[str]) -> dict[str, Any]:
+    """What a drill has where its canaries ended so."""
+    return {"canaries": CanaryRecord(**lists)}
+
+
+CASES: dict[str, tuple[dict[str, Any], Verdict]] = {
+    "whole and in time": ({}, Verdict.RECOVERED),
+    "exactly the target": ({"rto": 900.0}, Verdict.RECOVERED),
+    "over target": ({"rto": 900.01}, LATE),
+    "recorded as late": ({"verdict": LATE}, Verdict.RECOVERED),
+    "a canary is lost": (ledger(written=["a"], lost=["a"]), WRONG),
+    "a canary is changed": (ledger(written=["a"], changed=["a"]), WRONG),
+    "a later canary": (ledger(written=["a", "b"], recovered=["a"], unexpected=["b"]), WRONG),
+    "a check is broken": ({"checks": [HELD, BROKEN]}, WRONG),
+    "late, and a check is broken": ({"checks": [BROKEN], "verdict": LATE, "rto": 901.0}, WRONG),
+    "failed before its checks": ({"checks": [BROKEN], "verdict": NOT_RECOVERED}, NOT_RECOVERED),
+    "recorded as not recovered": ({"verdict": NOT_RECOVERED}, NOT_RECOVERED),
+    "recorded as wrong data": ({"verdict": WRONG}, WRONG),
+    "recorded as not verified": ({"verdict": NOT_VERIFIED}, NOT_VERIFIED),
+    "an imitation of before": ({"stand_in": True}, NOT_VERIFIED),
+    "a check not looked at": ({"checks": [HELD, UNSEEN]}, NOT_VERIFIED),
+    "no check": ({"checks": []}, NOT_VERIFIED),
+    "no ledger": ({"canaries": None}, NOT_VERIFIED),
+    "an empty ledger": (ledger(), NOT_VERIFIED),
+    "only later canaries": (ledger(written=["b"], gone=["b"]), NOT_VERIFIED),
+    "a canary that no list has": (ledger(written=["a", "b"], recovered=["a"]), NOT_VERIFIED),
+    "no RTO": ({"rto": None}, NOT_VERIFIED),
+    "a clock that ran backwards": ({"rto": -1.0}, NOT_VERIFIED),
+    "a phase is missing": ({"phases": PHASES[:4]}, NOT_VERIFIED),
+    "one phase five times": ({"phases": [PHASES[0]] * 5}, NOT_VERIFIED),
+    "a phase failed": ({"phases": [*PHASES[:4], FAILED]}, NOT_VERIFIED),
+    "a backup as its schedule has it": ({**EXISTING, "rpo": DAY}, Verdict.RECOVERED),
+    "a stale backup": ({**EXISTING, "rpo": 1.2 * DAY}, LATE),
+    "a backup of unknown age": ({**EXISTING, "rpo": None}, LATE),
+    "old, without a schedule": ({"origin": "existing", "rpo": 900 * DAY}, Verdict.RECOVERED),
+}
+
+
+@pytest.mark.parametrize(("changed", "expected"), CASES.values(), ids=CASES)
 def test_a_drill_is_judged_by_its_facts(changed: dict[str, Any], expected: Verdict) -> None:
     assert judge_drill(drill(**changed)) is expected
 
@@ -186,7 +161,7 @@ def test_a_fault_of_the_run_leaves_it_not_verified(changed: dict[str, Any]) -> N
 
 
 def test_a_run_without_a_drill_proves_nothing() -> None:
-    assert judge_run(run(drills=[])) is Verdict.NOT_VERIFIED
+    assert judge_run(run(drills=[])) is NOT_VERIFIED
     assert not has_only_gaps(run(drills=[], skipped=[SKIPPED]))
 
 
