@@ -38,7 +38,12 @@ pytestmark = pytest.mark.skipif(
     reason="the lab needs root on Linux: it makes namespaces, mounts and loop devices",
 )
 REPO = Path(__file__).parents[2]
-RECIPE = 'name = "{name}"\nkind = "instance"\ndescription = "of a test"\nsuite = "trixie"\n'
+RECIPE = """name = "{name}"
+kind = "instance"
+description = "of a test"
+suite = "{suite}"
+packages = ["less"]
+"""
 BROKEN, SLOW = "of-a-test-broken", "of-a-test-slow"
 
 
@@ -84,10 +89,14 @@ class Machine:
             start_new_session=True,
         )
 
-    def run(self, *options, seconds=280):
+    def run(self, *options, seconds=600):
         """Run to the end; returns status, output and evidence."""
         process = self.start(*options)
-        output, _ = process.communicate(timeout=seconds)
+        try:
+            output, _ = process.communicate(timeout=seconds)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            raise
         newest = max(self.home.glob("reports/*/evidence.json"), key=lambda one: one.stat().st_mtime)
         return process.returncode, output, json.loads(newest.read_text())
 
@@ -97,9 +106,8 @@ def machine():
     # Short, since the path of a Unix socket is.
     home = Path(tempfile.mkdtemp(prefix="atlas-cold-", dir="/var/tmp"))
     (home / "recipes").mkdir()
-    for name, package in ((BROKEN, "no-such-package-of-a-test"), (SLOW, "less")):
-        text = f'{RECIPE.format(name=name)}packages = ["{package}"]\n'
-        (home / "recipes" / f"{name}.toml").write_text(text)
+    for name, suite in ((BROKEN, "no-such-suite"), (SLOW, "trixie")):
+        (home / "recipes" / f"{name}.toml").write_text(RECIPE.format(name=name, suite=suite))
     made = Machine(home)
     yield made
     config = made.config
@@ -130,7 +138,7 @@ def test_an_image_that_cannot_be_built_fails_the_drills_that_need_it_alone(machi
     for drill in evidence["drills"]:
         if drill["service"] == "alertmanager":
             assert drill["reason"].startswith(f"before the loss: image {BROKEN} was not built")
-            assert "no-such-package-of-a-test" in drill["reason"]
+            assert "no-such-suite" in drill["reason"]
     assert any(f"image {BROKEN} was not built" in error for error in evidence["errors"])
     source = evidence["source"]
     assert (source["before"], source["changed"]) == (source["after"], [])
