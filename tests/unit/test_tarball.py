@@ -196,7 +196,11 @@ def test_a_header_that_cannot_be_read_is_not_the_end_of_the_archive(inspected):
 @pytest.mark.parametrize(
     ("data", "kind", "message"),
     [
-        (export("loki01-data"), BackupDamaged, f"is a backup of volume loki01-data, not of {VOLUME}"),
+        (
+            export("loki01-data"),
+            BackupDamaged,
+            f"is a backup of volume loki01-data, not of {VOLUME}",
+        ),
         (export(inner="loki01-data"), BackupDamaged, f"names both {VOLUME} and loki01-data"),
         (export(index=False), BackupDamaged, "is no Incus export: backup/index.yaml is missing"),
         (b"", BackupDamaged, "is damaged"),
