@@ -193,36 +193,6 @@ def test_a_full_volume_and_a_late_projection_are_findings(atlas: Fleet) -> None:
     assert late == ["size against RTO: projected to 977 KiB: 1 h 7 min; the target is 30 min"]
 
 
-@pytest.mark.parametrize(
-    "expiry, days",
-    [("7d", 7), ("1w 3d", 10), ("7d 4w 3m", 7 + 28 + 90), ("86400S", 1), ("x", None), ("", None)],
-)
-def test_expiries_as_incus_writes_them(expiry: str, days: int | None) -> None:
-    assert policy.expiry_seconds(expiry) == (None if days is None else days * 86400)
-
-
-def test_several_schedules_are_a_set() -> None:
-    assert policy.same_schedule("@daily, @weekly", "0 0 * * 0, 0 0 * * *")
-    assert not policy.same_schedule("@daily, @weekly", "@daily")
-
-
-def test_schedules_are_compared_by_when_they_come() -> None:
-    for one in ("0 0 * * 0", "0 0 * * 7", "0 0 * * sun", "0 0 * * SUN"):
-        assert policy.same_schedule(one, "@weekly")
-    assert not policy.same_schedule("0 0 * * 1", "@weekly")
-    assert policy.same_schedule("0 0 * * 4,1", "0 0 * * mon,thu")
-
-
-@given(st.sets(st.integers(0, 23), min_size=1), st.sets(st.integers(0, 6), min_size=1))
-def test_the_order_in_a_schedule_is_no_difference(hours: set[int], days: set[int]) -> None:
-    def written(reverse: bool) -> str:
-        listed = (sorted(one, reverse=reverse) for one in (hours, days))
-        hour, day = (",".join(map(str, one)) for one in listed)
-        return f"0 {hour} * * {day}"
-
-    assert policy.same_schedule(written(False), written(True))
-
-
 def test_the_future_is_no_age(atlas: Fleet) -> None:
     ahead = seen(atlas, "mosquitto", snapshots={"a": NOW + 3 * DAY, "b": NOW - 30 * DAY})
     assert broken(rules.ages(ahead)) == [
@@ -265,32 +235,3 @@ def test_advice_can_be_typed(atlas: Fleet) -> None:
     assert (one.advice or "").startswith(
         "incus storage volume set l v snapshots.schedule='@weekly'"
     )
-
-
-@pytest.mark.parametrize(
-    "pattern, schedule, expiry, unique",
-    [
-        ("snap%d", "@hourly", "", True),
-        ("auto-{{creation_date}}", "* * * * *", "", True),
-        ("snap%d-%d", "@daily", "7d", False),
-        ("{{ creation_date|date:'2006-01-02' }}", "0 6 * * *, 0 7 * * *", "7d", False),
-        ("{{ creation_date|date:'2006-01-02' }}", "0 0,23 * * mon", "7d", False),
-        ("{{ creation_date|date:'2006-01-02_15-04-05' }}", "* * * * *", "7d", True),
-        ("{{ creation_date|date:'20060102150405' }}", "* * * * *", "", True),
-        ("{{ creation_date|date:'2006-01-02' }}", "@daily", "7d", True),
-        ("{{ creation_date|date:'2006-01-02' }}", "@hourly", "7d", False),
-        ("{{ creation_date|date:'2006-01-02' }}", "0 1,13 * * *", "7d", False),
-        ("{{ creation_date|date:'2006-01' }}", "@daily", "7d", False),
-        ("{{ creation_date|date:'01-02' }}", "@daily", "7d", True),
-        ("{{ creation_date|date:'01-02' }}", "@daily", "", False),
-        ("{{ creation_date|date:'15-04' }}", "@hourly", "7d", False),
-        ("{{ creation_date|date:'15-04' }}", "@hourly", "12H", True),
-        ("{{ creation_date|date:'' }}", "@daily", "7d", False),
-        ("nightly", "@daily", "7d", False),
-    ],
-)
-def test_a_pattern_has_to_tell_snapshots_apart(
-    pattern: str, schedule: str, expiry: str, unique: bool
-) -> None:
-    for written in (pattern, pattern.replace("'", '"')):
-        assert (policy.fault_of_pattern(written, schedule, expiry) == "") is unique

@@ -14,7 +14,7 @@ import pytest
 import yaml
 
 from fixtures.backups.bucket_export import inspect, renamed, write
-from fixtures.errors import BackupDamaged, CouldNotLook, IncusError
+from fixtures.errors import BackupDamaged
 from fixtures.secrets import redact
 from tests.unit.test_tarball import PEAK
 
@@ -89,22 +89,6 @@ def test_a_file_cut_short_anywhere_is_damaged_and_never_renamed(file, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["backup.tar.gz"]
 
 
-def test_a_flipped_bit_is_damaged_or_changes_the_checksum(file):
-    data = gzip.compress(export())
-    whole, named = inspect(file(data)), 0
-    for place in random.Random(5).sample(range(len(data)), 80):
-        flipped = bytearray(data)
-        flipped[place] ^= 1
-        try:
-            seen = inspect(file(bytes(flipped)))
-        except BackupDamaged:
-            named += 1
-        else:
-            assert seen.objects == whole.objects, f"byte {place}"
-            assert seen.sha256 != whole.sha256, f"byte {place} changed nothing"
-    assert named >= 60
-
-
 @pytest.mark.parametrize(
     ("data", "message"),
     [
@@ -124,11 +108,6 @@ def test_what_is_not_this_buckets_export_is_named(file, data, message):
         inspect(file(data), bucket=NAME)
     assert message in told.value.message
     assert SECRET not in str(told.value)
-
-
-def test_a_missing_file_is_told(tmp_path):
-    with pytest.raises(CouldNotLook, match="No such file"):
-        inspect(tmp_path / "gone.tar.gz")
 
 
 def test_a_renamed_export_has_another_name_and_fresh_keys(file, tmp_path):
@@ -175,13 +154,3 @@ def test_a_finished_export_is_for_its_owner_alone(tmp_path):
     assert tarball.path.name.endswith(".tar.gz")
     assert oct(tarball.path.stat().st_mode & 0o777) == "0o600"
     assert tarball.sha256 == inspect(tarball.path, bucket=NAME).sha256
-
-
-def test_an_interrupted_export_leaves_no_file(tmp_path):
-    def cut():
-        yield b"half"
-        raise IncusError("export bucket x: connection to Incus failed")
-
-    with pytest.raises(IncusError):
-        write(cut(), tmp_path, NAME)
-    assert list(tmp_path.iterdir()) == []

@@ -51,7 +51,7 @@ def test_it_never_gives_up_in_silence(time):
     with pytest.raises(RecoveryFailed) as told:
         wait(look, time)
     assert told.value.message == (
-        "service x healthy: not within 180 s (361 looks in 180.0 s), "
+        "service x healthy: not within 180 s (361 attempts in 180.0 s), "
         "last answer: connection refused"
     )
 

@@ -1,8 +1,12 @@
-"""What `docs/atlas-backup.sh` backs up by default is what `fleets/atlas.yaml` promises."""
+"""The text of `docs/atlas-backup.sh`: shellcheck finds nothing, and it promises what Atlas does."""
 
 from __future__ import annotations
 
 import re
+import subprocess
+from pathlib import Path
+
+import pytest
 
 from fixtures.fleet.load import load_fleet
 from fixtures.fleet.schedule import retention_seconds
@@ -21,7 +25,7 @@ def days(retention: str) -> int:
     return round(retention_seconds(retention) / 86400)
 
 
-def test_services_are_backed_up_as_the_fleet_file_says() -> None:
+def test_all_is_backed_up_as_the_fleet_file_says() -> None:
     fleet = load_fleet(ROOT / "fleets" / "atlas.yaml")
     wanted = []
     for spec in fleet.services:
@@ -29,7 +33,7 @@ def test_services_are_backed_up_as_the_fleet_file_says() -> None:
         keep = days(regimes["snapshot"].retention)
         words = [spec.instance, spec.volumes[0].name]
         words.append(f"snapshot={regimes['snapshot'].consistency}/{keep}")
-        # Plaintext beside an encrypted export would give away what that one hides.
+        # Plaintext next to an encrypted export would give away what that one hides.
         kind = "encrypted" if "encrypted-tarball" in regimes else "tarball"
         regime = regimes["encrypted-tarball" if kind == "encrypted" else "tarball"]
         assert (regime.compression, regime.retention or "") in (("zstd", ""), ("zstd", "4w"))
@@ -38,10 +42,31 @@ def test_services_are_backed_up_as_the_fleet_file_says() -> None:
             words.append(f"tsdb={regimes['native'].consistency}/{keep}")
         wanted.append(" ".join([*words, f"unit={spec.unit}"]))
     assert array("SERVICES") == wanted
-
-
-def test_buckets_are_backed_up_as_the_fleet_file_says() -> None:
-    fleet = load_fleet(ROOT / "fleets" / "atlas.yaml")
     assert array("BUCKETS") == [
-        f"{one.pool} {one.name} {days(one.backups['native'].retention)}" for one in fleet.buckets
+        f"{bucket.pool} {bucket.name} {days(bucket.backups['native'].retention)}"
+        for bucket in fleet.buckets
     ]
+
+
+def checked(script: Path) -> str:
+    done = subprocess.run(
+        ["shellcheck", "--severity=style", script], capture_output=True, text=True, timeout=120
+    )
+    return done.stdout
+
+
+def test_shellcheck_finds_nothing() -> None:
+    assert checked(SCRIPT) == ""
+
+
+@pytest.mark.parametrize("line", ["rm -rf $RUN", "foo() { local x=$(false); }"])
+def test_shellcheck_would_find_it(tmp_path: Path, line: str) -> None:
+    spoilt = tmp_path / "spoilt.sh"
+    spoilt.write_text(SCRIPT.read_text() + line + "\n")
+    assert checked(spoilt) != ""
+
+
+def test_it_dies_of_what_it_does_not_expect() -> None:
+    text = SCRIPT.read_text()
+    assert "set -Eeuo pipefail" in text
+    assert "--force" not in text
