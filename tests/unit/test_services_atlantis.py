@@ -56,7 +56,9 @@ def test_an_empty_atlantis_is_healthy_and_lists_no_locks(atlantis: Atlantis) -> 
     assert atlantis.version() == "atlantis imitation (API of 0.47)"
     assert atlantis.way.must("GET", "/api/locks").json() == {"Locks": None}
     assert atlantis.observe_from_outside() == {"number of locks": "0"}
-    assert not any(name.endswith("/repos") for name in atlantis.observe()), "made at the first clone"
+    assert not any(name.endswith("/repos") for name in atlantis.observe()), (
+        "made at the first clone"
+    )
 
 
 def test_locks_and_plans_of_two_generations_are_read_back(

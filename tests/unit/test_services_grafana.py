@@ -5,9 +5,11 @@ from __future__ import annotations
 import gzip
 import json
 import signal
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -170,9 +172,7 @@ def test_the_administrator_of_a_copy_gets_a_new_password_whatever_the_login(
     save(grafana, "d")
     program_of(grafana).stop()
     grafana.hang_up()
-    with module.contextlib.closing(
-        module.sqlite3.connect(program_of(grafana).data / "grafana.db")
-    ) as database:
+    with closing(sqlite3.connect(program_of(grafana).data / "grafana.db")) as database:
         database.execute("UPDATE user SET login = ? WHERE id = 1", (login,))
         database.commit()
     program_of(grafana).start()
@@ -342,8 +342,10 @@ def test_a_damaged_export_is_never_begun(grafana: Grafana, tmp_path: Path) -> No
     whole = path.read_bytes()
     # Bytes 3 to 9 of gzip's header are flags and a time stamp.
     damaged = [whole[:place] for place in range(0, len(whole), 7)]
-    for place in [0, *range(10, len(whole), 7), len(whole) - 1]:
-        damaged.append(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
+    damaged += [
+        whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :]
+        for place in (0, *range(10, len(whole), 7), len(whole) - 1)
+    ]
     damaged += [gzip.compress(text) for text in (b"[]", b"{}", b"x", b'{"format": 1}')]
     for data in damaged:
         path.write_bytes(data)

@@ -63,7 +63,9 @@ class Store:
         with self.db:
             self.db.executescript(SCHEMA)
             if not self.db.execute("SELECT 1 FROM user").fetchone():
-                self.add_user({"login": "admin", "password": os.environ["GF_SECURITY_ADMIN_PASSWORD"]})
+                self.add_user(
+                    {"login": "admin", "password": os.environ["GF_SECURITY_ADMIN_PASSWORD"]}
+                )
 
     def get(self, kind: str, key: str) -> Body:
         query = "SELECT shown FROM object WHERE kind = ? AND key = ?"
@@ -108,7 +110,9 @@ class Store:
     def login_of(self, header: str) -> str:
         """Return who asks, by basic authentication."""
         kind, _, value = header.partition(" ")
-        login, _, password = base64.b64decode(value if kind == "Basic" else "").decode().partition(":")
+        login, _, password = (
+            base64.b64decode(value if kind == "Basic" else "").decode().partition(":")
+        )
         query = "SELECT 1 FROM user WHERE login = ? AND password = ?"
         if not self.db.execute(query, (login, hashed(password))).fetchone():
             raise Refused(401, "Invalid username or password")
@@ -138,7 +142,7 @@ class Call:
             if not self.body.get("overwrite") and model.get("version") != len(rows):
                 raise Refused(412, "The dashboard has been changed by someone else")
         version = len(rows) + 1
-        row = {"version": version, "parentVersion": version - 1, "restoredFrom": 0}
+        row: Body = {"version": version, "parentVersion": version - 1, "restoredFrom": 0}
         row |= {"created": now(), "createdBy": self.login, "message": self.body.get("message", "")}
         self.store.put("history", uid, {"versions": [row, *rows]})
         shown = {"dashboard": {**model, "version": version}, "meta": {"folderUid": folder}}
