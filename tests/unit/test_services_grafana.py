@@ -46,7 +46,7 @@ class Instance(Loopback):
 def make(tmp_path: Path) -> Iterator[Callable[[str], Grafana]]:
     made: list[tuple[Grafana, Program]] = []
 
-    def one(name: str) -> Grafana:
+    def make_grafana(name: str) -> Grafana:
         data = tmp_path / name
         data.mkdir()
         program = Program(data, "grafana.py", "server")
@@ -59,7 +59,7 @@ def make(tmp_path: Path) -> Iterator[Callable[[str], Grafana]]:
         made.append((service, program))
         return service
 
-    yield one
+    yield make_grafana
     for service, program in made:
         service.hang_up()
         program.stop()

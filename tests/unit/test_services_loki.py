@@ -14,7 +14,7 @@ VALUE = canonical([STREAM])
 
 
 def answer(stream: Stream) -> list[dict[str, Any]]:
-    """Return it as query_range answers it, with structured metadata apart from labels."""
+    """Return it as query_range answers it, with structured metadata separate from labels."""
     values = [[at, line, {"structuredMetadata": extra}] for at, line, extra in stream["values"]]
     return [{"stream": dict(reversed(stream["stream"].items())), "values": values}]
 
