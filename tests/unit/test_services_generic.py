@@ -24,8 +24,9 @@ from fixtures.errors import CouldNotLook, RecoveryFailed
 from fixtures.fleet.load import load_fleet
 from fixtures.fleet.model import Service
 from fixtures.incus.instance import CommandResult
-from fixtures.services.base import compare, judge_canaries
+from fixtures.services.base import judge_canaries
 from fixtures.services.generic import Generic
+from fixtures.services.note import compare
 from fixtures.waiting import NotYet
 
 POSTGRESQL = load_fleet(Path(__file__).parents[2] / "fleets" / "postgresql.yaml").services[0]
