@@ -94,17 +94,17 @@ def test_a_history_fits_into_one_block() -> None:
 
 
 def test_retained_messages_cover_each_qos_and_every_byte() -> None:
-    messages = mosquitto.retained("g1")
+    messages = mosquitto.retained_messages("g1")
     assert {one.qos for one in messages} == {0, 1, 2}
     assert set(range(256)) <= {byte for one in messages for byte in one.payload}
 
 
 def test_the_place_in_the_queue_is_compared() -> None:
-    first, second, *rest = mosquitto.queued("g1")
-    values = mosquitto.numbered("g1", [first, second, *rest])
+    first, second, *rest = mosquitto.queued_messages("g1")
+    values = mosquitto.number_queued("g1", [first, second, *rest])
     assert len(values) == 6
-    assert mosquitto.numbered("g1", [*rest, first, second]) != values
-    assert len(mosquitto.numbered("g1", [first, *rest])) == 5
+    assert mosquitto.number_queued("g1", [*rest, first, second]) != values
+    assert len(mosquitto.number_queued("g1", [first, *rest])) == 5
 
 
 def test_a_new_ca_has_its_files_with_owner_and_mode() -> None:

@@ -6,7 +6,7 @@ import struct
 
 import pytest
 
-from fixtures.services.mosquitto import MAGIC, sessions
+from fixtures.services.mosquitto import MAGIC, read_sessions
 
 
 def chunk(kind: int, content: bytes) -> bytes:
@@ -35,7 +35,7 @@ def head(version: int = 6) -> bytes:
 def test_sessions_with_topics_and_queues_are_read(version: int) -> None:
     data = head(version) + client(b"a", version) + client("ü".encode(), version)
     data += subscription(b"a", b"x/#") + queued(b"a") * 2 + chunk(4, bytes(8))
-    found = sessions(data)
+    found = read_sessions(data)
     assert found.keys() == {"a", "ü"}
     assert (found["a"].topics, found["a"].queued) == (["x/# (QoS 2)"], 2)
     assert (found["ü"].topics, found["ü"].queued) == ([], 0)
@@ -47,8 +47,8 @@ def test_what_is_no_whole_database_is_told() -> None:
     for end in range(len(whole)):
         if end not in sound:
             with pytest.raises(ValueError):
-                sessions(whole[:end])
+                read_sessions(whole[:end])
     too_long = client(b"a").replace(struct.pack(">IHH", 0, 7, 1), struct.pack(">IHH", 0, 7, 99))
     for damaged in (b"x" + whole, head(3), head() + too_long):
         with pytest.raises(ValueError):
-            sessions(damaged)
+            read_sessions(damaged)

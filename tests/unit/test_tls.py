@@ -20,7 +20,7 @@ from fixtures.secrets import Secret
 from fixtures.services.certificates import Issued, fault_of
 from fixtures.services.step_ca import new_ca
 from fixtures.services.step_ca_attacker import Leak, leak_of
-from fixtures.services.tls import meet
+from fixtures.services.tls import shake_hands
 from fixtures.waiting import NotYet
 
 NAME = "service01.atlas.internal"
@@ -83,41 +83,41 @@ def serve(tmp_path):
 
 def test_both_accept(serve):
     server, client = NEW.forge(NAME), NEW.forge("client")
-    met = meet(serve(server, NEW.root), NAME, NEW.root, b"hello", client)
+    met = shake_hands(serve(server, NEW.root), NAME, NEW.root, b"hello", client)
     assert (met.refused_by, met.answer) == ("", b"answer to hello")
     assert met.serial == server.leaf.serial_number
 
 
 def test_a_client_of_the_old_root_refuses_the_new_one(serve):
-    met = meet(serve(NEW.forge(NAME)), NAME, OLD.root, b"hello")
+    met = shake_hands(serve(NEW.forge(NAME)), NAME, OLD.root, b"hello")
     assert (met.refused_by, met.serial) == ("client", None)
 
 
 def test_a_client_of_the_new_root_refuses_an_old_certificate(serve):
-    assert meet(serve(OLD.forge(NAME)), NAME, NEW.root, b"hello").refused_by == "client"
+    assert shake_hands(serve(OLD.forge(NAME)), NAME, NEW.root, b"hello").refused_by == "client"
 
 
 def test_a_server_of_the_new_root_refuses_an_old_certificate(serve):
-    met = meet(serve(NEW.forge(NAME), NEW.root), NAME, NEW.root, b"hello", OLD.forge("client"))
+    met = shake_hands(serve(NEW.forge(NAME), NEW.root), NAME, NEW.root, b"hello", OLD.forge("client"))
     assert met.refused_by == "server"
     assert "unknown ca" in met.why
 
 
 def test_another_name_is_no_lack_of_trust(serve):
     with pytest.raises(CouldNotLook, match="for no lack of trust"):
-        meet(serve(NEW.forge("other.test")), NAME, NEW.root, b"hello")
+        shake_hands(serve(NEW.forge("other.test")), NAME, NEW.root, b"hello")
 
 
 def test_a_missing_certificate_is_no_refused_one(serve):
     with pytest.raises(CouldNotLook):
-        meet(serve(NEW.forge(NAME), NEW.root), NAME, NEW.root, b"hello")
+        shake_hands(serve(NEW.forge(NAME), NEW.root), NAME, NEW.root, b"hello")
 
 
 def test_nothing_that_listens_is_not_yet():
     with socket.create_server(("127.0.0.1", 0)) as listener:
         address = listener.getsockname()
     with pytest.raises(NotYet):
-        meet(lambda: socket.create_connection(address), NAME, NEW.root, b"hello")
+        shake_hands(lambda: socket.create_connection(address), NAME, NEW.root, b"hello")
 
 
 def test_a_forged_certificate_is_good_for_the_old_root_alone():
