@@ -137,9 +137,12 @@ def test_what_is_no_http_is_no_answer(said: bytes) -> None:
     ],
 )
 def test_a_body_that_is_not_what_was_asked_for_is_in_the_message(text: bytes, message: str) -> None:
-    with server(pages({"/api": text})) as dial, closing(Way(dial, "http://service")) as client:
-        with pytest.raises(CouldNotLook) as caught:
-            client.must_json("GET", "/api", "data", "result")
+    with (
+        server(pages({"/api": text})) as dial,
+        closing(Way(dial, "http://service")) as client,
+        pytest.raises(CouldNotLook) as caught,
+    ):
+        client.must_json("GET", "/api", "data", "result")
     assert caught.value.message.startswith(f"GET /api: {message}")
     assert len(caught.value.message) < 400
 

@@ -18,7 +18,6 @@ from jwcrypto import jwk, jwt
 from fixtures.errors import CouldNotLook
 from fixtures.services import step_ca
 from fixtures.services.base import Canary
-from fixtures.services.certificates import Issued
 from fixtures.services.step_ca import StepCa
 from tests.unit.test_tls import NEW, Volume, leak_of
 

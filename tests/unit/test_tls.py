@@ -1,4 +1,4 @@
-"""A handshake with a server of OpenSSL's own: who refused, and that the root is why; and a thief."""
+"""Handshakes with a server of OpenSSL's own: who refused, and that the root is why."""
 
 from __future__ import annotations
 
