@@ -16,8 +16,8 @@ from fixtures.incus.buckets import BucketKey, S3Address
 from fixtures.secrets import Secret
 from fixtures.services import http, mqtt
 from fixtures.services.http import NotTrusted, Way
-from fixtures.services.s3 import S3
 from fixtures.services.step_ca import bootstrap
+from fixtures.services.terraform_state import S3
 from fixtures.waiting import NotYet
 from tests.unit.servers import Answer, context_of, identity, pages, server
 

@@ -13,10 +13,9 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from fixtures.errors import CouldNotLook
 from fixtures.fleet.load import load_fleet
 from fixtures.recovery.key_compromise import ClientsUnderDrill, clients_of
-from fixtures.services.certificates import Issued, fault_of
+from fixtures.services.certificates import Handshake, Issued, fault_of, shake_hands
 from fixtures.services.step_ca import new_ca
 from fixtures.services.step_ca_attacker import Leak, leak_of
-from fixtures.services.tls import Handshake, shake_hands
 from fixtures.waiting import NotYet
 from tests.unit.servers import context_of, server
 
