@@ -54,4 +54,4 @@ def test_an_answer_of_another_form_is_no_traceback(
     except CouldNotLook:
         return
     # An empty list is what some of them answer where they hold nothing.
-    assert body in (b"[]", b"{}") and not sum(holding.count for holding in held)
+    assert body in (b"[]", b"{}") and not sum(one.count for one in held)
