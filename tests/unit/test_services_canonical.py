@@ -2,16 +2,9 @@
 
 from __future__ import annotations
 
-import io
-import json
-import tarfile
 from datetime import UTC, datetime
 
-from cryptography import x509
-from cryptography.hazmat.primitives import serialization
-from jwcrypto import jwe, jwk
-
-from fixtures.services import alertmanager, mosquitto, step_ca
+from fixtures.services import alertmanager
 from fixtures.services.base import ServiceUnderTest
 from fixtures.services.registry import SERVICES
 
@@ -60,51 +53,3 @@ def test_silences_use_every_kind_of_matcher() -> None:
     matchers = [matcher for silence in made for matcher in silence["matchers"]]
     kinds = {(matcher["isRegex"], matcher["isEqual"]) for matcher in matchers}
     assert kinds == {(False, True), (True, True), (False, False), (True, False)}
-
-
-def test_retained_messages_cover_each_qos_and_every_byte() -> None:
-    messages = mosquitto.retained("g1")
-    assert {one.qos for one in messages} == {0, 1, 2}
-    assert set(range(256)) <= {byte for one in messages for byte in one.payload}
-
-
-def test_the_place_in_the_queue_is_compared() -> None:
-    first, second, *rest = mosquitto.queued("g1")
-    values = mosquitto.numbered("g1", [first, second, *rest])
-    assert len(values) == 6
-    assert mosquitto.numbered("g1", [*rest, first, second]) != values
-    assert len(mosquitto.numbered("g1", [first, *rest])) == 5
-
-
-def test_a_new_ca_has_its_files_with_owner_and_mode() -> None:
-    made = step_ca.new_ca("/home/step", "ca.test")
-    packed = step_ca.packed(made.files, 1100, 1101)
-    with tarfile.open(fileobj=io.BytesIO(packed)) as tar:
-        modes = {entry.name: entry.mode for entry in tar}
-        owners = {(entry.uid, entry.gid) for entry in tar}
-    assert owners == {(1100, 1101)}
-    assert modes["fingerprint"] == 0o644
-    assert modes[".step/secrets"] == 0o700
-    assert {modes[name] for name in modes if name.startswith(".step/secrets/")} == {0o600}
-
-
-def test_the_keys_of_a_new_ca_open_with_its_password() -> None:
-    made = step_ca.new_ca("/home/step", "ca.test")
-    files = {name: content for name, (content, _) in made.files.items()}
-    password = files[".step/secrets/password"].strip()
-    for name in ("root_ca", "intermediate_ca"):
-        key = serialization.load_pem_private_key(files[f".step/secrets/{name}_key"], password)
-        certificate = x509.load_pem_x509_certificate(files[f".step/certs/{name}.crt"])
-        assert key.public_key() == certificate.public_key()
-    provisioner = json.loads(files[".step/config/ca.json"])["authority"]["provisioners"][0]
-    opened = jwe.JWE()
-    opened.deserialize(provisioner["encryptedKey"], jwk.JWK.from_password(password.decode()))
-    private = jwk.JWK.from_json(opened.payload.decode())
-    assert private.thumbprint() == provisioner["key"]["kid"]
-    assert "d" not in provisioner["key"]
-
-
-def test_secrets_of_a_new_ca_do_not_print_themselves() -> None:
-    made = step_ca.new_ca("/home/step", "ca.test")
-    secret = made.files[".step/secrets/password"][0].decode().strip()
-    assert secret not in repr(made.password) + str(made.provisioner)

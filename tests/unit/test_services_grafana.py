@@ -193,10 +193,10 @@ def test_a_damaged_or_absent_database_is_seen(grafana: Grafana) -> None:
     file = program_of(grafana).data / "grafana.db"
     whole = file.read_bytes()
     file.write_bytes(whole[:4096] + b"\x55" * (len(whole) - 4096))
-    assert grafana._prove_integrity().held is False
+    assert grafana._check_integrity().held is False
     file.unlink()
     with pytest.raises(CouldNotLook, match="there is no .*/grafana.db in imitation01"):
-        grafana._prove_integrity()
+        grafana._check_integrity()
 
 
 @pytest.mark.parametrize(("status", "held"), [(412, True), (409, True), (200, False)])
@@ -212,7 +212,7 @@ def test_a_stale_save_is_refused_by_either_status(
         return answer
 
     monkeypatch.setattr(Grafana, "must", must)
-    assert grafana._prove_saving().held is held
+    assert grafana._check_saving().held is held
 
 
 @pytest.mark.parametrize(
@@ -224,7 +224,7 @@ def test_anonymous_access_is_a_fault_only_where_it_is_not_configured(
     settings = {"auth.anonymous": {"enabled": enabled}}
     open_to_all = ("GET", "/api/search", 200, [])
     forge(monkeypatch, open_to_all, ("GET", "/api/admin/settings", status, settings))
-    assert grafana._prove_refusal().held is held
+    assert grafana._check_refusal().held is held
 
 
 def test_the_search_is_read_page_after_page(
