@@ -23,7 +23,7 @@ from fixtures.incus.buckets import s3_of
 from fixtures.lab import settings
 from fixtures.lab.lab import Lab
 from fixtures.recovery.bucket import BucketUnderDrill
-from fixtures.services.s3 import S3
+from fixtures.services.terraform_state import S3
 from fixtures.waiting import NotYet, wait_until
 
 pytestmark = pytest.mark.skipif(

@@ -96,7 +96,7 @@ def _delete_chunk(service: ServiceUnderDrill) -> None:
 def _save_dashboard(service: ServiceUnderDrill) -> None:
     uid = next(c.key for c in service.held if " dashboard " in c.id)
     changed = {"dashboard": {"uid": uid, "title": "changed"}, "overwrite": True}
-    service.subject.api.must("POST", "/api/dashboards/db", json=changed)
+    service.subject.must("POST", "/api/dashboards/db", json=changed)
 
 
 def _append_to_plan(service: ServiceUnderDrill) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -16,63 +17,52 @@ IDS = ["held 0", "held 1", "held 2"]
 ALL_FOUND = {canary.id: canary.value for canary in HELD}
 
 
-def test_a_sane_recovery_has_no_faults() -> None:
-    ledger = judge_canaries(HELD, LATER, ALL_FOUND)
-    assert ledger == Ledger(
-        written=[*IDS, "later"],
-        recovered=IDS,
-        gone=["later"],
-        newest_survivor=BEGIN + timedelta(minutes=2),
-    )
-    assert ledger.faults == []
+SANE = {"written": [*IDS, "later"], "recovered": IDS, "gone": ["later"]}
+UNEXPECTED = "there although written after the backup: later"
 
 
-def test_a_pathological_recovery_names_every_fault() -> None:
-    ledger = judge_canaries(
-        HELD, LATER, {"held 0": "value 0", "held 1": "another", "later": "value of later"}
-    )
-    assert ledger == Ledger(
-        written=[*IDS, "later"],
-        recovered=["held 0"],
-        lost=["held 2"],
-        changed=["held 1"],
-        unexpected=["later"],
-        newest_survivor=BEGIN,
-    )
-    assert ledger.faults == [
-        "lost: held 2",
-        "changed: held 1",
-        "there although written after the backup: later",
-    ]
-
-
-def test_an_empty_service_has_lost_everything_and_has_no_survivor() -> None:
-    ledger = judge_canaries(HELD, LATER, {})
-    assert ledger.lost == IDS
-    assert ledger.newest_survivor is None
-
-
-def test_a_skipped_restore_is_seen_by_what_should_be_gone() -> None:
-    found = {**ALL_FOUND, "later": "whatever its value"}
-    assert judge_canaries(HELD, LATER, found).faults == [
-        "there although written after the backup: later"
-    ]
+@pytest.mark.parametrize(
+    ("found", "columns", "newest", "faults"),
+    [
+        (ALL_FOUND, SANE, 2, []),
+        (
+            {"held 0": "value 0", "held 1": "another", "later": "value of later"},
+            {
+                "written": [*IDS, "later"],
+                "recovered": ["held 0"],
+                "lost": ["held 2"],
+                "changed": ["held 1"],
+                "unexpected": ["later"],
+            },
+            0,
+            ["lost: held 2", "changed: held 1", UNEXPECTED],
+        ),
+        ({}, SANE | {"recovered": [], "lost": IDS}, None, [f"lost: {name}" for name in IDS]),
+        (
+            {**ALL_FOUND, "later": "whatever its value"},
+            SANE | {"gone": [], "unexpected": ["later"]},
+            2,
+            [UNEXPECTED],
+        ),
+    ],
+    ids=["sane", "pathological", "empty", "a skipped restore"],
+)
+def test_each_canary_that_is_not_as_the_backup_had_it_is_named(found, columns, newest, faults):
+    ledger = judge_canaries(HELD, LATER, found)
+    survivor = None if newest is None else BEGIN + timedelta(minutes=newest)
+    assert ledger == Ledger(**columns, newest_survivor=survivor)
+    assert ledger.faults == faults
 
 
 @given(st.dictionaries(st.sampled_from([*IDS, "later", "foreign"]), st.text(max_size=8)))
 def test_every_canary_is_in_exactly_one_column(found: dict[str, str]) -> None:
     ledger = judge_canaries(HELD, LATER, found)
-    columns = [
-        *ledger.recovered,
-        *ledger.lost,
-        *ledger.changed,
-        *ledger.gone,
-        *ledger.unexpected,
-    ]
-    assert sorted(columns) == sorted(ledger.written)
+    gone = [*ledger.lost, *ledger.gone]
+    there = [*ledger.recovered, *ledger.changed, *ledger.unexpected]
+    assert sorted(gone + there) == sorted(ledger.written)
 
 
-def test_what_such_a_backup_never_holds_may_be_made_anew_but_not_be_as_it_was() -> None:
+def test_what_such_a_backup_never_holds_may_be_new_but_not_as_it_was() -> None:
     history = [Canary("history", "versions 1 to 3", BEGIN)]
     for found in ({}, {"history": "version 1"}):
         ledger = judge_canaries(HELD, [], {**ALL_FOUND, **found}, history)

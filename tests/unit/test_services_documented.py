@@ -18,7 +18,7 @@ from fixtures.services.http import Way
 from fixtures.services.loki import Loki
 from fixtures.services.prometheus import Prometheus
 from fixtures.services.step_ca import StepCa, new_ca
-from tests.unit.stand_ins import spec_of
+from tests.imitations.instance import spec_of
 
 BODIES = [b"<html>maintenance</html>", b"", b"[]", b"{}", b'"x"', b"7", b"[7]", b'{"data": 7}']
 KINDS: dict[str, Callable[..., ServiceUnderTest]] = {
@@ -54,4 +54,4 @@ def test_an_answer_of_another_form_is_no_traceback(
     except CouldNotLook:
         return
     # An empty list is what some of them answer where they hold nothing.
-    assert body in (b"[]", b"{}") and not sum(one.count for one in held)
+    assert body in (b"[]", b"{}") and not sum(item.count for item in held)

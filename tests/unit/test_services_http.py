@@ -1,170 +1,284 @@
-"""HTTP over dialled connections, against a real server of this process."""
+"""HTTP, S3 and MQTT of services: what an answer may cost, what is trusted, and what is an error."""
 
 from __future__ import annotations
 
-import ipaddress
+import gzip
 import socket
-import ssl
-import threading
-from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
+import struct
+import time
+from collections.abc import Callable
+from contextlib import closing
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
 
 from fixtures.errors import CouldNotLook, IncusError
+from fixtures.incus.buckets import BucketKey, S3Address
+from fixtures.secrets import Secret
+from fixtures.services import http, mqtt
 from fixtures.services.http import NotTrusted, Way
+from fixtures.services.step_ca import bootstrap
+from fixtures.services.terraform_state import S3
 from fixtures.waiting import NotYet
+from tests.unit.servers import Answer, context_of, identity, pages, server
+
+HEAD = b"HTTP/1.1 200 OK\r\n"
+OWN = identity("ca.test")
+TLS, ROOT = context_of(OWN), OWN.pem.decode()
 
 
-class Answers(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
+def say(first: bytes, piece: bytes = b"", times: int = 0, pause: float = 0.0) -> Answer:
+    """Read a request, answer `first`, and then `piece` again and again."""
 
-    def do_GET(self) -> None:
-        found = self.path == "/ok"
-        body = b"fine" if found else b"not here"
-        self.send_response(200 if found else 503)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
+    def answer(connection: socket.socket) -> None:
+        connection.recv(65536)
+        connection.sendall(first)
+        for _ in range(times):
+            time.sleep(pause)
+            connection.sendall(piece)
 
-    def log_message(self, *_args: object) -> None:
-        """Nothing is logged."""
+    return answer
 
 
-class Dialler:
-    """Connects to one server, whatever the URL says, and counts."""
-
-    def __init__(self, port: int) -> None:
-        self.port = port
-        self.dialled = 0
-
-    def __call__(self) -> socket.socket:
-        self.dialled += 1
-        return socket.create_connection(("127.0.0.1", self.port), timeout=5)
+def drip(first: bytes, piece: bytes, pause: float = 0.05) -> Answer:
+    return say(first, piece, 200, pause)
 
 
-def served(context: ssl.SSLContext | None = None) -> Iterator[Dialler]:
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Answers)
-    if context:
-        server.socket = context.wrap_socket(server.socket, server_side=True)
-    server.daemon_threads = True
-    threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}).start()
-    try:
-        yield Dialler(server.server_address[1])
-    finally:
-        server.shutdown()
-        server.server_close()
+def body(text: bytes, *headers: bytes) -> Answer:
+    lines = b"".join(header + b"\r\n" for header in headers)
+    return say(HEAD + lines + b"Content-Length: %d\r\n\r\n" % len(text) + text)
 
 
-@pytest.fixture
-def plain() -> Iterator[Dialler]:
-    yield from served()
+def ask(answer: Answer, **options: float) -> None:
+    with server(answer) as dial, closing(Way(dial, "http://service")) as client:
+        client.ask("GET", "/", **options)
 
 
-def self_signed(name: str) -> tuple[bytes, bytes]:
-    """PEM of a certificate that is its own root, and of its key."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)])
-    names = [x509.DNSName(name), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
-    now = datetime.now(UTC)
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(subject)
-        .issuer_name(subject)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - timedelta(minutes=1))
-        .not_valid_after(now + timedelta(hours=1))
-        .add_extension(x509.SubjectAlternativeName(names), critical=False)
-        .sign(key, hashes.SHA256())
-    )
-    pem = serialization.Encoding.PEM
-    sealed = key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    return certificate.public_bytes(pem), sealed
+MIB = b"x" * (1 << 20)
+DRIPS = {
+    "status line": drip(b"", b"H"),
+    "headers": drip(HEAD, b"X-A: b\r\n", 0.1),
+    "body": drip(HEAD + b"Content-Length: 100000\r\n\r\n", b"x"),
+    "chunks": drip(HEAD + b"Transfer-Encoding: chunked\r\n\r\n", b"1\r\nx\r\n"),
+    "to the end of the connection": drip(HEAD + b"\r\n", b"x"),
+}
+FLOODS = {
+    "body": say(HEAD + b"\r\n", MIB, 1000),
+    "chunks": say(
+        HEAD + b"Transfer-Encoding: chunked\r\n\r\n", b"100000\r\n" + MIB + b"\r\n", 1000
+    ),
+    "an announced length": say(HEAD + b"Content-Length: 1000000000000\r\n\r\n", MIB, 1000),
+    "headers": say(HEAD, b"X-A: " + b"b" * 60000 + b"\r\n", 1000),
+}
 
 
-@pytest.fixture
-def trusted(tmp_path: Path) -> Iterator[tuple[Dialler, str]]:
-    certificate, key = self_signed("ca.test")
-    (tmp_path / "both.pem").write_bytes(certificate + key)
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(tmp_path / "both.pem")
-    for dialler in served(context):
-        yield dialler, certificate.decode()
+@pytest.mark.parametrize("kind", DRIPS)
+def test_a_service_that_drips_costs_its_whole_time(kind: str) -> None:
+    begun = time.monotonic()
+    with pytest.raises(CouldNotLook, match=r"^GET /: no answer: .*not whole within 1 s"):
+        ask(DRIPS[kind], timeout=0.5, whole=1.0)
+    assert time.monotonic() - begun < 3
 
 
-def test_a_connection_is_dialled_once_and_kept(plain: Dialler) -> None:
-    way = Way(plain, "http://service")
-    assert [way.look("/ok") for _ in range(3)] == ["fine"] * 3
-    assert plain.dialled == 1
-    way.close()
+@pytest.mark.parametrize("kind", FLOODS)
+def test_a_service_that_never_ends_costs_its_bytes(kind: str) -> None:
+    begun = time.monotonic()
+    with pytest.raises(CouldNotLook, match=r"longer than 64 MiB|more than 100 headers"):
+        ask(FLOODS[kind])
+    assert time.monotonic() - begun < 10
 
 
-def test_proxies_of_the_environment_are_not_used(
-    plain: Dialler, monkeypatch: pytest.MonkeyPatch
+def test_a_health_check_has_its_two_seconds_in_all() -> None:
+    begun = time.monotonic()
+    with (
+        server(DRIPS["body"], TLS) as dial,
+        pytest.raises(NotYet, match="not whole within 2 s"),
+    ):
+        Way(dial, "https://ca.test", ROOT).look("/")
+    assert time.monotonic() - begun < 4
+
+
+def test_a_compressed_answer_is_not_unpacked() -> None:
+    with pytest.raises(CouldNotLook, match=r"packed \(gzip\), which was not asked for"):
+        ask(body(gzip.compress(bytes(30 << 20)), b"Content-Encoding: gzip"))
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        b"garbage\r\n\r\n",
+        b"HTTP/1.1 999999 x\r\n\r\n",
+        HEAD + b"Content-Length: 5\r\nContent-Length: 7\r\n\r\nxxxxx",
+        HEAD + b"Transfer-Encoding: chunked\r\n\r\nzz\r\n",
+        b"HTTP/1.1 302 x\r\nLocation: http://[::1/\r\nContent-Length: 0\r\n\r\n",
+        b"HTTP/1.1 302 x\r\nLocation: gopher://x/\r\nContent-Length: 0\r\n\r\n",
+        b"HTTP/1.1 302 x\r\nLocation: http://\xff\xfe/\r\nContent-Length: 0\r\n\r\n",
+        b"HTTP/1.1 302 x\r\nLocation: /again\r\nContent-Length: 0\r\n\r\n",
+    ],
+)
+def test_what_is_no_http_is_no_answer(said: bytes) -> None:
+    def answer(connection: socket.socket) -> None:
+        say(said)(connection)
+        connection.shutdown(socket.SHUT_RDWR)
+
+    with pytest.raises(CouldNotLook, match=r"^GET /: no answer: "):
+        ask(answer, timeout=1, whole=2)
+
+
+@pytest.mark.parametrize(
+    "text, message",
+    [
+        (b"<html>Down for maintenance</html>", "answered no JSON: '<html>Down for maint"),
+        (b"", "answered no JSON: nothing"),
+        (b"[" * 100000, "answered no JSON: '[[["),
+        (b"\xff\xfe", "answered no JSON: "),
+        (b"null", r"answered JSON without data.result: 'null'"),
+        (b'{"data": []}', "answered JSON without data.result"),
+        (b"17", "answered JSON without data.result: '17'"),
+    ],
+)
+def test_a_body_that_is_not_what_was_asked_for_is_in_the_message(text: bytes, message: str) -> None:
+    with (
+        server(pages({"/api": text})) as dial,
+        closing(Way(dial, "http://service")) as client,
+        pytest.raises(CouldNotLook) as caught,
+    ):
+        client.must_json("GET", "/api", "data", "result")
+    assert caught.value.message.startswith(f"GET /api: {message}")
+    assert len(caught.value.message) < 400
+
+
+def test_a_service_writes_no_line_of_its_own() -> None:
+    said = b"busy\nHINT: rm -rf /\x1b[2J"
+    refusal = b"HTTP/1.1 503 x\r\nContent-Length: %d\r\n\r\n" % len(said) + said
+    with server(say(refusal)) as dial, pytest.raises(CouldNotLook) as caught:
+        Way(dial, "http://service").must("GET", "/")
+    assert str(caught.value) == "GET /: status 503: busy HINT: rm -rf /\\x1b[2J"
+
+
+@pytest.mark.parametrize("charset", [b"punycode", b"zlib", b"bogus", b"utf-16", b""])
+def test_a_long_answer_is_read_in_no_time_whatever_its_charset(charset: bytes) -> None:
+    answer = body(b"\xff\xfe{}" * (1 << 20), b"Content-Type: text/html; charset=" + charset)
+    begun = time.monotonic()
+    with server(answer) as dial, pytest.raises(CouldNotLook, match="answered no JSON"):
+        Way(dial, "http://service").must_json("GET", "/")
+    assert time.monotonic() - begun < 10
+
+
+def test_a_connection_is_kept_verified_and_uses_no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("https_proxy", "http://127.0.0.1:1")
+    dialled = []
+    found = {"/ok": b"fine", "/api": b'{"data": {"result": [1, {"a": 2}]}}'}
+    with server(pages(found), TLS) as dial:
+        client = Way(lambda: dialled.append(1) or dial(), "https://ca.test", ROOT)
+        assert [client.look("/ok") for _ in range(3)] == ["fine"] * 3
+        assert client.must_json("GET", "/api", "data", "result", 1, "a") == 2
+        with pytest.raises(NotYet, match=r"^/other: status 503: not here$"):
+            client.look("/other")
+        with pytest.raises(CouldNotLook, match=r"^GET /other: status 503: not here$"):
+            client.must("GET", "/other")
+        assert client.must("GET", "/other", statuses=(503,)).text == "not here"
+        assert len(dialled) == 1
+        client.close()
+        assert (client.look("/ok"), len(dialled)) == ("fine", 2)
+        client.close()
+
+
+def test_another_root_or_name_is_refused_for_good() -> None:
+    with server(pages({"/ok": b"fine"}), TLS) as dial:
+        with pytest.raises(NotTrusted, match="self-signed certificate"):
+            Way(dial, "https://ca.test", identity("ca.test").pem.decode()).look("/ok")
+        with pytest.raises(NotTrusted, match="Hostname mismatch"):
+            Way(dial, "https://other.test", ROOT).look("/ok")
+        with pytest.raises(ValueError, match="needs a root"):
+            Way(dial, "https://ca.test")
+
+
+@pytest.mark.parametrize(
+    "fault, family",
+    [(ConnectionRefusedError("nothing listens"), NotYet), (IncusError("it went away"), IncusError)],
+)
+def test_a_failure_of_incus_is_not_taken_for_one_of_the_service(
+    fault: Exception, family: type[Exception]
 ) -> None:
-    monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
-    way = Way(plain, "http://service")
-    assert way.look("/ok") == "fine"
-    way.close()
-
-
-def test_another_status_is_not_yet_for_a_look_and_an_error_for_a_must(plain: Dialler) -> None:
-    way = Way(plain, "http://service")
-    with pytest.raises(NotYet, match=r"^/other: status 503: not here$"):
-        way.look("/other")
-    with pytest.raises(CouldNotLook, match=r"^GET /other: status 503: not here$"):
-        way.must("GET", "/other")
-    assert way.must("GET", "/other", statuses=(503,)).text == "not here"
-    way.close()
-
-
-def test_a_port_on_which_nothing_listens_is_told() -> None:
     def dial() -> socket.socket:
-        raise ConnectionRefusedError("nothing listens on port 9090 of prometheus01")
+        raise fault
 
-    with pytest.raises(NotYet) as caught:
-        Way(dial, "http://service").look("/ok")
-    assert "nothing listens on port 9090 of prometheus01" in str(caught.value)
-
-
-def test_a_failure_of_incus_is_not_taken_for_one_of_the_service() -> None:
-    def dial() -> socket.socket:
-        raise IncusError("the instance went away")
-
-    with pytest.raises(IncusError, match="the instance went away"):
+    with pytest.raises(family, match=str(fault)):
         Way(dial, "http://service").look("/ok")
 
 
-def test_tls_is_verified_against_the_given_root(trusted: tuple[Dialler, str]) -> None:
-    dialler, root = trusted
-    way = Way(dialler, "https://ca.test", root)
-    assert [way.look("/ok") for _ in range(2)] == ["fine", "fine"]
-    assert dialler.dialled == 1
-    way.close()
+@pytest.fixture
+def bucket(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[], socket.socket]], S3]:
+    monkeypatch.setattr(http, "ANSWER_SECONDS", 1.0)
+    monkeypatch.setattr(http, "TIMEOUT_SECONDS", 0.5)
+
+    def make(dial: Callable[[], socket.socket]) -> S3:
+        monkeypatch.setattr(S3Address, "dial", lambda _self: dial())
+        key = BucketKey("k", "read-only", "A", Secret("s3-secret-key-value"))
+        return S3(S3Address("ca.test", 1, ROOT), "tofu", key)
+
+    return make
 
 
-def test_another_root_is_refused_for_good(trusted: tuple[Dialler, str]) -> None:
-    dialler, _ = trusted
-    way = Way(dialler, "https://ca.test", self_signed("ca.test")[0].decode())
-    with pytest.raises(NotTrusted, match="self-signed certificate"):
-        way.look("/ok")
-    way.close()
+def test_an_object_or_a_root_that_never_ends_is_given_up(bucket) -> None:
+    begun = time.monotonic()
+    with server(DRIPS["body"], TLS) as dial, pytest.raises(CouldNotLook, match="a of tofu: cut"):
+        bucket(dial).digest("a")
+    with server(DRIPS["headers"], TLS) as dial, pytest.raises(CouldNotLook, match="whole within"):
+        bootstrap(dial, "ca.test", "00")
+    assert time.monotonic() - begun < 40
 
 
-def test_another_name_is_refused(trusted: tuple[Dialler, str]) -> None:
-    dialler, root = trusted
-    way = Way(dialler, "https://other.test", root)
-    with pytest.raises(NotTrusted, match="Hostname mismatch"):
-        way.look("/ok")
-    way.close()
+PAGE = b"<R><IsTruncated>true</IsTruncated><Contents><Key>a</Key><Size>%s</Size></Contents></R>"
 
 
-def test_https_without_a_root_is_refused() -> None:
-    with pytest.raises(ValueError, match="needs a root"):
-        Way(Dialler(1), "https://ca.test")
+@pytest.mark.parametrize(
+    "text, message",
+    [
+        (b"<html>", "answered no XML"),
+        (PAGE % b"many", "an object.s size"),
+        (PAGE % b"1", "more is promised, and none comes"),
+    ],
+)
+def test_a_list_of_objects_that_is_none_is_an_error(bucket, text: bytes, message: str) -> None:
+    answer = body(text, b"Connection: close")
+    with server(answer, TLS) as dial, pytest.raises(CouldNotLook, match=message):
+        bucket(dial).objects()
+
+
+CONNACK = b"\x20\x02\x00\x00"
+
+
+def publish(topic: bytes, payload: bytes) -> bytes:
+    text = struct.pack("!H", len(topic)) + topic + payload
+    length, left = b"", len(text)
+    while True:
+        left, digit = divmod(left, 128)
+        length += bytes([digit | (0x80 if left else 0)])
+        if not left:
+            return b"\x30" + length + text
+
+
+@pytest.mark.parametrize(
+    "answer, message",
+    [
+        (say(b"HTTP/1.1 400 Bad Request\r\n\r\n"), "the broker|no MQTT came|lost"),
+        (say(CONNACK + publish(b"\xff\xfe", b"x")), "no MQTT came"),
+        (say(CONNACK + b"\x30\x01\x00"), "no MQTT came|lost"),
+        (say(b"\x20\xff\xff\xff\xff\xff\xff"), "lost|no MQTT"),
+        (say(CONNACK, publish(b"a", b"x" * 100000), 1000), "the broker sends more than 4 MiB"),
+        (drip(b"", b"\x20"), "no CONNACK within 1 s"),
+    ],
+)
+def test_what_is_no_mqtt_or_never_ends_is_an_error(
+    monkeypatch: pytest.MonkeyPatch, answer: Answer, message: str
+) -> None:
+    monkeypatch.setattr(mqtt, "ROOM", 4 << 20)
+    begun = time.monotonic()
+    with (
+        server(answer) as dial,
+        pytest.raises(CouldNotLook, match=message),
+        mqtt.connected(dial, patience=1.0) as client,
+    ):
+        client.fetch("ours", b"1")
+    assert time.monotonic() - begun < 6

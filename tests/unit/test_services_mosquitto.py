@@ -1,4 +1,4 @@
-"""The database of Mosquitto, as far as it is read: damage is told, never taken for nothing."""
+"""The database of Mosquitto, whose damage is an error and never taken for nothing; its canaries."""
 
 from __future__ import annotations
 
@@ -6,7 +6,13 @@ import struct
 
 import pytest
 
-from fixtures.services.mosquitto import MAGIC, sessions
+from fixtures.services.mosquitto import (
+    MAGIC,
+    number_queued,
+    queued_messages,
+    read_sessions,
+    retained_messages,
+)
 
 
 def chunk(kind: int, content: bytes) -> bytes:
@@ -35,20 +41,31 @@ def head(version: int = 6) -> bytes:
 def test_sessions_with_topics_and_queues_are_read(version: int) -> None:
     data = head(version) + client(b"a", version) + client("ü".encode(), version)
     data += subscription(b"a", b"x/#") + queued(b"a") * 2 + chunk(4, bytes(8))
-    found = sessions(data)
+    found = read_sessions(data)
     assert found.keys() == {"a", "ü"}
     assert (found["a"].topics, found["a"].queued) == (["x/# (QoS 2)"], 2)
     assert (found["ü"].topics, found["ü"].queued) == ([], 0)
 
 
-def test_what_is_no_whole_database_is_told() -> None:
+def test_what_is_no_whole_database_is_an_error() -> None:
     whole = head() + client(b"a") + subscription(b"a", b"x")
     sound = {len(head()), len(head() + client(b"a")), len(MAGIC) + 8}
     for end in range(len(whole)):
         if end not in sound:
             with pytest.raises(ValueError):
-                sessions(whole[:end])
+                read_sessions(whole[:end])
     too_long = client(b"a").replace(struct.pack(">IHH", 0, 7, 1), struct.pack(">IHH", 0, 7, 99))
     for damaged in (b"x" + whole, head(3), head() + too_long):
         with pytest.raises(ValueError):
-            sessions(damaged)
+            read_sessions(damaged)
+
+
+def test_canaries_cover_each_qos_every_byte_and_the_place_in_the_queue() -> None:
+    kept = retained_messages("g1")
+    assert {message.qos for message in kept} == {0, 1, 2}
+    assert set(range(256)) <= {byte for message in kept for byte in message.payload}
+    first, second, *rest = queued_messages("g1")
+    values = number_queued("g1", [first, second, *rest])
+    assert len(values) == 6
+    assert number_queued("g1", [*rest, first, second]) != values
+    assert len(number_queued("g1", [first, *rest])) == 5

@@ -1,137 +1,112 @@
-"""step-ca's one-time tokens and the judgement of its certificates, without a CA."""
+"""step-ca's new files, its one-time tokens and the judgement of its certificates, without a CA."""
 
 from __future__ import annotations
 
 import json
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives import serialization
 from jwcrypto import jwk, jwt
 
 from fixtures.errors import CouldNotLook
-from fixtures.secrets import Secret
 from fixtures.services import step_ca
 from fixtures.services.base import Canary
-from fixtures.services.step_ca import Issued, StepCa
+from fixtures.services.step_ca import StepCa
+from tests.unit.test_tls import NEW, Volume, leak_of
 
 NAME = "a.test"
-USED_TOKEN = Canary("g1 token 1", step_ca.USED, datetime.now(UTC), key=NAME)
+TOKEN = Canary("g1 token 1", step_ca.USED, datetime.now(UTC), key=NAME)
+MADE = step_ca.new_ca("/home/step", "ca.test")
+OWN = leak_of(Volume(MADE.files), "/home/step", MADE.root, MADE.provisioner)  # type: ignore[arg-type]
 
 
 @pytest.fixture
-def made() -> step_ca.NewCA:
-    return step_ca.new_ca("/home/step", "ca.test")
-
-
-@pytest.fixture
-def ca(made: step_ca.NewCA) -> StepCa:
+def ca(monkeypatch: pytest.MonkeyPatch) -> StepCa:
     service = StepCa(None, None)  # type: ignore[arg-type]
-    service.trusted_root, service.provisioner = made.root, made.provisioner
-    kid = jwk.JWK.from_json(made.provisioner.reveal()).thumbprint()
-    service._provisioners = lambda: [{"key": {"kid": kid}}, {"type": "ACME"}]  # type: ignore[method-assign]
+    service.trusted_root, service.provisioner = MADE.root, MADE.provisioner
+    kid = jwk.JWK.from_json(MADE.provisioner.reveal()).thumbprint()
+    monkeypatch.setattr(service, "_provisioners", lambda: [{"key": {"kid": kid}}, {"type": "ACME"}])
+    service._tokens[TOKEN.id] = service._token(NAME)
     return service
 
 
-def issued_by(made: step_ca.NewCA, name: str = NAME) -> Issued:
-    """A certificate as the intermediate of this CA would issue it."""
-    password = made.password.reveal().encode()
-    signer = serialization.load_pem_private_key(
-        made.files[".step/secrets/intermediate_ca_key"][0], password
-    )
-    assert isinstance(signer, ec.EllipticCurvePrivateKey)
-    issuer = x509.load_pem_x509_certificate(made.files[".step/certs/intermediate_ca.crt"][0])
-    key = ec.generate_private_key(ec.SECP256R1()).public_key()
-    now = datetime.now(UTC)
-    leaf = (
-        x509.CertificateBuilder()
-        .subject_name(x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)]))
-        .issuer_name(issuer.subject)
-        .public_key(key)
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - timedelta(minutes=1))
-        .not_valid_after(now + timedelta(hours=1))
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName(name)]), critical=False)
-        .add_extension(
-            x509.ExtendedKeyUsage([x509.ExtendedKeyUsageOID.SERVER_AUTH]), critical=False
-        )
-        .add_extension(
-            x509.AuthorityKeyIdentifier.from_issuer_public_key(signer.public_key()), critical=False
-        )
-        .sign(signer, hashes.SHA256())
-    )
-    return Issued(leaf, (issuer,), name, Secret(""))
+@pytest.fixture
+def refuse(ca: StepCa, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Makes the CA refuse the tokens of some subjects."""
+
+    def act(is_refused: Callable[[str], bool]) -> None:
+        def sign(subject: str, _token: Any) -> Any:
+            return None if is_refused(subject) else object()
+
+        monkeypatch.setattr(ca, "_sign", sign)
+
+    return act
 
 
-def test_a_token_can_outlive_a_restart(ca: StepCa, made: step_ca.NewCA) -> None:
-    key = jwk.JWK.from_json(made.provisioner.reveal())
-    token = jwt.JWT(jwt=ca._token(NAME).reveal(), key=key, algs=["ES256"])
+def test_the_secrets_of_a_new_ca_are_for_its_owner_alone() -> None:
+    modes = {path: mode for path, (_, mode) in MADE.files.items()}
+    assert modes["fingerprint"] == 0o644
+    assert {modes[path] for path in modes if path.startswith(".step/secrets/")} == {0o600}
+
+
+def test_the_keys_of_a_new_ca_open_with_its_password_and_do_not_print_themselves() -> None:
+    files = {name: content for name, (content, _) in MADE.files.items()}
+    password = files[".step/secrets/password"].strip()
+    for name in ("root_ca", "intermediate_ca"):
+        key = serialization.load_pem_private_key(files[f".step/secrets/{name}_key"], password)
+        certificate = x509.load_pem_x509_certificate(files[f".step/certs/{name}.crt"])
+        assert key.public_key() == certificate.public_key()
+    [provisioner, acme] = json.loads(files[".step/config/ca.json"])["authority"]["provisioners"]
+    private = step_ca.open_provisioner([acme, provisioner], password + b"\n")
+    assert jwk.JWK.from_json(private.reveal()).thumbprint() == provisioner["key"]["kid"]
+    assert "d" not in provisioner["key"]
+    for listed, key in (([acme], password), ([provisioner], b"another")):
+        with pytest.raises(CouldNotLook, match="no provisioner of the CA|does not open"):
+            step_ca.open_provisioner(listed, key)
+    assert password.decode() not in repr(MADE.password) + str(MADE.provisioner)
+
+
+def test_a_token_can_outlive_a_restart_and_does_not_print_itself(ca: StepCa) -> None:
+    key, secret = jwk.JWK.from_json(MADE.provisioner.reveal()), ca._token(NAME)
+    token = jwt.JWT(jwt=secret.reveal(), key=key, algs=["ES256"])
     claims = json.loads(token.claims)
     # With `iat`, step-ca would refuse it after a restart for another reason than its use.
     assert "iat" not in claims
     assert claims["exp"] > time.time() + 3600
     assert json.loads(token.header)["kid"] == key.thumbprint()
+    assert secret.reveal() != ca._token(NAME).reveal()
+    assert secret.reveal() not in f"{secret} {secret!r}"
 
 
-def test_no_two_tokens_are_the_same_and_none_prints_itself(ca: StepCa) -> None:
-    first, second = ca._token(NAME), ca._token(NAME)
-    assert first.reveal() != second.reveal()
-    assert first.reveal() not in f"{first} {first!r}"
-
-
-def test_a_certificate_of_this_ca_chains_to_its_root(ca: StepCa, made: step_ca.NewCA) -> None:
-    assert ca._verified("it verifies", issued_by(made)).held is True
-
-
-def test_a_certificate_of_another_ca_does_not(ca: StepCa) -> None:
-    other = step_ca.new_ca("/home/step", "ca.test")
-    proof = ca._verified("it verifies", issued_by(other))
+def test_only_a_certificate_of_this_ca_chains_to_its_root(ca: StepCa) -> None:
+    assert ca._verified("it verifies", OWN.forge(NAME)).held is True
+    proof = ca._verified("it verifies", NEW.forge(NAME))
     assert proof.held is False
     assert "candidates exhausted" in proof.detail
 
 
-def refusing(subjects: Callable[[str], bool]) -> Callable[..., Issued | None]:
-    def sign(subject: str, _token: Secret) -> Any:
-        return None if subjects(subject) else object()
-
-    return sign
-
-
-def test_a_used_token_is_found_when_only_it_is_refused(
-    ca: StepCa, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    ca._tokens[USED_TOKEN.id] = ca._token(NAME)
-    monkeypatch.setattr(ca, "_sign", refusing(lambda subject: subject == NAME))
-    assert ca.read_canaries([USED_TOKEN]) == {USED_TOKEN.id: USED_TOKEN.value}
-
-
-def test_a_token_that_is_accepted_again_is_not_found(
-    ca: StepCa, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    ca._tokens[USED_TOKEN.id] = ca._token(NAME)
-    monkeypatch.setattr(ca, "_sign", refusing(lambda _subject: False))
-    assert ca.read_canaries([USED_TOKEN]) == {}
-
-
-def test_a_ca_that_refuses_every_token_says_nothing(
-    ca: StepCa, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(ca, "_sign", refusing(lambda _subject: True))
+def test_a_used_token_is_found_when_only_it_is_refused(ca: StepCa, refuse: Any) -> None:
+    refuse(lambda subject: subject == NAME)
+    assert ca.read_canaries([TOKEN]) == {TOKEN.id: TOKEN.value}
+    refuse(lambda _subject: False)
+    assert ca.read_canaries([TOKEN]) == {}
+    refuse(lambda _subject: True)
     with pytest.raises(CouldNotLook, match="refuses a fresh token"):
-        ca.read_canaries([USED_TOKEN])
+        ca.read_canaries([TOKEN])
 
 
-def test_a_token_of_another_process_cannot_be_looked_for(
-    ca: StepCa, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(ca, "_sign", refusing(lambda _subject: False))
+def test_a_token_of_another_ca_is_not_remembered(ca: StepCa, refuse: Any) -> None:
+    ca._tokens[TOKEN.id] = ca._token(NAME, key=NEW.provisioner)
+    refuse(lambda subject: subject == NAME)
+    assert ca.read_canaries([TOKEN]) == {}
+    ca._tokens.clear()
     with pytest.raises(CouldNotLook, match="g1 token 1: this token is not known"):
-        ca.read_canaries([USED_TOKEN])
+        ca.read_canaries([TOKEN])
 
 
 def test_without_a_trusted_root_nothing_is_said() -> None:
@@ -139,23 +114,48 @@ def test_without_a_trusted_root_nothing_is_said() -> None:
         StepCa(None, None).look_healthy()  # type: ignore[arg-type]
 
 
-def test_a_token_of_another_ca_is_not_remembered(
-    ca: StepCa, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    mine = ca.provisioner
-    ca.provisioner = step_ca.new_ca("/home/step", "ca.test").provisioner
-    ca._tokens[USED_TOKEN.id] = ca._token(NAME)
-    ca.provisioner = mine
-    monkeypatch.setattr(ca, "_sign", refusing(lambda subject: subject == NAME))
-    assert ca.read_canaries([USED_TOKEN]) == {}
-
-
-def test_what_was_given_up_must_be_refused(
-    ca: StepCa, made: step_ca.NewCA, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    other = issued_by(step_ca.new_ca("/home/step", "ca.test"), "a.test")
-    ca._issued = [issued_by(made), other]
+def test_what_was_given_up_must_be_refused(ca: StepCa, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ca, "_sign", lambda *_: OWN.forge(NAME))
+    monkeypatch.setattr(ca, "_certificates", lambda _path: [OWN.intermediate])
+    own, foreign = OWN.forge("own.test"), NEW.forge("foreign.test")
+    ca._issued = [own, foreign]
+    assert [proof.held for proof in ca.prove()] == [True, True, False]
     ca.give_up()
-    assert (ca._issued, [one.name for one in ca.retired]) == ([], [NAME, "a.test"])
-    mine, foreign = (ca._verified("x", one).held for one in ca.retired)
-    assert (mine, foreign) == (True, False), "the first would still be accepted: not refused"
+    assert ca.retired == [own, foreign]
+    # The first would still be accepted: it is not refused.
+    assert [proof.held for proof in ca.prove()] == [True, False, True]
+
+
+@pytest.mark.parametrize(
+    ("change", "held", "detail"),
+    [
+        (lambda pem: pem, True, "its public half is that of root_ca.crt"),
+        (lambda pem: b"", False, "it is no private key: 0 bytes without a PEM header"),
+        (lambda pem: pem[:200] + pem[210:], None, "it does not open"),
+        (lambda pem: NEW_KEY, False, "its public half is not that of root_ca.crt"),
+    ],
+)
+def test_a_private_key_opens_and_belongs_to_its_certificate(change, held, detail) -> None:
+    files = {f"/home/step/{name}": content for name, (content, _) in MADE.files.items()}
+    path = "/home/step/.step/secrets/root_ca_key"
+    files[path] = change(files[path])
+
+    class Instance:
+        name = "ca01"
+
+        def must_exec(self, argv: list[str]) -> str:
+            return argv[-1]
+
+        def pull(self, path: str) -> bytes:
+            if path.endswith("/secrets"):
+                names = ["password", "root_ca_key"]
+                listing = {"type": "sync", "status_code": 200, "metadata": names}
+                return json.dumps(listing).encode()
+            return files[path]
+
+    [proof] = step_ca.prove_keys(Instance(), "/home/step")  # type: ignore[arg-type]
+    assert (proof.name, proof.held) == ("private key root_ca_key opens with the password", held)
+    assert detail in proof.detail
+
+
+NEW_KEY = NEW.forge(NAME).key.reveal().encode()

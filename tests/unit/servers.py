@@ -1,0 +1,101 @@
+"""Servers on loopback: each connection is answered by a function of the test."""
+
+from __future__ import annotations
+
+import ipaddress
+import socket
+import ssl
+import tempfile
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import Any
+
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from fixtures.secrets import Secret
+from fixtures.services.certificates import Issued, key_pem, sign
+
+Answer = Callable[[Any], None]
+Dial = Callable[[], socket.socket]
+
+
+@contextmanager
+def server(answer: Answer, context: ssl.SSLContext | None = None) -> Iterator[Dial]:
+    """Yield a function that connects to it; a connection stays open until the end of the block."""
+    over, threads = threading.Event(), []
+    listener = socket.create_server(("127.0.0.1", 0))
+
+    def handle(connection: socket.socket) -> None:
+        try:
+            connection.settimeout(20)
+            if context:
+                connection = context.wrap_socket(connection, server_side=True)
+            answer(connection)
+            over.wait(20)
+        except OSError:
+            return
+        finally:
+            connection.close()
+
+    def accept() -> None:
+        while not over.is_set():
+            try:
+                connection, _ = listener.accept()
+            except OSError:
+                return
+            threads.append(threading.Thread(target=handle, args=(connection,)))
+            threads[-1].start()
+
+    threads.append(threading.Thread(target=accept))
+    threads[0].start()
+    address = listener.getsockname()
+    try:
+        yield lambda: socket.create_connection(address, 5)
+    finally:
+        over.set()
+        listener.shutdown(socket.SHUT_RDWR)
+        listener.close()
+        for thread in threads:
+            thread.join(20)
+
+
+def pages(content: Mapping[str, bytes]) -> Answer:
+    """Answer requests of one connection: 200 with the content of a path, else 503."""
+
+    def answer(connection: socket.socket) -> None:
+        while request := connection.recv(65536):
+            path = request.split()[1].decode()
+            body = content.get(path, b"not here")
+            head = b"HTTP/1.1 %d x\r\n" % (200 if path in content else 503)
+            connection.sendall(head + b"Content-Length: %d\r\n\r\n" % len(body) + body)
+
+    return answer
+
+
+def identity(name: str) -> Issued:
+    """Return a certificate that is its own root, with its key."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    names = [x509.DNSName(name), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
+    extensions = [
+        (x509.BasicConstraints(ca=True, path_length=None), True),
+        (x509.SubjectAlternativeName(names), False),
+    ]
+    subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)])
+    leaf = sign(subject, key, timedelta(hours=1), extensions)
+    return Issued(leaf, (), name, Secret(key_pem(key).decode()))
+
+
+def context_of(own: Issued, trust: str = "") -> ssl.SSLContext:
+    """Return the TLS settings of a server; with `trust` (PEM) it wants a client's certificate."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    with tempfile.NamedTemporaryFile() as file:
+        file.write(own.pem + own.key.reveal().encode())
+        file.flush()
+        context.load_cert_chain(file.name)
+    if trust:
+        context.load_verify_locations(cadata=trust)
+        context.verify_mode = ssl.CERT_REQUIRED
+    return context

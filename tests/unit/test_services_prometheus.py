@@ -1,0 +1,95 @@
+"""What the Prometheus class writes, compares and exports, as far as it is pure."""
+
+from __future__ import annotations
+
+import io
+import tarfile
+from pathlib import Path
+
+import pytest
+
+from fixtures.errors import BackupDamaged
+from fixtures.services import prometheus
+from fixtures.services.prometheus import Series, build_series, must_be_whole, write_request
+
+ULIDS = ("01ABC", "01DEF")
+PARTS = {"meta.json": b"{}", "index": b"i" * 700, "chunks/000001": b"c" * 1500}
+
+
+def test_no_two_samples_have_one_value_and_each_keeps_all_its_digits() -> None:
+    series = [
+        build_series(generation, "m", part, 0, prometheus.HISTORY)
+        for generation in ("generation-12", "generation-21", "later")
+        for part in (1, 2)
+    ]
+    values = [value for each in series for _, value in each.samples]
+    assert len(set(values)) == len(values) == 600
+    text = prometheus.canonical([(1500, 0.1), (2001, 1 / 3)])
+    assert text == "1.500=0.1 2.001=0.3333333333333333"
+
+
+def test_openmetrics_text_ends_as_the_format_wants_and_fits_into_a_block() -> None:
+    series = build_series("g1", "m", 1, 60, (60, 2))
+    labels = 'm{generation="g1",job="atlas-drills",part="1"}'
+    (_, first), (_, second) = series.samples
+    assert prometheus.openmetrics([series]).decode().splitlines() == [
+        "# TYPE m gauge",
+        f"{labels} {first!r} 60.000",
+        f"{labels} {second!r} 120.000",
+        "# EOF",
+    ]
+    interval, count = prometheus.HISTORY
+    assert 300 + interval * count < prometheus.BLOCK_SECONDS
+
+
+def test_a_write_request_has_the_bytes_of_the_specification() -> None:
+    # prompb/types.proto by hand: 0a = field 1, length; 09 = field 1, double; 10 = field 2, varint.
+    labels = b"\x0a\x11\x0a\x08__name__\x12\x05other\x0a\x06\x0a\x01b\x12\x01c"
+    samples = b"\x12\x0c" + bytes.fromhex("09000000000000f03f10ac02")
+    series = labels + samples
+    message = b"\x0a" + bytes([len(series)]) + series
+    # Snappy's block format: the length, then a literal whose length takes four bytes.
+    expected = bytes([len(message), 63 << 2, len(message) - 1, 0, 0, 0]) + message
+    assert write_request([Series({"b": "c", "__name__": "other"}, ((300, 1.0),), 1)]) == expected
+
+
+def written(directory: Path, without: str | None = None) -> Path:
+    made = directory / "prometheus.tar"
+    with tarfile.open(made, "w") as archive:
+        for ulid in ULIDS:
+            for name, content in PARTS.items():
+                entry = tarfile.TarInfo(f"./{ulid}/{name}")
+                entry.size = len(content)
+                if name != without:
+                    archive.addfile(entry, io.BytesIO(content))
+    return made
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_a_block_without_one_of_its_parts_is_damaged(tmp_path: Path, part: str) -> None:
+    with pytest.raises(BackupDamaged, match=f"lacks {part.partition('/')[0]}"):
+        must_be_whole(written(tmp_path, without=part))
+
+
+def test_a_cut_is_seen_at_each_block_of_the_archive(tmp_path: Path) -> None:
+    """Also between two blocks of the database, where nothing of what is left is missing."""
+    export = written(tmp_path)
+    whole = export.read_bytes()
+    end = len(whole.rstrip(b"\0")) // 512 * 512 + 512
+    for length in range(0, end + 1024, 256):
+        export.write_bytes(whole[:length])
+        with pytest.raises(BackupDamaged):
+            must_be_whole(export)
+    export.write_bytes(whole[: end + 1024])
+    assert must_be_whole(export) == list(ULIDS)
+
+
+def test_a_header_that_is_overwritten_is_seen(tmp_path: Path) -> None:
+    export = written(tmp_path)
+    whole = bytearray(export.read_bytes())
+    # The first header of the second block: what follows it would be taken for the end.
+    at = whole.index(f"./{ULIDS[1]}".encode())
+    whole[at : at + 512] = b"\xff" * 512
+    export.write_bytes(whole)
+    with pytest.raises(BackupDamaged, match="before the end mark"):
+        must_be_whole(export)

@@ -1,0 +1,101 @@
+"""Calls of OpenTofu, which a script plays, and states as they are found in buckets."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+import fixtures.services.terraform_state as tofu
+from fixtures.errors import CouldNotLook
+from fixtures.incus.buckets import BucketKey
+from fixtures.secrets import Secret
+from fixtures.services.terraform_state import StateBucket, prove_existing
+
+KEY = BucketKey("admin", "admin", "ACCESS", Secret("very-secret-key"))
+ENCRYPTED = (Path(__file__).parents[1] / "cases" / "state" / "encrypted.tfstate").read_bytes()
+
+
+@pytest.fixture
+def play(tmp_path):
+    def make(script):
+        program = tmp_path / "tofu"
+        program.write_text(f"#!/bin/sh\n{script}\n")
+        program.chmod(0o755)
+        return tofu.Tofu(program, tmp_path)
+
+    return make
+
+
+def test_the_key_is_read_from_a_descriptor_and_is_nowhere_else(play, monkeypatch):
+    for name in ("AWS_SECRET_ACCESS_KEY", "TF_VAR_x", "TF_LOG", "HTTPS_PROXY"):
+        monkeypatch.setenv(name, "operators-own")
+    monkeypatch.setenv("TF_CLI_CONFIG_FILE", "/gone")
+    child = play('cat "$AWS_SHARED_CREDENTIALS_FILE"; echo "--"; env; echo "$@"')
+    file, rest = child.run(["state", "pull"], key=KEY).stdout.split("--\n")
+    assert file.splitlines() == [
+        "[default]",
+        "aws_access_key_id = ACCESS",
+        "aws_secret_access_key = very-secret-key",
+    ]
+    assert "very-secret-key" not in rest and "ACCESS" not in rest
+    assert "operators-own" not in rest and "/gone" not in rest
+    assert "CHECKPOINT_DISABLE=1" in rest
+    # A second reader begins at the beginning.
+    twice = play('cat "$AWS_SHARED_CREDENTIALS_FILE" "$AWS_SHARED_CREDENTIALS_FILE"')
+    assert twice.run(["x"], key=KEY).stdout.count("very-secret-key") == 2
+
+
+def test_its_words_are_in_the_message_without_secrets(play):
+    child = play("echo 'Error: very-secret-key is wrong' >&2; exit 1")
+    with pytest.raises(CouldNotLook) as caught:
+        child.run(["apply", "-auto-approve"], key=KEY)
+    assert caught.value.message == "tofu apply -auto-approve: status 1: Error: [redacted] is wrong"
+    assert child.run(["plan"], key=KEY, statuses=(0, 1)).returncode == 1
+
+
+def test_a_call_that_hangs_is_killed(play, monkeypatch):
+    monkeypatch.setattr(tofu, "CALL_SECONDS", 2.0)
+    child = play("echo $$ >pid; exec sleep 60")
+    with pytest.raises(CouldNotLook, match=r"tofu plan: not over after 2 s"):
+        child.run(["plan"], key=None)
+    with pytest.raises(ProcessLookupError):
+        os.kill(int((child.directory / "pid").read_text()), 0)
+
+
+def test_a_program_that_is_missing_is_an_error(tmp_path, monkeypatch):
+    with pytest.raises(CouldNotLook, match=r"none/tofu cannot be run: No such file"):
+        tofu.Tofu(tmp_path / "none" / "tofu", tmp_path).run(["version"], key=None)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(CouldNotLook, match=r"no `tofu` in PATH.*nothing was touched"):
+        tofu.tofu_on_path()
+    (tmp_path / "tofu").touch(0o755)
+    assert tofu.tofu_on_path() == tmp_path / "tofu"
+
+
+def bucket(state):
+    """A bucket with one object, which is all that is asked for here."""
+    return SimpleNamespace(s3=SimpleNamespace(get=lambda _key: state), key="a.tfstate", reader=None)
+
+
+def test_an_encrypted_state_is_no_wrong_data_and_nothing_is_applied_over_it():
+    (proof,) = prove_existing(bucket(ENCRYPTED))
+    assert proof.held
+    assert "encrypted by OpenTofu (serial 7, lineage 3f1c9f0e-" in proof.detail
+    assert "compared by its checksum, not looked at inside" in proof.detail
+    with pytest.raises(CouldNotLook, match="is encrypted by OpenTofu: it is no drill's own"):
+        StateBucket.must_be_canaries(bucket(ENCRYPTED))
+    for changed in ({"encrypted_data": ""}, {"encryption_version": None}):
+        (proof,) = prove_existing(bucket(json.dumps(json.loads(ENCRYPTED) | changed).encode()))
+        assert not proof.held
+
+
+@pytest.mark.parametrize("state", [b"", b"null", b"[]", b"[" * 100_000, b"{}", b"\xff", b'"x"'])
+def test_what_is_no_state_is_an_error(state):
+    (proof,) = prove_existing(bucket(state))
+    assert not proof.held and "cannot be read as one" in proof.detail
+    with pytest.raises(CouldNotLook, match="is no state of OpenTofu"):
+        StateBucket.must_be_canaries(bucket(state))
