@@ -76,7 +76,7 @@ def test_a_service_that_drips_costs_its_whole_time(kind: str) -> None:
     begun = time.monotonic()
     with pytest.raises(CouldNotLook, match=r"^GET /: no answer: .*not whole within 1 s"):
         ask(DRIPS[kind], timeout=0.5, whole=1.0)
-    assert time.monotonic() - begun < 3
+    assert time.monotonic() - begun < 6
 
 
 @pytest.mark.parametrize("kind", FLOODS)
@@ -94,7 +94,7 @@ def test_a_health_check_has_its_two_seconds_in_all() -> None:
         pytest.raises(NotYet, match="not whole within 2 s"),
     ):
         Way(dial, "https://ca.test", ROOT).look("/")
-    assert time.monotonic() - begun < 4
+    assert time.monotonic() - begun < 6
 
 
 def test_a_compressed_answer_is_not_unpacked() -> None:

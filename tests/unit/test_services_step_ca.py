@@ -13,10 +13,11 @@ from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 from jwcrypto import jwk, jwt
 
-from fixtures.errors import CouldNotLook
+from fixtures.errors import CouldNotLook, WrongData
 from fixtures.services import step_ca
 from fixtures.services.base import Canary
 from fixtures.services.step_ca import StepCa
+from tests.unit.servers import context_of, identity, pages, server
 from tests.unit.test_tls import NEW, Volume, leak_of
 
 NAME = "a.test"
@@ -112,6 +113,19 @@ def test_a_token_of_another_ca_is_not_remembered(ca: StepCa, refuse: Any) -> Non
 def test_without_a_trusted_root_nothing_is_said() -> None:
     with pytest.raises(CouldNotLook, match="no root certificate is known"):
         StepCa(None, None).look_healthy()  # type: ignore[arg-type]
+
+
+def test_only_the_root_of_the_published_fingerprint_is_trusted() -> None:
+    own = identity("ca.test")
+    right, wrong = step_ca.fingerprint(own.leaf), "0" * 64
+    served = json.dumps({"ca": own.pem.decode()}).encode()
+    found = {f"/root/{right}": served, f"/root/{wrong}": served}
+    with server(pages(found), context_of(own)) as dial:
+        assert step_ca.bootstrap(dial, "ca.test", right) == own.pem.decode()
+        with pytest.raises(WrongData, match=f"hands out root {right} for the published fingerp"):
+            step_ca.bootstrap(dial, "ca.test", wrong)
+        with pytest.raises(CouldNotLook, match="has no root of fingerprint other: not here"):
+            step_ca.bootstrap(dial, "ca.test", "other")
 
 
 def test_what_was_given_up_must_be_refused(ca: StepCa, monkeypatch: pytest.MonkeyPatch) -> None:
