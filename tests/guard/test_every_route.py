@@ -86,7 +86,9 @@ def test_only_the_whitelist_passes_in_our_own_project(project):
     assert all(f"project={project}" in url for _, url in guard.wire.sent)
 
 
-@pytest.mark.parametrize("query", ["", f"?project={OURS}", f"?project={PREPARED}", "?project=atlas"])
+@pytest.mark.parametrize(
+    "query", ["", f"?project={OURS}", f"?project={PREPARED}", "?project=atlas"]
+)
 def test_a_reader_changes_nothing_anywhere(query):
     reading = Guarded(ReadPolicy())
     for path in PATHS:
