@@ -138,7 +138,7 @@ def _connect(daemons: dict[str, Daemon]) -> None:
 
 
 def _join(cluster: Cluster) -> str:
-    """Make a cluster of the first, a pool on it, and let the others join; return its certificate."""
+    """Make a cluster of all members, with a pool; return its certificate."""
     first = cluster.daemons["m1"].client
     first.call("PATCH", "/1.0", {"config": {"core.https_address": f"{address('m1')}:8443"}})
     first.call("PUT", "/1.0/cluster", {"server_name": "m1", "enabled": True})

@@ -223,9 +223,9 @@ MESSAGES = {
 def test_a_handshake_ends_within_its_budget(served, say, monkeypatch):
     monkeypatch.setattr(tunnel, "GRACE_SECONDS", SECONDS)
     incus, server = served(say)
-    with within_budget(server), pytest.raises(IncusError, match="read events"):
-        with told("read events"):
-            open_websocket(incus, "/1.0/events")
+    refused = pytest.raises(IncusError, match="read events")
+    with within_budget(server), refused, told("read events"):
+        open_websocket(incus, "/1.0/events")
 
 
 def test_a_websocket_follows_no_redirect(served):
@@ -245,9 +245,9 @@ def test_a_message_of_a_websocket_ends_within_its_budget(served, say):
     incus, server = served(say)
     stream = open_websocket(incus, "/1.0/events")
     stream.settimeout(SECONDS)
-    with within_budget(server), pytest.raises(IncusError, match="read events"):
-        with told("read events"):
-            stream.recv_data()
+    refused = pytest.raises(IncusError, match="read events")
+    with within_budget(server), refused, told("read events"):
+        stream.recv_data()
     stream.shutdown()
 
 
