@@ -81,7 +81,9 @@ def test_only_the_whitelist_passes_in_our_own_project(project):
         for verb in VERBS:
             route = scoped_route(path)
             is_allowed = route is not None and verb in route.verbs
-            assert guard.refuses(verb, f"{path}?project={project}") is not is_allowed, f"{verb} {path}"
+            assert guard.refuses(verb, f"{path}?project={project}") is not is_allowed, (
+                f"{verb} {path}"
+            )
     assert len(guard.wire.sent) >= len(SCOPED)
     assert all(f"project={project}" in url for _, url in guard.wire.sent)
 
