@@ -13,6 +13,7 @@ import tests.arch.rules as rules
 ROOT = Path(__file__).resolve().parents[2]
 DRILLS = sorted((ROOT / "drills").glob("*.py"))
 ENGINE = sorted((ROOT / "fixtures").rglob("*.py"))
+PYLXD = ("incus", "client.py")
 TESTS = sorted((ROOT / "tests").rglob("*.py"))
 
 
@@ -31,6 +32,7 @@ def found(rule, files):
         (rules.swallowed, DRILLS + ENGINE + TESTS),
         (rules.long_functions, ENGINE),
         (rules.prints, [file for file in ENGINE if file.name != "__main__.py"]),
+        (rules.pylxd_imports, [file for file in ENGINE if file.parts[-2:] != PYLXD]),
     ],
     ids=lambda value: getattr(value, "__name__", "files"),
 )
@@ -79,6 +81,8 @@ def test_the_rule_holds(rule, files):
         (rules.swallowed, "with contextlib.suppress(Exception): x"),
         (rules.long_functions, "def f():\n" + "    x()\n" * 41),
         (rules.prints, "print('x')"),
+        (rules.pylxd_imports, "import pylxd.client as p"),
+        (rules.pylxd_imports, "from pylxd import Client"),
     ],
 )
 def test_the_rule_is_seen_red(rule, snippet):

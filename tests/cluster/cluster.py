@@ -17,7 +17,7 @@ from fixtures.errors import CouldNotLook
 from fixtures.fleet.load import load_fleet
 from fixtures.incus.client import Incus
 from fixtures.incus.guard import OwnServerPolicy, ReadPolicy
-from fixtures.lab import images, settings
+from fixtures.lab import host, images, settings
 from fixtures.lab.cache import Cache
 from fixtures.lab.daemon import Daemon
 from fixtures.plugin.lab_setup import back_up
@@ -113,7 +113,7 @@ def up() -> Cluster:
         write_conf(home / "conf", {"far": {"addr": f"https://{address('m1')}:8443"}}, pinned)
         lines = (home / "conf" / "client.crt").read_text().strip().splitlines()[1:-1]
         trust = {"type": "client", "name": "operator", "certificate": "".join(lines)}
-        made.first.api.certificates.post(json=trust)
+        made.first.post("certificates", body=trust)
     except BaseException:
         made.down()
         raise
@@ -121,7 +121,7 @@ def up() -> Cluster:
 
 
 def address(name: str) -> str:
-    """Of a member, on the bridge."""
+    """Return the address of a member, on the bridge."""
     return f"10.77.0.1{name[1:]}"
 
 
@@ -139,7 +139,7 @@ def _connect(daemons: dict[str, Daemon]) -> None:
 
 
 def _join(cluster: Cluster) -> str:
-    """Make a cluster of the first, a pool on it, and let the others join; its certificate."""
+    """Make a cluster of all members, with a pool; return its certificate."""
     first = cluster.daemons["m1"].client
     first.call("PATCH", "/1.0", {"config": {"core.https_address": f"{address('m1')}:8443"}})
     first.call("PUT", "/1.0/cluster", {"server_name": "m1", "enabled": True})
@@ -150,8 +150,8 @@ def _join(cluster: Cluster) -> str:
     first.call("PUT", "/1.0/profiles/default", {"devices": {"root": root}})
     pinned = (cluster.daemons["m1"].state / "lib" / "cluster.crt").read_text()
     for name in NAMES[1:]:
-        given = cluster.first.api.cluster.members.post(json={"server_name": name})
-        found = given.json()["metadata"]["metadata"]
+        order = {"server_name": name}
+        found = cluster.first.start_operation("cluster", "members", body=order)["metadata"]
         token = {
             "server_name": name,
             "fingerprint": found["fingerprint"],
@@ -193,12 +193,12 @@ def _fill(cluster: Cluster) -> None:
     first, backups = cluster.daemons["m1"], cluster.backups
     incus = Incus(str(first.socket), ReadPolicy(), project=fleet.source_project)
 
-    def connect(host, port):
-        """The proxies of a service listen on the member that has it."""
+    def connect(address, port):
+        """Connect on the member that has the service: there its proxies listen."""
         for daemon in cluster.daemons.values():
             with contextlib.suppress(ConnectionRefusedError):
-                return host.dial(daemon.pid(), port, host)
-        raise ConnectionRefusedError(f"nobody listens on {host}:{port}")
+                return host.dial(daemon.pid(), port, address)
+        raise ConnectionRefusedError(f"nothing listens on {address}:{port}")
 
     view = SourceView(incus, "127.0.0.1", connect)
     make = back_up(first.command, view, backups, fleet)

@@ -58,17 +58,16 @@ def test_drills_are_placed_where_the_source_has_its_data(cluster, tmp_path):
     )
     assert [one.split(" ")[0] for one in evidence["incus"]["members"]] == ["m1", "m2", "m3"]
     assert evidence["source"]["changed"] == []
-    projects = cluster.first.api.projects.get(params={"recursion": "1"}).json()["metadata"]
-    assert [one["name"] for one in projects if one["name"].startswith("drill-")] == []
+    projects = [each["name"] for each in cluster.first.get_list("projects")]
+    assert [name for name in projects if name.startswith("drill-")] == []
 
 
 def test_a_member_that_is_gone_is_named_and_the_others_are_drilled(cluster, tmp_path):
     cluster.kill("m2")
-    members = cluster.first.api.cluster.members
-    ends = time.monotonic() + 60
+    first, ends = cluster.first, time.monotonic() + 60
     while time.monotonic() < ends:
-        listed = members.get(params={"recursion": "1"}).json()["metadata"]
-        if {one["server_name"]: one["status"] for one in listed}["m2"] == "Offline":
+        members = first.get_list("cluster", "members")
+        if {each["server_name"]: each["status"] for each in members}["m2"] == "Offline":
             break
         time.sleep(0.5)
     done, evidence, seconds = drilled(cluster, tmp_path, "-m", "existing and not encrypted_tarball")

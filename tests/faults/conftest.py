@@ -115,7 +115,7 @@ def drill_projects(server, drill_project):
     """Names of the drill projects that have come to the server since the test began."""
 
     def listed():
-        projects = server.api.projects.get(params={"recursion": "1"}).json()["metadata"]
+        projects = server.get_list("projects")
         return {p["name"] for p in projects if p["name"].startswith("drill-")}
 
     before = listed()

@@ -100,7 +100,7 @@ def test_keep_leaves_the_project_of_a_drill_that_fails_afterwards(start, server,
     (kept,) = drill_projects()
     assert run.evidence["cleanup"]["kept"] == [kept]
     view = server.within(kept)
-    assert view.exists(view.api.instances["prometheus01"]), "there is something to look at"
+    assert view.exists("instances", "prometheus01"), "there is something to look at"
     remove(server, kept)
 
 

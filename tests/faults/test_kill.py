@@ -88,7 +88,7 @@ def test_keep_leaves_the_project_of_a_failed_drill_and_says_how_to_remove_it(
     assert f"remove it with: incus project delete --force {kept}" in run.output
     assert run.evidence["cleanup"]["kept"] == [kept]
     view = server.within(kept)
-    assert view.exists(view.api.instances["prometheus01"]), "there is something to look at"
+    assert view.exists("instances", "prometheus01"), "there is something to look at"
 
     other = start()
     assert other.finish() == 0, other.output
@@ -116,4 +116,4 @@ def remove(server, project):
 
     owner = type(server)(server.endpoint, OwnServerPolicy(server.endpoint))
     assert empty(owner.within(project)) == []
-    owner.api.projects[project].delete()
+    owner.delete("projects", project)

@@ -157,11 +157,10 @@ def test_a_disk_that_fills_during_the_export_leaves_no_half_tarball(
 def tiny_pool(drill_project):
     """A pool of the lab that is smaller than what will be imported into it."""
     owner = Incus(drill_project.endpoint, OwnServerPolicy(drill_project.endpoint))
-    owner.api.storage_pools.post(
-        json={"name": "tiny", "driver": "btrfs", "config": {"size": "256MiB"}}
-    )
+    pool = {"name": "tiny", "driver": "btrfs", "config": {"size": "256MiB"}}
+    owner.post("storage-pools", body=pool)
     yield "tiny"
-    owner.api.storage_pools["tiny"].delete()
+    owner.delete("storage-pools", "tiny")
 
 
 def test_a_full_pool_is_told_and_leaves_no_volume(tiny_pool, drill_project, make_service):

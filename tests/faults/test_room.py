@@ -82,27 +82,26 @@ def server(drill_project):
 @pytest.fixture(scope="module")
 def source(server, tmp_path_factory):
     """Two brokers on a pool of 10 GiB, and of each a tarball with a sparse file of 3 GiB."""
-    server.api.storage_pools.post(
-        json={"name": POOL, "driver": "btrfs", "config": {"size": "10GiB"}}
-    )
+    pool = {"name": POOL, "driver": "btrfs", "config": {"size": "10GiB"}}
+    server.post("storage-pools", body=pool)
     features = {f"features.{f}": "true" for f in ("profiles", "storage.volumes")}
-    server.api.projects.post(
-        json={"name": SOURCE, "config": {**features, "features.images": "false"}}
-    )
+    config = {**features, "features.images": "false"}
+    server.post("projects", body={"name": SOURCE, "config": config})
     view, files = server.within(SOURCE), tmp_path_factory.mktemp("tarballs")
     root = {"root": {"type": "disk", "path": "/", "pool": POOL}}
-    view.api.profiles["default"].put(json={"description": "", "config": {}, "devices": root})
+    profile = {"description": "", "config": {}, "devices": root}
+    view.put("profiles", "default", body=profile)
     try:
         for name in BROKERS:
             _make_broker(view, name, files)
         yield view, files
     finally:
-        server.wait(server.api.projects[SOURCE].delete(params={"force": "true"}))
-        for image in server.api.images.get(params={"recursion": "1"}).json()["metadata"]:
-            node = server.api.storage_pools[POOL].volumes.image[image["fingerprint"]]
-            if server.exists(node):
-                server.wait(node.delete())
-        server.api.storage_pools[POOL].delete()
+        server.delete("projects", SOURCE, force="true")
+        for image in server.get_list("images"):
+            cached = ("storage-pools", POOL, "volumes", "image", image["fingerprint"])
+            if server.exists(*cached):
+                server.delete(*cached)
+        server.delete("storage-pools", POOL)
 
 
 def _make_broker(view, name, files):

@@ -1,4 +1,4 @@
-"""What an attacker of the guard would send, beside foreign projects; and what a drill needs."""
+"""What could reach out of a drill project: paths, parameters, headers, bodies, projects."""
 
 from __future__ import annotations
 
@@ -10,27 +10,33 @@ from http.server import BaseHTTPRequestHandler
 from socketserver import UnixStreamServer
 from urllib.parse import quote
 
-import pylxd
 import pytest
 import requests
 
 from fixtures.errors import GuardRefused
-from fixtures.incus.guard import MARKER_KEY, DrillPolicy, GuardAdapter, guarded_session
-from tests.guard.wire import BASE, CLOSED, OURS, PROJECTS, RUN, Wire, is_refused, prepared
+from fixtures.incus.client import Incus
+from fixtures.incus.guard import MARKER_KEY, REQUIRED, STANDING_KEY, DrillPolicy, guarded_session
+from tests.guard.wire import BASE, CLOSED, OURS, PREPARED, PROJECTS, RUN, Guarded
 
-INSTANCES = f"/1.0/instances?project={OURS}"
-VOLUMES = f"/1.0/storage-pools/local/volumes/custom?project={OURS}"
+IN_OURS = f"?project={OURS}"
+INSTANCES = f"/1.0/instances{IN_OURS}"
+VOLUMES = f"/1.0/storage-pools/local/volumes/custom{IN_OURS}"
+BUCKETS = "/1.0/storage-pools/terraform-state/buckets"
 OCTETS = {"Content-Type": "application/octet-stream"}
-SMUGGLED = b"0\r\n\r\nDELETE /1.0/instances/grafana01?project=atlas HTTP/1.1\r\nHost: x\r\n\r\n"
+
+
+@pytest.fixture
+def guard():
+    return Guarded()
 
 
 @pytest.mark.parametrize(
     "path",
     [
-        "/1.0/instances/x/%73ftp",
-        "/1.0/instances/x/%2573ftp",
-        "/1.0/instances/x/sftp/",
-        "/1.0//instances/x//sftp",
+        "/1.0/instances/x/%73ftp?project=atlas",
+        "/1.0/instances/x/%2573ftp?project=atlas",
+        "/1.0/instances/x/sftp/?project=atlas",
+        "/1.0//instances/x//sftp?project=atlas",
         "/1.0/operations/x/websocket?secret=s",
         f"/1.0/operations/x/websocket?secret=s&project={OURS}",
         "/1.0/../internal/containers/x/onstop",
@@ -39,108 +45,242 @@ SMUGGLED = b"0\r\n\r\nDELETE /1.0/instances/grafana01?project=atlas HTTP/1.1\r\n
         "/1.0x",
     ],
 )
-def test_a_read_that_writes_is_refused(guard, wire, path):
+def test_a_read_that_writes_is_refused_however_its_path_is_written(guard, path):
     for verb in ("GET", "HEAD"):
-        request = prepared(verb, "/1.0")
-        request.url = BASE + path
-        assert is_refused(guard, request)
-    assert wire.sent == []
+        assert guard.refuses(verb, "/1.0", url=BASE + path)
 
 
-def test_a_read_that_upgrades_is_refused_but_in_our_project(guard, wire, monkeypatch):
-    assert is_refused(guard, prepared("GET", "/1.0/events", headers={"Upgrade": "x"}))
-    guard.send(prepared("GET", f"/1.0/instances/x/sftp?project={OURS}"))
-    volume = f"/1.0/storage-pools/local/volumes/custom/x/sftp?project={OURS}"
-    guard.send(prepared("GET", volume))
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/1.0/instances/../projects/default",
+        "/1.0/instances/%2e%2e/x",
+        "/1.0/instances/..",
+        "/1.0/instances/.",
+        "/1.0/instances/a%2Fb",
+        "/1.0//instances/x",
+        "/1.0/instances/x;y",
+        "/1.0/instances/x/",
+        "/1.0/instances/x#y",
+        "/2.0/instances/x",
+        "/1.0/../internal/shutdown",
+    ],
+)
+def test_a_change_of_an_odd_path_is_refused(guard, path):
+    assert guard.refuses("DELETE", "/1.0/x", url=f"{BASE}{path}{IN_OURS}")
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        f"http+unix://%2Fother.socket/1.0/instances/x{IN_OURS}",
+        f"https://incus.example:8443/1.0/instances/x{IN_OURS}",
+        f"{BASE}.evil/1.0/instances/x{IN_OURS}",
+    ],
+)
+def test_another_server_is_refused(guard, url):
+    with pytest.raises(GuardRefused, match="another server"):
+        guard.send("GET", "/1.0", url=url)
+
+
+def test_a_call_cannot_change_whom_we_speak_to():
+    pinned = {"cert": ("c", "k"), "verify": "pinned.crt"}
+    guard = Guarded(pinned=pinned)
+    guard.send("GET", "/1.0", verify=False, cert=None, proxies={"all": "x"}, timeout=3)
+    assert guard.wire.options == {"timeout": 3, **pinned, "proxies": {}}
+
+
+def test_write_access_by_a_read_is_for_our_own_project(guard, monkeypatch):
+    volume = f"/1.0/storage-pools/local/volumes/custom/x/sftp{IN_OURS}"
+    assert not guard.refuses("GET", f"/1.0/instances/x/sftp{IN_OURS}")
+    assert not guard.refuses("GET", volume)
+    assert guard.refuses("GET", "/1.0/events", headers={"Upgrade": "x"})
     monkeypatch.setitem(PROJECTS, OURS, {**CLOSED, "features.storage.volumes": "false"})
-    assert is_refused(guard, prepared("GET", volume))
-    assert len(wire.sent) == 2
+    with pytest.raises(GuardRefused, match="open volumes of project default"):
+        guard.send("GET", volume)
+
+
+KEYS = [
+    f"{BUCKETS}/b/keys?",
+    f"{BUCKETS}/b/keys?recursion=1&",
+    f"{BUCKETS}/b/keys/admin?",
+    f"{BUCKETS}/b?recursion=1&",
+    f"{BUCKETS}/b?recursion=0&recursion=1&",
+    f"{BUCKETS}/b?recursio%6e=2&",
+    f"{BUCKETS}?recursion=2&",
+    f"{BUCKETS}?recursion=1&recursion=2&",
+    f"{BUCKETS}/?recursion=2&",
+    "//1.0/storage-pools/terraform-state//buckets/b/%6beys?",
+]
+
+
+@pytest.mark.parametrize("path", KEYS)
+def test_the_keys_of_a_foreign_bucket_are_not_read(guard, monkeypatch, path):
+    for project in ("project=atlas", "project=default", "all-projects=true", ""):
+        assert guard.refuses("GET", "/1.0", url=f"{BASE}{path}{project}"), project
+    assert not guard.refuses("GET", "/1.0", url=f"{BASE}{path}project={OURS}")
+    monkeypatch.setitem(PROJECTS, OURS, {**CLOSED, "features.storage.buckets": "false"})
+    with pytest.raises(GuardRefused, match="open buckets of project default"):
+        guard.send("GET", "/1.0", url=f"{BASE}{path}project={OURS}")
+
+
+def test_the_buckets_of_a_source_are_listed(guard):
+    for path in (f"{BUCKETS}?", f"{BUCKETS}?recursion=1&", f"{BUCKETS}/b?"):
+        assert not guard.refuses("GET", f"{path}project=atlas")
 
 
 @pytest.mark.parametrize(
-    "headers",
+    ("feature", "path"),
     [
-        {"Transfer-Encoding": "chunked"},
-        {"Transfer-Encoding": "identity", "Content-Length": "0"},
-        {"Content-Length": "0"},
-        {"Content-Length": "+5"},
-        {"Content-Length": "9999"},
+        ("features.profiles", "/1.0/profiles/default"),
+        ("features.storage.volumes", "/1.0/storage-pools/local/volumes/custom/grafana01-data"),
+        ("features.storage.buckets", f"{BUCKETS}/atlas"),
     ],
 )
-@pytest.mark.parametrize("verb", ["GET", "POST"])
-def test_no_second_request_hides_behind_the_body(guard, wire, verb, headers):
-    request = prepared(verb, f"/1.0/instances/x/files?project={OURS}&path=/x", headers=OCTETS)
-    request.body = SMUGGLED
-    request.headers["Content-Length"] = str(len(SMUGGLED))
-    request.headers.update(headers)
-    assert is_refused(guard, request)
-    assert wire.sent == []
+def test_without_a_feature_the_objects_would_be_those_of_default(guard, monkeypatch, feature, path):
+    monkeypatch.setitem(PROJECTS, OURS, {**CLOSED, feature: "false"})
+    with pytest.raises(GuardRefused, match="this would change project default"):
+        guard.send("DELETE", path + IN_OURS)
 
 
-def test_a_stream_that_grows_is_sent_to_its_length_only(guard, wire):
-    stream = io.BytesIO(b"12345")
-    files = f"{BASE}/1.0/instances/x/files?project={OURS}&path=/x"
-    request = requests.Request("POST", files, data=stream, headers=OCTETS).prepare()
-    stream.seek(0, io.SEEK_END)
-    stream.write(SMUGGLED)
-    stream.seek(0)
-    guard.send(request)
-    assert request.body.read(2) + request.body.read() == b"12345"
-    assert request.body.read(1) == b""
-    request.body = ["no", "file"]
-    assert is_refused(guard, request)
-    assert len(wire.sent) == 1
-
-
-@pytest.mark.parametrize(
-    "body",
-    [
-        '{"name": "x", "Project": "default"}',
-        '{"name": "x", "Devices": {"e": {"type": "nic"}}}',
-        '{"name": "x", "CONFIG": {"raw.lxc": "x"}}',
-        '{"name": "x", "\\u017fource": {"type": "migration"}}',
-        '{"name": "x", "config": {}, "config": {"raw.lxc": "x"}}',
-        # Go merges both maps where Python keeps the last.
-        '{"name": "x", "config": {"raw.lxc": "x"}, "config": {}}',
-        '{"source": {"type": "copy", "Mode": "push", "source": "x"}}',
-        '{"source": {"type": "image", "server": "https://images.example", "alias": "x"}}',
-        '{"source": {"type": "migration", "mode": "pull", "operation": "https://x"}}',
-        '{"source": {"type": "image", "alias": "x", "certificate": "x"}}',
-        '{"source": "x"}',
-        '{"devices": {"d": {"type": "disk", "pool": "local", "raw.mount.options": "x"}}}',
-        '{"name": "x"} {"project": "default"}',
-        "[" * 100_000,
-    ],
-)
-def test_a_body_with_two_readings_or_a_far_source_is_refused(guard, wire, body):
-    for verb, url in (("POST", INSTANCES), ("POST", VOLUMES)):
-        request = prepared(verb, url)
-        request.prepare_body(body, None)
-        assert is_refused(guard, request), body
-    assert wire.sent == []
-
-
-def test_only_custom_volumes_are_made(guard, wire):
-    assert is_refused(guard, prepared("POST", VOLUMES, {"name": "x", "type": "container"}))
-    assert wire.sent == []
+@pytest.mark.parametrize("extra", ["recursion=1", "target-project=atlas", "public=1", "a;b=1"])
+def test_an_unknown_parameter_of_a_change_is_refused(guard, extra):
+    assert guard.refuses("POST", f"{INSTANCES}&{extra}", {"name": "x"})
 
 
 @pytest.mark.parametrize("name", ["devices", "config", "project", "profiles", "authenticated"])
 def test_a_header_gives_an_import_nothing_that_no_body_shows(guard, name):
     with pytest.raises(GuardRefused, match="header"):
-        guard.send(prepared("POST", INSTANCES, headers={**OCTETS, f"X-Incus-{name}": "x"}))
+        guard.send("POST", INSTANCES, headers={**OCTETS, f"X-Incus-{name}": "x"})
 
 
-@pytest.mark.parametrize("extra", ["recursion=1", "target-project=atlas", "public=1", "a;b=1"])
-def test_an_unknown_parameter_of_a_change_is_refused(guard, extra):
-    assert is_refused(guard, prepared("POST", f"{INSTANCES}&{extra}", {"name": "x"}))
+BODIES = {
+    "moved to another project": {"project": "default"},
+    "migrated": {"name": "x", "migration": True},
+    "sent to a target": {"target": {"operation": "x"}},
+    "a NIC": {"devices": {"eth0": {"type": "nic", "network": "incusbr0"}}},
+    "a disk of the host": {"devices": {"d": {"type": "disk", "source": "/", "path": "/host"}}},
+    "a path and a pool": {"devices": {"d": {"type": "disk", "source": "/etc", "pool": "local"}}},
+    "a disk without a pool": {"devices": {"d": {"type": "disk", "path": "/e", "source": "x"}}},
+    "raw options": {"devices": {"d": {"type": "disk", "pool": "local", "raw.mount.options": "x"}}},
+    "a proxy": {"devices": {"p": {"type": "proxy", "listen": "tcp:0.0.0.0:80"}}},
+    "a unix device": {"devices": {"k": {"type": "unix-char", "path": "/dev/kvm"}}},
+    "raw config": {"config": {"raw.lxc": "lxc.hook.pre-start = /bin/sh"}},
+    "a privileged container": {"config": {"security.privileged": "true"}},
+    "devices that are no map": {"devices": ["eth0"]},
+    "config that is no map": {"config": "raw.lxc"},
+    "a source that is no map": {"source": "x"},
+    "pushed": {"source": {"type": "migration", "mode": "push"}},
+    "a copy that pushes": {"source": {"type": "copy", "mode": "push", "source": "x"}},
+    "pulled": {"source": {"type": "migration", "mode": "pull", "operation": "https://x"}},
+    "another image server": {"source": {"type": "image", "server": "https://x", "alias": "x"}},
+    "a certificate": {"source": {"type": "image", "alias": "x", "certificate": "x"}},
+    "a list": [1],
+    "no JSON": b"not json",
+    "two objects": b'{"name": "x"} {"project": "default"}',
+    "too deep": b"[" * 100_000,
+}
 
 
-def test_an_encoded_project_is_refused(guard):
-    for query in (f"p%72oject={OURS}", f"project=%64{OURS[1:]}"):
-        request = prepared("POST", "/1.0/instances")
-        request.url = f"{BASE}/1.0/instances?{query}"
-        assert is_refused(guard, request)
+@pytest.mark.parametrize("body", BODIES.values(), ids=list(BODIES))
+@pytest.mark.parametrize(
+    ("verb", "path"),
+    [
+        ("POST", "/1.0/instances"),
+        ("PUT", "/1.0/instances/x"),
+        ("PATCH", "/1.0/instances/x"),
+        ("PUT", "/1.0/profiles/default"),
+        ("POST", "/1.0/storage-pools/local/volumes/custom"),
+        ("PUT", "/1.0/storage-pools/local/volumes/custom/x"),
+    ],
+)
+def test_a_body_that_reaches_out_is_refused(guard, verb, path, body):
+    assert guard.refuses(verb, path + IN_OURS, body)
+
+
+def test_only_custom_volumes_are_made(guard):
+    with pytest.raises(GuardRefused, match="of type 'container' instead of custom"):
+        guard.send("POST", VOLUMES, {"name": "x", "type": "container"})
+
+
+def test_a_copy_that_may_freeze_its_source_is_refused(guard):
+    copy = {"type": "copy", "source": "grafana01", "project": "atlas", "instance_only": True}
+    for inconsistent in ({}, {"allow_inconsistent": False}, {"allow_inconsistent": "true"}):
+        assert guard.refuses("POST", INSTANCES, {"source": {**copy, **inconsistent}})
+    for allowed in (
+        {**copy, "allow_inconsistent": True},
+        {**copy, "source": "grafana01/yesterday"},
+        {**copy, "project": OURS},
+    ):
+        assert not guard.refuses("POST", INSTANCES, {"name": "grafana01", "source": allowed})
+
+
+NEEDED = [
+    ("POST", "instances", {"name": "x", "source": {"type": "image", "alias": "trixie"}}),
+    ("POST", "instances", {"name": "x", "source": {"type": "copy", "source": "y"}}),
+    ("PUT", "instances/x/state", {"action": "start"}),
+    ("POST", "instances/x/exec", {"command": ["true"], "record-output": True}),
+    ("DELETE", "instances/x/logs/exec-output/exec_1-a.stdout", None),
+    ("POST", "instances/x/snapshots", {"name": "s"}),
+    ("PUT", "profiles/default", {"devices": {"r": {"type": "disk", "path": "/", "pool": "p"}}}),
+    ("POST", "storage-pools/p/volumes/custom", {"name": "v", "type": "custom", "config": {}}),
+    (
+        "POST",
+        "storage-pools/p/volumes/custom",
+        {"name": "v", "source": {"type": "copy", "name": "v", "pool": "p", "project": "atlas"}},
+    ),
+    ("POST", "storage-pools/p/volumes/custom/v/snapshots", {"name": "s"}),
+    ("PUT", "storage-pools/p/volumes/custom/v", {"restore": "s"}),
+    ("POST", "storage-pools/p/volumes/custom/v/backups", {"volume_only": True}),
+    ("DELETE", "storage-pools/p/volumes/custom/v", None),
+    ("POST", "storage-pools/p/buckets/b/keys", {"name": "k", "role": "admin"}),
+    ("POST", "storage-pools/p/buckets/b/backups", {}),
+    ("DELETE", "storage-pools/p/buckets/b/keys/k", None),
+]
+
+
+@pytest.mark.parametrize("project", [OURS, PREPARED, "atlas", "default"])
+def test_what_a_drill_needs_passes_in_a_drill_project_only(guard, project):
+    is_ours = project in (OURS, PREPARED)
+    for verb, path, body in NEEDED:
+        assert guard.refuses(verb, f"/1.0/{path}?project={project}", body) is not is_ours, path
+    headers = {**OCTETS, "X-Incus-name": "n"}
+    for path in ("instances", "storage-pools/p/volumes/custom", "storage-pools/p/buckets"):
+        import_path = f"/1.0/{path}?project={project}"
+        assert guard.refuses("POST", import_path, io.BytesIO(b"tar"), headers) is not is_ours, path
+    assert bool(guard.policy.refusals) is not is_ours
+
+
+def test_our_project_is_created_changed_and_deleted(guard):
+    guard.send("POST", "/1.0/projects", {"name": OURS, "config": CLOSED})
+    guard.send("PUT", f"/1.0/projects/{OURS}", {"config": CLOSED})
+    guard.send("PATCH", f"/1.0/projects/{OURS}", {"config": {"user.x": "y"}})
+    guard.send("DELETE", f"/1.0/projects/{OURS}?force=true")
+    assert [verb for verb, _ in guard.wire.sent] == ["POST", "PUT", "PATCH", "DELETE"]
+    assert guard.refuses("POST", f"/1.0/projects/{OURS}", {"name": "default"})
+
+
+@pytest.mark.parametrize("name", ["default", "atlas", "drill-", "Drill-x", "drill-x/../y", None, 7])
+def test_a_project_by_another_name_is_not_made(guard, name):
+    with pytest.raises(GuardRefused, match="is no drill project by its name"):
+        guard.send("POST", "/1.0/projects", {"name": name, "config": CLOSED})
+
+
+@pytest.mark.parametrize("project", ["default", "atlas", "drill-unmarked", "drill-other", PREPARED])
+def test_a_foreign_or_prepared_project_itself_is_never_changed(guard, project):
+    for verb in ("POST", "PUT", "PATCH", "DELETE"):
+        assert guard.refuses(verb, f"/1.0/projects/{project}", {"config": CLOSED})
+
+
+@pytest.mark.parametrize("key", [MARKER_KEY, *REQUIRED])
+def test_a_project_never_loses_its_marker_or_a_restriction(guard, key):
+    without = {name: value for name, value in CLOSED.items() if name != key}
+    for config in ({**CLOSED, key: "false"}, without):
+        for verb, path in (("POST", "/1.0/projects"), ("PUT", f"/1.0/projects/{OURS}")):
+            with pytest.raises(GuardRefused, match=re.escape(key)):
+                guard.send(verb, path, {"name": OURS, "config": config})
+    with pytest.raises(GuardRefused, match=re.escape(key)):
+        guard.send("PATCH", f"/1.0/projects/{OURS}", {"config": {key: "x"}})
 
 
 @pytest.mark.parametrize(
@@ -149,12 +289,14 @@ def test_an_encoded_project_is_refused(guard):
         ("restricted.containers.privilege", "allow"),
         ("restricted.containers.lowlevel", "allow"),
         ("restricted.devices.unix-char", "allow"),
+        ("restricted.devices.disk", "allow"),
         ("restricted.devices.disk.paths", "/"),
+        ("restricted.devices.nic", "allow"),
         ("restricted.devices.proxy", "allow"),
         ("restricted.networks.access", "incusbr0"),
     ],
 )
-def test_our_project_is_never_loosened(guard, wire, key, value):
+def test_no_project_is_ever_loosened(guard, monkeypatch, key, value):
     config = {**CLOSED, key: value}
     for verb, path in (
         ("POST", "/1.0/projects"),
@@ -162,74 +304,44 @@ def test_our_project_is_never_loosened(guard, wire, key, value):
         ("PATCH", f"/1.0/projects/{OURS}"),
     ):
         with pytest.raises(GuardRefused, match=re.escape(key)):
-            guard.send(prepared(verb, path, {"name": OURS, "config": config}))
-    for body in ({"config": {MARKER_KEY: ""}}, {"config": {"restricted": True}}, {"config": None}):
-        assert is_refused(guard, prepared("PATCH", f"/1.0/projects/{OURS}", body))
-    assert is_refused(guard, prepared("POST", "/1.0/projects", {"Name": "x", **{"name": OURS}}))
-    assert wire.sent == []
+            guard.send(verb, path, {"name": OURS, "config": config})
+    monkeypatch.setitem(PROJECTS, PREPARED, {**PROJECTS[PREPARED], key: value})
+    assert guard.refuses("PUT", f"/1.0/instances/x/state?project={PREPARED}", {"action": "start"})
 
 
-def test_a_dead_runs_project_is_only_removed(guard, wire):
-    guard.policy.adopt("drill-other")
+def test_a_prepared_project_needs_the_operators_marker_and_every_restriction(guard, monkeypatch):
+    start = ("PUT", f"/1.0/instances/x/state?project={PREPARED}", {"action": "start"})
+    assert not guard.refuses(*start)
+    assert Guarded(DrillPolicy(RUN)).refuses(*start), "of another run"
+    prepared = {**REQUIRED, STANDING_KEY: "true"}
+    odd = [{k: v for k, v in prepared.items() if k != key} for key in prepared]
+    for config in [*odd, {**prepared, STANDING_KEY: "yes"}, {**REQUIRED, MARKER_KEY: RUN}]:
+        monkeypatch.setitem(PROJECTS, PREPARED, config)
+        assert guard.refuses(*start), config
+
+
+def test_a_dead_runs_project_is_only_removed_and_only_once_adopted(guard):
     scope = "?project=drill-other"
-    guard.send(prepared("PUT", f"/1.0/instances/x/state{scope}", {"action": "stop"}))
-    guard.send(prepared("DELETE", f"/1.0/instances/x{scope}"))
-    assert is_refused(guard, prepared("POST", f"/1.0/instances/x/exec{scope}", {"command": ["x"]}))
-    assert is_refused(guard, prepared("PATCH", "/1.0/projects/drill-other", {"config": {}}))
-    assert len(wire.sent) == 2
+    assert guard.refuses("DELETE", f"/1.0/instances/x{scope}")
+    guard.policy.adopt("drill-other")
+    assert not guard.refuses("PUT", f"/1.0/instances/x/state{scope}", {"action": "stop"})
+    assert not guard.refuses("DELETE", f"/1.0/instances/x{scope}")
+    assert not guard.refuses("DELETE", "/1.0/projects/drill-other")
+    assert guard.refuses("POST", f"/1.0/instances/x/exec{scope}", {"command": ["x"]})
+    assert guard.refuses("PATCH", "/1.0/projects/drill-other", {"config": {}})
+    guard.policy.adopt("drill-unmarked")
+    assert guard.refuses("DELETE", "/1.0/projects/drill-unmarked")
+    with pytest.raises(GuardRefused, match="is no drill project"):
+        guard.policy.adopt("default")
 
 
 @pytest.mark.parametrize("status", [301, 403, 500, 200])
-def test_a_project_that_cannot_be_read_is_not_changed(guard, wire, monkeypatch, status):
+def test_a_project_whose_config_cannot_be_read_is_not_changed(guard, monkeypatch, status):
     answer = requests.Response()
     answer.status_code, answer._content = status, b"nonsense"
-    monkeypatch.setattr(wire, "send", lambda *args, **kwargs: answer)
+    monkeypatch.setattr(guard.wire, "send", lambda *args, **kwargs: answer)
     with pytest.raises(GuardRefused, match="cannot be read"):
-        guard.send(prepared("DELETE", f"/1.0/instances/x?project={OURS}"))
-
-
-def test_a_call_cannot_change_whom_we_speak_to():
-    seen = {}
-
-    class Options(Wire):
-        def send(self, request, *args, **kwargs):
-            seen.update(kwargs)
-            return super().send(request, *args, **kwargs)
-
-    pinned = {"cert": ("c", "k"), "verify": "pinned.crt"}
-    pinning = GuardAdapter(Options(), BASE, DrillPolicy(RUN), pinned=pinned)
-    pinning.send(prepared("GET", "/1.0"), verify=False, cert=None, proxies={"all": "x"}, timeout=3)
-    assert seen == {"timeout": 3, **pinned, "proxies": {}}
-
-
-NEEDED = [
-    ("POST", "instances", {"name": "x", "source": {"type": "image", "alias": "trixie"}}),
-    ("POST", "instances", {"name": "x", "source": {"type": "copy", "source": "y"}}),
-    ("POST", "instances", {"name": "x", "source": {"type": "image", "certificate": ""}}),
-    ("PUT", "instances/x/state", {"action": "start"}),
-    ("POST", "instances/x/exec", {"command": ["true"], "record-output": True}),
-    ("DELETE", "instances/x/logs/exec-output/exec_1-a.stdout", None),
-    ("POST", "instances/x/snapshots", {"name": "s"}),
-    ("PUT", "profiles/default", {"devices": {"r": {"type": "disk", "path": "/", "pool": "p"}}}),
-    ("POST", "storage-pools/p/volumes/custom", {"name": "v", "type": "custom", "config": {}}),
-    ("POST", "storage-pools/p/volumes/custom/v/snapshots", {"name": "s"}),
-    ("PUT", "storage-pools/p/volumes/custom/v", {"restore": "s"}),
-    ("POST", "storage-pools/p/volumes/custom/v/backups", {"volume_only": True}),
-    ("DELETE", "storage-pools/p/volumes/custom/v", None),
-    ("POST", "storage-pools/p/buckets/b/keys", {"name": "k", "role": "admin"}),
-]
-
-
-def test_what_a_drill_needs_passes(guard, wire):
-    for verb, path, body in NEEDED:
-        guard.send(prepared(verb, f"/1.0/{path}?project={OURS}", body))
-    for path in ("instances", "storage-pools/p/volumes/custom", "storage-pools/p/buckets"):
-        headers = {**OCTETS, "X-Incus-name": "n"}
-        url = f"{BASE}/1.0/{path}?project={OURS}"
-        data = io.BytesIO(b"tar")
-        guard.send(requests.Request("POST", url, data=data, headers=headers).prepare())
-    assert len(wire.sent) == len(NEEDED) + 3
-    assert guard.policy.refusals == []
+        guard.send("DELETE", f"/1.0/instances/x{IN_OURS}")
 
 
 class Server(BaseHTTPRequestHandler):
@@ -247,16 +359,16 @@ class Server(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def do_GET(self):
-        what = {"server_version": "7.0.2", "server_name": "x"}
-        told = {"api_extensions": ["projects"], "config": dict(CLOSED), "environment": what}
-        self.answer(told)
+        names = {"server_version": "7.0.2", "server_name": "x"}
+        server = {"api_extensions": ["projects"], "config": dict(CLOSED), "environment": names}
+        self.answer(server)
 
     def do_POST(self):
         base = "http+unix://" + quote(self.server.server_address, safe="")
         self.answer({}, f"{base}/1.0/instances/grafana01/exec?project=atlas")
 
     def log_message(self, *args):
-        """Say nothing."""
+        """Print nothing."""
 
 
 @pytest.fixture
@@ -270,22 +382,21 @@ def server(tmp_path):
         thread.join()
 
 
-def test_pylxds_client_speaks_through_the_guard(server):
-    path = server.server_address
-    with guarded_session(path, DrillPolicy(RUN)) as session:
-        client = pylxd.Client(endpoint=path, session=session, project="atlas")
+def test_pylxd_speaks_through_the_guard_and_a_redirect_passes_it_again(server):
+    incus = Incus(server.server_address, DrillPolicy(RUN), project="atlas")
+    with incus.session:
         with pytest.raises(GuardRefused, match="is no drill project by its name"):
-            client.api.instances["grafana01"].delete()
+            incus.delete("instances", "grafana01")
         with pytest.raises(requests.exceptions.InvalidSchema):
-            session.get("http://127.0.0.1/1.0")
-    assert server.seen == [("GET", "/1.0?project=atlas")]
-
-
-def test_a_redirect_passes_the_guard_again(server):
-    with guarded_session(server.server_address, DrillPolicy(RUN)) as session:
-        client = pylxd.Client(endpoint=server.server_address, session=session, project=OURS)
+            incus.session.get("http://127.0.0.1/1.0")
+        assert server.seen == [("GET", "/1.0?project=atlas")]
         with pytest.raises(GuardRefused, match="project 'atlas' is no drill project by its name"):
-            client.api.instances["x"]["exec"].post(json={"command": ["true"]})
-    asked = ("GET", f"/1.0/projects/{OURS}")
-    sent = ("POST", f"/1.0/instances/x/exec?project={OURS}")
-    assert server.seen == [("GET", f"/1.0?project={OURS}"), asked, sent]
+            incus.within(OURS).post("instances", "x", "exec", body={"command": ["true"]})
+    asked, sent = f"/1.0/projects/{OURS}", f"/1.0/instances/x/exec{IN_OURS}"
+    assert server.seen[2:] == [("GET", asked), ("POST", sent)]
+
+
+@pytest.mark.parametrize("endpoint", ["http://incus:8443", "https://incus:8443", "incus"])
+def test_an_endpoint_that_is_not_pinned_is_refused(endpoint):
+    with pytest.raises(GuardRefused, match="neither a unix socket nor a pinned https server"):
+        guarded_session(endpoint, DrillPolicy("r"))

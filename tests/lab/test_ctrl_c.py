@@ -49,7 +49,14 @@ def interrupted(home: Path, *at: str) -> tuple[int, str, dict[str, Any]]:
         Exit status, output, evidence; the lab is gone.
     """
     process = subprocess.Popen(
-        [*WITH_SIGINT, str(ROOT / "run"), "drills", "-v", "-k", "mosquitto and snapshot and rehearsal"]
+        [
+            *WITH_SIGINT,
+            str(ROOT / "run"),
+            "drills",
+            "-v",
+            "-k",
+            "mosquitto and snapshot and rehearsal",
+        ]
         + [f"--reports={home / 'reports'}"],
         env={**os.environ, "ATLAS_DRILLS_STATE": str(home / "s")},
         stdin=subprocess.DEVNULL,

@@ -1,9 +1,10 @@
-"""The state bucket on a real Incus: lost and regained, and every way in which that can go wrong."""
+"""The state bucket on a real Incus: lost and regained, and what can go wrong with it."""
 
 from __future__ import annotations
 
 import os
 import subprocess
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -33,7 +34,7 @@ KEY = "atlas/terraform.tfstate"
 
 
 class Recorder:
-    """Takes what a drill would write into the evidence."""
+    """Holds what a drill would write into the evidence."""
 
     def __init__(self):
         self.checks, self.notes = [], []
@@ -143,70 +144,58 @@ def test_no_secret_is_in_a_file_an_argument_or_an_environment(bucket):
         assert secret.encode() not in path.read_bytes(), path
 
 
-def test_second_backup_brings_back_what_the_first_lacks(bucket):
-    bucket.back_up()
-    backup = bucket.back_up()
-    regain(bucket, backup)
-    bucket.must_hold(backup)
+def test_the_older_of_two_exports_is_wrong_data(bucket):
+    older, newer = bucket.back_up(), bucket.back_up()
+    regain(bucket, newer)
+    bucket.must_hold(newer)
     assert len(bucket.drill.ledger.recovered) == 4
-
-
-def test_older_export_is_wrong_data(bucket):
-    older = bucket.back_up()
-    newer = bucket.back_up()
+    bucket.drill.checks.clear()
     regain(bucket, replace(newer, tarball=older.tarball))
     with pytest.raises(WrongData, match=r"lost: terraform_data\.later_1_"):
         bucket.must_hold(newer)
     assert {"canaries", "state serial", f"object {KEY}"} <= bucket.drill.broken
 
 
-def test_changed_state_object_is_wrong_data(bucket):
-    backup = bucket.back_up()
-    regain(bucket, backup)
+def change_state(bucket):
     s3 = bucket.subject.s3
     s3.put(KEY, s3.get(KEY).replace(b'"::1"', b'"::2"'))
-    with pytest.raises(WrongData, match=r"changed: terraform_data\.earlier_host"):
-        bucket.must_hold(backup)
-    assert {"canaries", f"object {KEY}", "plan finds no changes"} <= bucket.drill.broken
 
 
-def test_unreadable_state_object_is_wrong_data(bucket):
+STATE = f"object {KEY}"
+SPOILED = {
+    "changed": (
+        change_state,
+        r"changed: terraform_data\.earlier_host",
+        {"canaries", STATE, "plan finds no changes"},
+    ),
+    "unreadable": (lambda bucket: bucket.subject.s3.put(KEY, b"{}"), STATE, {STATE}),
+    # A missing state is no fresh start.
+    "missing": (
+        lambda bucket: bucket.subject.s3.delete(KEY),
+        f"there is no state at {KEY}",
+        {STATE},
+    ),
+    "without its lock": (
+        lambda bucket: bucket.subject.remove_lock(),
+        r"tflock: is \(absent\)",
+        {f"{STATE}.tflock"},
+    ),
+    "without its reader": (
+        lambda bucket: bucket.bucket.delete_key("reader"),
+        "key reader: gone",
+        {"key reader", "the read-only key reads", "plan with the read-only key"},
+    ),
+}
+
+
+@pytest.mark.parametrize(("spoil", "why", "broken"), SPOILED.values(), ids=SPOILED)
+def test_a_spoiled_bucket_is_wrong_data(bucket, spoil, why, broken):
     backup = bucket.back_up()
     regain(bucket, backup)
-    bucket.subject.s3.put(KEY, b"{}")
-    with pytest.raises(WrongData, match=f"object {KEY}"):
+    spoil(bucket)
+    with pytest.raises(WrongData, match=why):
         bucket.must_hold(backup)
-
-
-def test_missing_state_is_wrong_data_not_a_fresh_start(bucket):
-    backup = bucket.back_up()
-    regain(bucket, backup)
-    bucket.subject.s3.delete(KEY)
-    with pytest.raises(WrongData, match=f"there is no state at {KEY}"):
-        bucket.must_hold(backup)
-    assert len(bucket.drill.ledger.lost) == 2
-
-
-def test_missing_lock_object_is_wrong_data(bucket):
-    backup = bucket.back_up()
-    regain(bucket, backup)
-    bucket.subject.remove_lock()
-    with pytest.raises(WrongData, match=r"tflock: is \(absent\)"):
-        bucket.must_hold(backup)
-    assert bucket.drill.broken == {f"object {KEY}.tflock"}
-
-
-def test_revoked_reader_is_wrong_data(bucket):
-    backup = bucket.back_up()
-    regain(bucket, backup)
-    bucket.bucket.delete_key("reader")
-    with pytest.raises(WrongData, match=r"key reader: gone"):
-        bucket.must_hold(backup)
-    assert bucket.drill.broken == {
-        "key reader",
-        "the read-only key reads",
-        "plan with the read-only key",
-    }
+    assert broken <= bucket.drill.broken
 
 
 def test_revoked_admin_is_not_recovered(bucket, monkeypatch):
@@ -219,21 +208,15 @@ def test_revoked_admin_is_not_recovered(bucket, monkeypatch):
         bucket.wait_until_healthy()
 
 
-def test_truncated_export_is_not_imported(bucket):
+def test_a_truncated_export_is_not_imported_and_incus_itself_refuses_it(bucket):
     backup = bucket.back_up()
     bucket.destroy()
     with backup.tarball.path.open("r+b") as file:
         file.truncate(backup.tarball.file_bytes - 5)
     with pytest.raises(BackupDamaged, match="it was not imported"):
         bucket.import_export(backup)
-    assert not bucket.bucket.exists()
-
-
-def test_incus_itself_refuses_a_truncated_export_and_leaves_no_bucket(bucket):
-    backup = bucket.back_up()
-    bucket.destroy()
-    data = backup.tarball.path.read_bytes()
-    backup.tarball.path.write_bytes(data[: len(data) // 2])
+    with backup.tarball.path.open("r+b") as file:
+        file.truncate(backup.tarball.file_bytes // 2)
     with pytest.raises(IncusError):
         bucket.bucket.import_from(backup.tarball.path)
     assert not bucket.bucket.exists()
@@ -278,19 +261,16 @@ def test_objects_of_odd_names_and_many_pages(bucket, address):
 
 def must_all_be_in(network):
     for path in Path("/proc/self/task").glob("*/ns/net"):
-        try:
-            seen = os.readlink(path)
-        except OSError:
-            continue
-        if seen != network:
-            raise NotYet(f"{path} is {seen}")
+        with suppress(OSError):
+            if (seen := os.readlink(path)) != network:
+                raise NotYet(f"{path} is {seen}")
 
 
 def test_dial_leaves_this_process_in_its_own_network(lab):
     before = os.readlink("/proc/self/ns/net")
     with lab.dial(settings.S3_PORT) as connection:
         assert connection.getpeername() == ("127.0.0.1", settings.S3_PORT)
-        # A thread that was joined may take a moment to leave the kernel's list.
+        # A joined thread may take a moment to leave the kernel's list.
         wait_until(
             lambda: must_all_be_in(before), label="all threads in their own network", timeout=2
         )
@@ -298,8 +278,5 @@ def test_dial_leaves_this_process_in_its_own_network(lab):
         lab.dial(1)
     with pytest.raises(LabError, match="the lab lab-none is not up"):
         Lab("lab-none").dial(1)
-
-
-def test_status_says_where_buckets_are(lab):
     assert lab.status().s3 == f"127.0.0.1:{settings.S3_PORT}"
     assert "buckets on 127.0.0.1:8555" in str(lab.status())

@@ -51,26 +51,26 @@ class Server:
         return Incus(socket, OwnServerPolicy(socket))
 
     def listen(self) -> str:
-        """Serve HTTPS on the loopback of its namespace; returns its certificate (PEM)."""
-        self.owner.api.patch(json={"config": {"core.https_address": f"127.0.0.1:{PORT}"}})
+        """Serve HTTPS on the loopback of its namespace; return its certificate (PEM)."""
+        self.owner.patch(body={"config": {"core.https_address": f"127.0.0.1:{PORT}"}})
         return str(self.owner.server["environment"]["certificate"])
 
     def projects(self, prefix: str) -> list[str]:
-        """Names of the server's projects that begin so."""
-        found = self.owner.api.projects.get(params={"recursion": "1"}).json()["metadata"]
-        return [one["name"] for one in found if one["name"].startswith(prefix)]
+        """Return the names of the server's projects that begin so."""
+        found = [str(each["name"]) for each in self.owner.get_list("projects")]
+        return [name for name in found if name.startswith(prefix)]
 
     def trust(self, certificate: str, name: str, projects: Sequence[str] = ()) -> None:
-        """Trust a client certificate, restricted to projects where some are given."""
+        """Trust a client certificate, restricted to projects if some are given."""
         lines = certificate.strip().splitlines()[1:-1]
-        order = {
+        order: dict[str, object] = {
             "type": "client",
             "name": name,
             "certificate": "".join(lines),
             "restricted": bool(projects),
             "projects": list(projects),
         }
-        self.owner.api.certificates.post(json=order)
+        self.owner.post("certificates", body=order)
 
     def run(self, *argv: str, **more: str) -> subprocess.CompletedProcess[str]:
         """Run a program of this checkout inside the server's network, with the user's client."""
@@ -94,7 +94,7 @@ class Server:
 
 
 def write_conf(directory: Path, remotes: dict[str, dict[str, str]], pinned: str) -> Path:
-    """An incus client's configuration with a fresh certificate, laid out as by the client."""
+    """Write an incus client's configuration with a new certificate, laid out as by the client."""
     (directory / "servercerts").mkdir(parents=True)
     listed = {
         "local": {"addr": "unix://", "protocol": "incus", "public": False},
@@ -119,7 +119,7 @@ def write_conf(directory: Path, remotes: dict[str, dict[str, str]], pinned: str)
 
 
 def write_pair(stem: Path, password: bytes | None = None) -> str:
-    """A self-signed certificate and its key beside `stem`; returns the certificate (PEM)."""
+    """Write a self-signed certificate and its key; return the certificate (PEM)."""
     key = ec.generate_private_key(ec.SECP384R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, stem.name)])
     begun = datetime.now(UTC) - timedelta(hours=1)
@@ -150,13 +150,13 @@ def write_pair(stem: Path, password: bytes | None = None) -> str:
 
 
 def small_fleet(file: Path, names: Sequence[str], change: Callable[[dict], None] = lambda _: None):
-    """Some services of Atlas as a fleet of their own, in another source project."""
+    """Write a fleet of some services of Atlas, in another source project."""
     whole = yaml.safe_load((ROOT / "fleets" / "atlas.yaml").read_text())
     whole["name"] = "remote"
     whole["source_project"] = "production"
-    whole["services"] = [one for one in whole["services"] if one["name"] in names]
-    for one in whole["services"]:
-        one.pop("depends_on", None)
+    whole["services"] = [each for each in whole["services"] if each["name"] in names]
+    for service in whole["services"]:
+        service.pop("depends_on", None)
     whole.pop("apply", None)
     whole["buckets"] = []
     change(whole)

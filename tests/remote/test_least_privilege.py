@@ -1,4 +1,4 @@
-"""What the printed commands give: drills work; the server itself keeps the source unchanged."""
+"""What the printed commands give: drills work, and the server itself protects the source."""
 
 from __future__ import annotations
 
@@ -17,12 +17,14 @@ from fixtures.incus.project import KEEP_KEY, LIFETIME, StandingProject
 from fixtures.incus.run_lock import EXPIRES_KEY, HOST_KEY, run_lock
 from fixtures.incus.tunnel import Relay
 from fixtures.plugin import certificate
-from tests.guard.test_every_route import TEMPLATES, paths
+from tests.guard.test_every_route import PATHS
 from tests.remote.server import PORT, write_conf, write_pair
 from tests.remote.test_remote_drills import SOURCE, record_in
 
 DRILLS = ("drill-a", "drill-b")
 ROUTE = "authorization.client.tls-restricted"
+PROFILE = ("profiles", "default")
+VOLUMES = ("storage-pools", "local", "volumes", "custom")
 
 
 def typed(far, *options):
@@ -49,12 +51,12 @@ def forget(far):
     """Take back what was typed."""
     server = far.owner
     if server.has("authorization_router") or ROUTE in (server.server.get("config") or {}):
-        server.api.patch(json={"config": {ROUTE: "", "authorization.scriptlet": ""}})
-    for one in server.api.certificates.get(params={"recursion": "1"}).json()["metadata"]:
-        if one["name"].startswith(certificate.NAME):
-            server.api.certificates[one["fingerprint"]].delete()
+        server.patch(body={"config": {ROUTE: "", "authorization.scriptlet": ""}})
+    for trusted in server.get_list("certificates"):
+        if trusted["name"].startswith(certificate.NAME):
+            server.delete("certificates", trusted["fingerprint"])
     for name in far.projects("drill-"):
-        server.api.projects[name].delete()
+        server.delete("projects", name)
 
 
 @pytest.fixture
@@ -83,19 +85,19 @@ def run(far, reports, *options):
     return done, record_in(reports), "\n".join(far.said[-60:])
 
 
-def must_be_given_back(far):
-    """The lent projects are there, empty and free."""
+def must_be_released(far):
+    """Raise unless the prepared projects are there, empty and free."""
     assert far.projects("drill-") == list(DRILLS)
     for name in DRILLS:
         view = far.owner.within(name)
-        assert view.api.instances.get().json()["metadata"] == []
-        assert view.api.storage_pools["local"].volumes.custom.get().json()["metadata"] == []
-        assert view.api.profiles["default"].get().json()["metadata"]["config"] == {}
+        assert view.get_list("instances") == []
+        assert view.get_list(*VOLUMES) == []
+        assert view.get(*PROFILE)["config"] == {}
 
 
 @contextlib.contextmanager
-def plain(far):
-    """A session with the drills' certificate, and no guard; and where the server answers."""
+def unguarded(far):
+    """Yield a session with the drills' certificate and no guard, and the server's address."""
     urllib3.disable_warnings()
     session = requests.Session()
     session.trust_env = False
@@ -121,7 +123,7 @@ def test_one_certificate_drills_and_reads_by_the_scriptlet(confined, tmp_path):
     assert len(record.drills) == 7
     assert done.returncode == 0, told
     assert inventory(confined.owner, SOURCE) == before
-    must_be_given_back(confined)
+    must_be_released(confined)
 
 
 def test_a_pair_of_certificates_drills_what_it_may(confined, tmp_path):
@@ -141,7 +143,7 @@ def test_a_pair_of_certificates_drills_what_it_may(confined, tmp_path):
     assert str(verdicts["tarball"].verdict) == ("recovered" if good else "wrong data"), told
     assert done.returncode == 1
     assert inventory(confined.owner, SOURCE) == before
-    must_be_given_back(confined)
+    must_be_released(confined)
 
 
 def test_a_source_that_nobody_may_read_is_no_empty_source(confined, tmp_path):
@@ -153,32 +155,8 @@ def test_a_source_that_nobody_may_read_is_no_empty_source(confined, tmp_path):
     assert "--reader=REMOTE" in error
 
 
-@pytest.mark.parametrize("trusted", [with_scriptlet, typed], ids=["scriptlet", "pair"])
-def test_without_any_guard_the_server_refuses_to_change_the_source(confined, trusted):
-    trusted(confined)
-    before = inventory(confined.owner, SOURCE)
-    names = {"instances": "mosquitto01", "custom": "mosquitto01-data", "storage-pools": "local"}
-    every = sorted(
-        {real(path, names) for template in TEMPLATES for path in paths(template)} - {"/"}
-    )
-    with plain(confined) as (session, address):
-        passed = [
-            f"{verb} {path}: {answer.text[:80]}"
-            for path in every
-            for verb in ("POST", "PUT", "PATCH", "DELETE")
-            if (
-                answer := session.request(
-                    verb, f"{address}{path}", params={"project": SOURCE}, json={}, timeout=30
-                )
-            ).ok
-        ]
-    assert len(every) > 100
-    assert passed == []
-    assert inventory(confined.owner, SOURCE) == before
-
-
 def real(path, names):
-    """The path with the names of what the source really has."""
+    """Return the path with the names of what the source really has."""
     parts = path.split("/")
     for number in range(1, len(parts)):
         if parts[number] == "local" and parts[number - 1] in names:
@@ -198,87 +176,94 @@ CHANGES = {
     ),
     "volume": ("DELETE", "/1.0/storage-pools/local/volumes/custom/step-ca01-data", None),
     "project": ("PATCH", f"/1.0/projects/{SOURCE}", {"config": {"user.evil": "1"}}),
-    "lent project": ("PATCH", "/1.0/projects/drill-a", {"config": {"restricted": "false"}}),
+    "prepared project": ("PATCH", "/1.0/projects/drill-a", {"config": {"restricted": "false"}}),
     "server": ("PATCH", "/1.0", {"config": {"user.evil": "1"}}),
 }
 
 
 @pytest.mark.parametrize("trusted", [with_scriptlet, typed], ids=["scriptlet", "pair"])
-def test_a_well_formed_change_of_the_source_is_forbidden(confined, trusted):
+def test_without_any_guard_the_server_refuses_to_change_the_source(confined, trusted):
     trusted(confined)
-    with plain(confined) as (session, address):
+    before = inventory(confined.owner, SOURCE)
+    names = {"instances": "mosquitto01", "custom": "mosquitto01-data", "storage-pools": "local"}
+    every = sorted({real(path, names) for path in PATHS} - {"/"})
+    assert len(every) > 100
+    passed = []
+    with unguarded(confined) as (session, address):
+        for path in every:
+            for verb in ("POST", "PUT", "PATCH", "DELETE"):
+                options = {"params": {"project": SOURCE}, "json": {}, "timeout": 30}
+                answer = session.request(verb, f"{address}{path}", **options)
+                if answer.ok:
+                    passed.append(f"{verb} {path}: {answer.text[:80]}")
+        # Well-formed changes are forbidden, not just malformed.
         for what, (verb, path, body) in CHANGES.items():
             query = "" if "/projects/" in path else f"{'&' if '?' in path else '?'}project={SOURCE}"
             url = f"{address}{path}{query}"
             assert session.request(verb, url, json=body, timeout=30).status_code == 403, what
+    assert passed == []
+    assert inventory(confined.owner, SOURCE) == before
 
 
-def test_a_lent_project_has_one_run_at_a_time(confined):
+def test_a_prepared_project_has_one_run_at_a_time(confined, monkeypatch):
     typed(confined)
     server = confined.owner
-    first = StandingProject(server, "run-1", "drill-a")
+    first, second = (StandingProject(server, f"run-{number}", "drill-a") for number in (1, 2))
     with run_lock("run-1"):
         view = first.create("local")
         with pytest.raises(IncusError, match=r"drill-a is in use by run run-1 on .*untouched"):
-            StandingProject(server, "run-2", "drill-a").create("local")
-    # Its lock is free: that run is dead, and what it left goes.
-    view.api.storage_pools["local"].volumes.custom.post(json={"name": "left", "type": "custom"})
-    second = StandingProject(server, "run-2", "drill-a")
+            second.create("local")
+    # Its lock is free: that run is dead, and what it left is removed.
+    view.post(*VOLUMES, body={"name": "left", "type": "custom"})
     second.create("local")
     assert not first.exists()
     second.delete()
-    must_be_given_back(confined)
-
-
-def test_two_claims_at_one_moment_are_one(confined, monkeypatch):
-    typed(confined)
-    server = confined.owner
-    late = StandingProject(server, "run-2", "drill-a")
-    free = late._profile(server.within("drill-a"))
-    StandingProject(server, "run-1", "drill-a").create("local")
-    monkeypatch.setattr(late, "_profile", lambda _: free)
+    must_be_released(confined)
+    free = second._profile()
+    first.create("local")
+    monkeypatch.setattr(second, "_profile", lambda: free)
     with pytest.raises(IncusError, match="in use by a run that claimed it at this moment"):
-        late.create("local")
+        second.create("local")
 
 
-def test_a_kept_drill_is_not_emptied_until_it_is_given_free(confined):
+def test_a_kept_drill_is_not_emptied_until_it_is_released(confined):
     typed(confined)
     server = confined.owner
     kept = StandingProject(server, "run-1", "drill-a", "far:")
-    kept.create("local")
+    view = kept.create("local")
     assert "incus profile unset far:default user.atlas-drills.keep --project drill-a" in kept.keep()
     other = StandingProject(server, "run-2", "drill-a")
-    with pytest.raises(IncusError, match="holds what run run-1 kept for a look; it is untouched"):
+    with pytest.raises(IncusError, match="what run run-1 kept for inspection; it is untouched"):
         other.create("local")
-    profile = server.within("drill-a").api.profiles["default"].get().json()["metadata"]
+    profile = view.get(*PROFILE)
     config = {key: value for key, value in profile["config"].items() if key != KEEP_KEY}
-    server.within("drill-a").api.profiles["default"].put(json={**profile, "config": config})
+    view.put(*PROFILE, body={**profile, "config": config})
     other.create("local")
     other.delete()
 
 
 def test_a_run_on_another_machine_is_believed_for_a_day(confined):
     typed(confined)
-    server = confined.owner
+    view = confined.owner.within("drill-a")
     claim = {MARKER_KEY: "far-away", HOST_KEY: "elsewhere/boot/1-2"}
-    profile = server.within("drill-a").api.profiles["default"]
-    until = datetime.now(UTC) + LIFETIME
-    profile.put(json={"config": {**claim, EXPIRES_KEY: until.isoformat()}, "devices": {}})
-    mine = StandingProject(server, "run-2", "drill-a")
+    until = (datetime.now(UTC) + LIFETIME).isoformat()
+    view.put(*PROFILE, body={"config": {**claim, EXPIRES_KEY: until}, "devices": {}})
+    mine = StandingProject(confined.owner, "run-2", "drill-a")
     with pytest.raises(IncusError, match="in use by run far-away on elsewhere"):
         mine.create("local")
-    profile.put(json={"config": {**claim, EXPIRES_KEY: "2026-01-01T00:00:00+00:00"}, "devices": {}})
+    until = "2026-01-01T00:00:00+00:00"
+    view.put(*PROFILE, body={"config": {**claim, EXPIRES_KEY: until}, "devices": {}})
     mine.create("local")
     mine.delete()
 
 
-def test_a_project_that_is_not_set_apart_is_refused(confined):
+def test_a_project_that_is_not_prepared_is_refused(confined):
     server = confined.owner
-    server.api.projects.post(json={"name": "drill-x", "config": {"features.images": "false"}})
+    server.post("projects", body={"name": "drill-x", "config": {"features.images": "false"}})
     with pytest.raises(IncusError) as refused:
         StandingProject(server, "run-1", "drill-x").create("local")
     assert str(refused.value) == (
-        "project drill-x is not set apart for drills: it lacks user.atlas-drills.standing=true, "
+        "project drill-x is not prepared for drills: it lacks user.atlas-drills.standing=true, "
         "lacks restricted=true, lacks restricted.devices.nic=block, "
         "lacks restricted.devices.disk=managed; nothing in it was touched\n"
         "HINT: ./run certificate prints the commands that make such a project"

@@ -199,10 +199,10 @@ def production(pytestconfig, drill_project, fleet):
     owner = Incus(socket, OwnServerPolicy(socket))
     features = {f"features.{f}": "true" for f in ("profiles", "storage.volumes", "storage.buckets")}
     config = {**features, "features.images": "false"}
-    owner.api.projects.post(json={"name": PRODUCTION, "config": config})
+    owner.post("projects", body={"name": PRODUCTION, "config": config})
     view = owner.within(PRODUCTION)
     root = {"root": {"type": "disk", "path": "/", "pool": fleet.pool}}
-    view.api.profiles["default"].put(json={"devices": root})
+    view.put("profiles", "default", body={"devices": root})
 
     def make(name):
         spec = fleet.service(name)
@@ -219,7 +219,7 @@ def production(pytestconfig, drill_project, fleet):
 
     yield make
     assert empty(view) == []
-    owner.api.projects[PRODUCTION].delete()
+    owner.delete("projects", PRODUCTION)
 
 
 @pytest.fixture

@@ -149,15 +149,15 @@ def test_state_that_is_not_on_the_volume_is_seen(audited, place):
 
 def test_another_schedule_on_the_volume_is_seen(audited, place):
     owner = owner_of(place)
-    node = owner.api.storage_pools["local"].volumes.custom["atlantis01-data"]
+    path = ("storage-pools", "local", "volumes", "custom", "atlantis01-data")
     config = {"snapshots.schedule": "@yearly", "snapshots.expiry": "30d"}
-    owner.wait(node.patch(json={"config": config}))
+    owner.patch(*path, body={"config": config})
     try:
         told = audited("atlantis")
         assert "is '@yearly', the fleet file says '@weekly'" in told["snapshots.schedule"]
         assert "is '30d', the fleet file says '2w'" in told["snapshots.expiry"]
     finally:
-        owner.wait(node.patch(json={"config": dict.fromkeys(config, "")}))
+        owner.patch(*path, body={"config": dict.fromkeys(config, "")})
 
 
 def test_a_projection_needs_a_measured_drill(place, fleet):
@@ -192,12 +192,12 @@ def test_a_projection_needs_a_measured_drill(place, fleet):
 
 def test_an_expiry_that_takes_the_procedures_snapshots_is_seen(audited, place):
     owner = owner_of(place)
-    node = owner.api.storage_pools["local"].volumes.custom["atlantis01-data"]
-    owner.wait(node.patch(json={"config": {"snapshots.expiry": "1d"}}))
+    path = ("storage-pools", "local", "volumes", "custom", "atlantis01-data")
+    owner.patch(*path, body={"config": {"snapshots.expiry": "1d"}})
     try:
         assert "removes snapshots after '1d'" in audited("atlantis")["snapshots.expiry"]
     finally:
-        owner.wait(node.patch(json={"config": {"snapshots.expiry": ""}}))
+        owner.patch(*path, body={"config": {"snapshots.expiry": ""}})
 
 
 def test_half_a_file_is_seen_when_it_is_a_day_old(audited, place):

@@ -368,7 +368,7 @@ def test_what_is_there_already_is_no_recovery(drilled):
 
 def test_the_source_cannot_be_changed_by_its_view(place):
     with pytest.raises(GuardRefused, match="the guard refused"):
-        place.incus.api.instances["mosquitto01"].state.put(json={"action": "stop"})
+        place.incus.put("instances", "mosquitto01", "state", body={"action": "stop"})
     # Meant so: else the run would end by it.
     place.incus.policy.refusals.clear()
     assert not isinstance(place.incus.policy, OwnServerPolicy)

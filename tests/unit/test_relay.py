@@ -1,4 +1,4 @@
-"""The relay: bytes pass as they are, ends are told, and nothing is left open."""
+"""The relay: bytes pass as they are, ends are passed on, and nothing is left open."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from fixtures.incus.tunnel import Relay
 
 
 def serve(answer):
-    """A dial whose other side is handed to `answer` in a thread of its own."""
+    """Return a dial whose other side goes to `answer`, in a thread of its own."""
 
     def dial():
         ours, theirs = socket.socketpair()
@@ -39,10 +39,7 @@ def connect(relay):
 
 
 def read_all(connection):
-    parts = []
-    while data := connection.recv(65536):
-        parts.append(data)
-    return b"".join(parts)
+    return b"".join(iter(lambda: connection.recv(65536), b""))
 
 
 def relay_threads():
@@ -55,34 +52,26 @@ def others():
     return relay_threads()
 
 
-def test_bytes_and_ends_pass_both_ways(others):
-    sent = bytes(range(256)) * 4000
-    with Relay(serve(echo)) as relay, connect(relay) as client:
+def test_bytes_and_ends_pass_both_ways_and_connections_do_not_mix(others):
+    sent = [bytes(range(256)) * 4000, *(b"%d" % number for number in range(20))]
+    with Relay(serve(echo)) as relay:
+        clients = [connect(relay) for _ in sent]
 
         def write():
-            client.sendall(sent)
-            client.shutdown(socket.SHUT_WR)
+            for client, data in zip(clients, sent, strict=True):
+                client.sendall(data)
+                client.shutdown(socket.SHUT_WR)
 
         writer = threading.Thread(target=write)
         writer.start()
-        assert read_all(client) == sent + b"end"
+        assert [read_all(client) for client in clients] == [data + b"end" for data in sent]
         writer.join()
+        for client in clients:
+            client.close()
     assert relay_threads() == others
 
 
-def test_many_connections_do_not_mix():
-    with Relay(serve(echo)) as relay:
-        clients = [connect(relay) for _ in range(20)]
-        for number, client in enumerate(clients):
-            client.sendall(b"%d" % number)
-        for client in clients:
-            client.shutdown(socket.SHUT_WR)
-        assert [read_all(client) for client in clients] == [b"%dend" % n for n in range(20)]
-        for client in clients:
-            client.close()
-
-
-def test_a_server_that_hangs_up_is_seen():
+def test_a_server_that_closes_is_seen():
     with Relay(serve(lambda peer: peer.sendall(b"bye"))) as relay, connect(relay) as client:
         assert read_all(client) == b"bye"
 
@@ -90,7 +79,7 @@ def test_a_server_that_hangs_up_is_seen():
 @pytest.mark.parametrize(
     "error", [ConnectionRefusedError(111, "Connection refused"), LabError("the lab is not up")]
 )
-def test_a_dial_that_fails_closes_the_connection_and_is_told(error):
+def test_a_dial_that_fails_closes_the_connection_and_is_reported(error):
     def dial():
         raise error
 
@@ -111,20 +100,20 @@ def test_closing_cuts_what_is_open_and_waits_for_its_threads(others):
         connect(relay)
 
 
-def test_a_dial_that_comes_back_after_the_end_is_cut():
-    begun, go_on = threading.Event(), threading.Event()
+def test_a_dial_that_returns_after_the_end_is_cut():
+    has_begun, may_go_on = threading.Event(), threading.Event()
 
     def dial():
-        begun.set()
-        go_on.wait(5)
+        has_begun.set()
+        may_go_on.wait(5)
         return serve(echo)()
 
     relay = Relay(dial)
     with connect(relay) as client:
-        assert begun.wait(5)
+        assert has_begun.wait(5)
         closing = threading.Thread(target=relay.close)
         closing.start()
-        go_on.set()
+        may_go_on.set()
         closing.join(5)
         assert not closing.is_alive()
         assert read_all(client) == b""

@@ -1,4 +1,4 @@
-"""Remotes from the incus client's own configuration: what is read, and each refusal in full."""
+"""Remotes from the incus client's own configuration: what is read, and what is refused."""
 
 from __future__ import annotations
 
@@ -9,65 +9,57 @@ from fixtures.errors import UsageError
 from fixtures.incus.remotes import is_https, read_remote
 from tests.remote.server import ADDRESS, write_conf, write_pair
 
+REMOTES = {
+    "far": {"project": "production"},
+    "plain": {},
+    "images": {"addr": "https://images.example", "protocol": "simplestreams", "public": True},
+    "oidc": {"auth_type": "oidc"},
+    "http": {"addr": "http://far:8443"},
+    "many": {"addr": "https://one:8443,https://two:8443/"},
+    "here": {"addr": "unix:///tmp/incus.socket"},
+}
+
 
 @pytest.fixture
 def conf(tmp_path):
-    certificate = write_pair(tmp_path / "server")
-    remotes = {
-        "far": {"project": "production"},
-        "plain": {},
-        "images": {"addr": "https://images.example", "protocol": "simplestreams", "public": True},
-        "oidc": {"auth_type": "oidc"},
-        "http": {"addr": "http://far:8443"},
-        "many": {"addr": "https://one:8443,https://two:8443/"},
-        "here": {"addr": "unix:///tmp/incus.socket"},
-    }
-    return write_conf(tmp_path / "conf", remotes, certificate)
+    return write_conf(tmp_path / "conf", REMOTES, write_pair(tmp_path / "server"))
 
 
 @pytest.fixture
 def read(conf, tmp_path):
-    """Reads a remote; of a refusal its text, with `DIR` for the configuration's directory."""
+    """Read a remote; of a refusal return the text, with `DIR` for the configuration's directory."""
 
     def read(name):
+        env = {"INCUS_CONF": str(conf), "INCUS_GLOBAL_CONF": str(tmp_path / "shared")}
         try:
-            return read_remote(
-                name, {"INCUS_CONF": str(conf), "INCUS_GLOBAL_CONF": str(tmp_path / "shared")}
-            )
+            return read_remote(name, env)
         except UsageError as error:
+            assert "; nothing was contacted" in error.message
             return str(error).replace(str(conf), "DIR")
 
     return read
 
 
-def test_a_remote_is_its_address_its_project_and_who_we_are(read, conf):
+def test_a_remote_has_addresses_a_project_and_who_we_are(read, conf):
     far = read("far:")
     assert (far.name, far.addresses, far.project) == ("far", (ADDRESS,), "production")
     assert far.cert == (str(conf / "client.crt"), str(conf / "client.key"))
     assert far.verify == str(conf / "servercerts" / "far.crt")
     assert far.socket is None
-
-
-def test_the_project_that_the_client_writes_by_itself_is_nobodys_choice(read):
-    assert read("plain").project is None
-
-
-def test_a_remote_may_have_several_addresses_or_a_socket(read):
+    assert read("plain").project is None, "the client writes `default` by itself"
     assert read("many").addresses == ("https://one:8443", "https://two:8443")
     assert read("here").socket == "/tmp/incus.socket"
     assert read("local").socket == ""
 
 
-def test_a_certificate_for_one_remote_comes_first(read, conf):
+def test_a_certificate_for_one_remote_is_preferred(read, conf):
     write_pair(conf / "clientcerts" / "far")
-    assert read("far").cert == (
-        str(conf / "clientcerts" / "far.crt"),
-        str(conf / "clientcerts" / "far.key"),
-    )
+    own = conf / "clientcerts"
+    assert read("far").cert == (str(own / "far.crt"), str(own / "far.key"))
     assert read("plain").cert == (str(conf / "client.crt"), str(conf / "client.key"))
 
 
-def test_remotes_of_all_users_come_after_ones_own(read, conf, tmp_path):
+def test_the_users_own_remotes_are_preferred_to_those_of_the_machine(read, conf, tmp_path):
     shared = {"shared": {}, "far": {"addr": "https://elsewhere:8443"}}
     write_conf(tmp_path / "shared", shared, (conf / "servercerts" / "far.crt").read_text())
     assert read("far").addresses == (ADDRESS,)
@@ -75,65 +67,58 @@ def test_remotes_of_all_users_come_after_ones_own(read, conf, tmp_path):
     assert read("shared").cert == (str(conf / "client.crt"), str(conf / "client.key"))
 
 
-def test_an_unknown_remote_is_told_with_those_that_are_known(read):
+def test_an_unknown_remote_is_refused_with_those_that_are_known(read, tmp_path):
     assert read("nope") == (
         "there is no remote 'nope' in DIR/config.yml; nothing was contacted\n"
         "HINT: known are: far, here, http, local, many, oidc, plain; "
         "add it: incus remote add nope ADDRESS"
     )
-
-
-def test_without_any_configuration_nothing_is_known(tmp_path):
     with pytest.raises(UsageError, match=r"(?s)no remote 'far' in .*known are: none"):
         read_remote("far", {"HOME": str(tmp_path), "INCUS_GLOBAL_CONF": str(tmp_path)})
 
 
 @pytest.mark.parametrize(
-    ("name", "told"),
+    ("name", "why"),
     [
-        ("images", "remote images at https://images.example serves images only; nothing was"),
-        ("oidc", "remote oidc is reached by oidc, and drills need a client certificate; nothing"),
-        ("http", "remote http has the address 'http://far:8443', neither unix: nor https://;"),
+        ("images", "remote images at https://images.example serves images only"),
+        ("oidc", "remote oidc is reached by oidc, and drills need a client certificate"),
+        ("http", "remote http has the address 'http://far:8443', neither unix: nor https://"),
     ],
 )
-def test_a_remote_that_cannot_be_drilled_on_is_refused(read, name, told):
-    assert str(read(name)).startswith(told)
+def test_a_remote_that_cannot_be_drilled_on_is_refused(read, name, why):
+    assert read(name).startswith(why)
 
 
-def test_without_a_pinned_certificate_nobody_is_trusted(read, conf):
-    (conf / "servercerts" / "far.crt").unlink()
+def test_without_a_pinned_certificate_no_server_is_trusted(read, conf):
+    pinned = conf / "servercerts" / "far.crt"
+    pinned.unlink()
     assert read("far").startswith(
         "remote far has no pinned server certificate (DIR/servercerts/far.crt is missing), so that "
-        "nobody can tell it from another server; nothing was contacted\nHINT: incus remote remove"
+        "another server could take its place; nothing was contacted\nHINT: incus remote remove"
     )
-    (conf / "servercerts" / "far.crt").write_text("no certificate")
-    assert "the pinned certificate DIR/servercerts/far.crt of remote far cannot be read" in read(
-        "far"
-    )
-
-
-def test_an_encrypted_key_is_refused_and_nobody_is_asked(read, conf):
-    write_pair(conf / "client", password=b"secret of this test")
-    assert read("far") == (
-        "the client key DIR/client.key is encrypted, and a drill that runs at night can ask nobody "
-        "for its password; nothing was contacted\n"
-        "HINT: give the drills a certificate and key of their own: ./run certificate"
-    )
+    pinned.write_text("no certificate")
+    assert "pinned certificate DIR/servercerts/far.crt of remote far cannot be read" in read("far")
 
 
 def test_a_client_without_a_usable_pair_is_refused(read, conf):
+    write_pair(conf / "client", password=b"secret of this test")
+    assert read("far") == (
+        "the client key DIR/client.key is encrypted, and a drill at night cannot ask for its "
+        "password; nothing was contacted\n"
+        "HINT: give the drills a certificate and key of their own: ./run certificate"
+    )
     (conf / "client.key").write_text("-----BEGIN EC PRIVATE KEY-----\nAAAA\n")
-    assert "are no certificate and key in PEM; nothing was contacted" in read("far")
+    assert "are no certificate and key in PEM" in read("far")
     write_pair(conf / "client")
     first = (conf / "client.crt").read_text()
     write_pair(conf / "client")
     (conf / "client.crt").write_text(first)
-    assert "do not belong together; nothing was contacted" in read("far")
+    assert "do not belong together" in read("far")
     (conf / "client.key").unlink()
     assert "the incus client's client.key cannot be read at DIR/client.key" in read("far")
 
 
-def test_a_file_that_is_no_configuration_is_told(read, conf):
+def test_a_file_that_is_no_configuration_is_refused(read, conf):
     (conf / "config.yml").write_text(yaml.safe_dump(["remotes"]))
     assert read("far").startswith("DIR/config.yml is no configuration of the incus client;")
 
@@ -141,5 +126,5 @@ def test_a_file_that_is_no_configuration_is_told(read, conf):
 @pytest.mark.parametrize(
     "address", ["https://[::1:8443", "https://h:99999", "https://a b:8443", "https://", "ftp://h"]
 )
-def test_an_address_that_is_none_is_told_as_one(address):
+def test_an_ambiguous_address_is_refused(address):
     assert not is_https(address)
