@@ -12,7 +12,6 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from fixtures.plugin.gathering import Gathered
 
 from fixtures.evidence.history import append_history, history_lines, read_history
 from fixtures.evidence.html import render_summary
@@ -27,6 +26,7 @@ from fixtures.evidence.writer import (
     read_evidence,
     write_evidence,
 )
+from fixtures.plugin.report import Gathered
 from tests.unit.test_evidence_judge import drill, run
 
 ROOT = Path(__file__).parents[2]
