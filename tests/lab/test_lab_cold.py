@@ -191,8 +191,8 @@ def test_a_change_by_hand_is_seen_while_another_part_is_made(source):
     made, server, _ = source
     assert made.furnish(["mosquitto"]) == {}
     before, known = inventory(server, "atlas"), made.furnished.parts
-    node = server.within("atlas").api.instances["mosquitto01"]
-    node.patch(json={"config": {"user.by-hand": "yes"}})
+    changed = {"config": {"user.by-hand": "yes"}}
+    server.within("atlas").patch("instances", "mosquitto01", body=changed)
     assert made.furnish(["mosquitto", "alertmanager"]) == {}
     after = inventory(server, "atlas")
     assert "instance alertmanager01" in after
@@ -207,12 +207,12 @@ def test_a_part_that_was_interrupted_is_made_again_and_the_others_stay(source):
     assert made.furnish(["mosquitto"]) == {}
     within = server.within("atlas")
     order = {"name": "alertmanager01", "source": {"type": "image", "alias": "alertmanager"}}
-    server.wait(within.api.instances.post(json=order))
-    created = within.api.instances["mosquitto01"].get().json()["metadata"]["created_at"]
+    within.post("instances", body=order)
+    created = within.get("instances", "mosquitto01")["created_at"]
     made.prepare()
     assert made.furnish(["mosquitto", "alertmanager"]) == {}
-    assert within.api.instances["mosquitto01"].get().json()["metadata"]["created_at"] == created
-    devices = within.api.instances["alertmanager01"].get().json()["metadata"]["devices"]
+    assert within.get("instances", "mosquitto01")["created_at"] == created
+    devices = within.get("instances", "alertmanager01")["devices"]
     assert "alertmanager01-data" in {one.get("source") for one in devices.values()}
     assert set(made.furnished.parts) == {"mosquitto", "alertmanager"}
 
