@@ -18,6 +18,7 @@ from fixtures.evidence.record import (
     CanaryRecord,
     DrillRecord,
     MemberRecord,
+    RestoreRecord,
     RunRecord,
 )
 from fixtures.evidence.verdict import Verdict

@@ -116,7 +116,7 @@ def test_the_terminal_shows_findings_and_that_nothing_was_recovered() -> None:
         "verdict of the run: not verified",
         "The only drill recovered within target, but 1 of 2 audits not in order.",
     ]
-    assert not any("in order" in line for line in both[4:]), "beside drills, only what is wrong"
+    assert not any("in order" in line for line in both[4:]), "next to drills, only what is wrong"
 
 
 def test_the_page_shows_findings_with_their_advice() -> None:
