@@ -18,6 +18,7 @@ from fixtures.evidence.record import (
     CanaryRecord,
     DrillRecord,
     MemberRecord,
+    RestoreRecord,
     RunRecord,
 )
 from fixtures.evidence.verdict import Verdict
@@ -244,6 +245,27 @@ def test_facts_of_a_backup_that_are_not_known_are_left_out() -> None:
     assert "Encryption AES256" in words(render_drill(drill(backup=sealed)))
     older = plain.model_copy(update={"integrity": "encrypted: AES256; read to the last byte"})
     assert "Integrity encrypted: AES256; read to" in words(render_drill(drill(backup=older)))
+
+
+BARE = BackupRecord(kind="tarball", name="x", taken_at=BEGUN, seconds=1.0)
+FULL = {"downtime": 1.0, "file_bytes": 1, "sha256": "a", "compression": "zstd", "optimized": True}
+MOVED = RestoreRecord(bytes=1, seconds=1.0, throughput=1.0, projected_rto=3.0, declared_bytes=9)
+
+
+@pytest.mark.parametrize("origin", ["rehearsal", "existing"])
+@pytest.mark.parametrize("restore", [None, MOVED, MOVED.model_copy(update={"throughput": None})])
+@pytest.mark.parametrize(
+    "backup", [None, BARE, *(BARE.model_copy(update=x) for x in (FULL, {"kind": "none"}))]
+)
+def test_what_may_be_missing_in_a_record_may_be_missing_on_its_card(
+    origin: str, restore: RestoreRecord | None, backup: BackupRecord | None
+) -> None:
+    made = drill(origin=origin, backup=backup, restore=restore)
+    assert "Where and when Drill begun" in words(render_drill(made))
+    empty = made.model_copy(update={"phases": [], "checks": [], "canaries": None, "rto": None})
+    text = words(render_drill(empty))
+    for missing in ("No phase was recorded", "No check was made", "No canary was looked for"):
+        assert missing in text
 
 
 @pytest.mark.parametrize(("old", "new"), [('"target_rto":', '"target":'), ("}", "")])

@@ -116,12 +116,14 @@ def test_the_terminal_shows_findings_and_that_nothing_was_recovered() -> None:
         "verdict of the run: not verified",
         "The only drill recovered within target, but 1 of 2 audits not in order.",
     ]
-    assert not any("in order" in line for line in both[4:]), "beside drills, only what is wrong"
+    assert not any("in order" in line for line in both[4:]), "next to drills, only what is wrong"
 
 
 def test_the_page_shows_findings_with_their_advice() -> None:
-    html = render_summary(run(drills=[], audits=[SOUND, BAD, BLIND]))
+    broken = audit(trace="Traceback <i>", reason="a defect", notes=["read by half"])
+    html = render_summary(run(drills=[], audits=[SOUND, BAD, BLIND, broken]))
     text = words(html)
+    assert "Traceback &lt;i&gt;" in html and "a defect read by half" in text
     assert "audit: findings" in text
     assert "No drill was made: this run proves no recovery." in text
     assert "nothing was restored, so it proves no recovery" in text

@@ -188,7 +188,7 @@ def test_a_run_with_skips_is_no_pass_but_says_that_the_rest_recovered() -> None:
         ({"not_verified": []}, "not verified"),
         ({"drills": []}, "not verified"),
     ],
-    ids=str,
+    ids=["wrong", "late", "not looked", "fault", "cell without a reason", "no drill"],
 )
 def test_gaps_excuse_nothing_else(changed: dict[str, Any], verdict: str) -> None:
     judged = run(**changed, skipped=[SKIPPED])
