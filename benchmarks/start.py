@@ -18,7 +18,7 @@ from benchmarks.figures import ROOT, Bench
 from fixtures.errors import LabError
 
 DRILL = ("drills", "-v", "-k", "mosquitto and snapshot and rehearsal")
-PHASES = re.compile(r"^\s+mosquitto-snapshot-rehearsal: (\w+) ")
+PHASES = re.compile(r"^\s+mosquitto-snapshot-rehearsal: (\w+) [\d.]+ s$")
 BUILT = re.compile(r"(?P<what>lab root|image mosquitto).*: done in (?P<seconds>[\d.]+) s")
 COLD_SECONDS = 900
 WARM_SECONDS = 120
