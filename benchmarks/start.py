@@ -17,9 +17,8 @@ from pathlib import Path
 from benchmarks.figures import ROOT, Bench
 from fixtures.errors import LabError
 
-DRILL = ("drills", "-k", "mosquitto and snapshot and rehearsal")
-VERDICT = re.compile(r"^[.F]\s+\[100%\]|^\.$|^F$")
-PHASES = re.compile(r"^\s+mosquitto-snapshot-rehearsal: (\w+) ")
+DRILL = ("drills", "-v", "-k", "mosquitto and snapshot and rehearsal")
+PHASES = re.compile(r"^\s+mosquitto-snapshot-rehearsal: (\w+) [\d.]+ s$")
 BUILT = re.compile(r"(?P<what>lab root|image mosquitto).*: done in (?P<seconds>[\d.]+) s")
 COLD_SECONDS = 900
 WARM_SECONDS = 120
@@ -45,9 +44,9 @@ class Start:
 
     @property
     def verdict(self) -> float:
-        """When the first verdict was there: pytest's mark after the last phase of the drill."""
+        """When the first verdict was there: the drill's line."""
         self.first(r"verdict of the run: recovered$")
-        return self.first(r"^\.\s*\[|^\.$")
+        return self.first(r"^\[1/1\] ")
 
     @property
     def silence(self) -> float:
@@ -126,8 +125,8 @@ def _warm(bench: Bench, home: Path) -> None:
             first_line=cold.lines[0][0],
             verdict=cold.verdict,
             verdict_lab_up=warm.verdict,
-            environment=cold.first("test session starts"),
-            lab=cold.first("lab lab: up on") - cold.first("test session starts"),
+            environment=cold.first("of fleet atlas on lab$"),
+            lab=cold.first("lab lab: up on") - cold.first("of fleet atlas on lab$"),
             drill=cold.verdict - cold.first("lab lab: up on"),
             longest_silence=cold.silence,
         )
