@@ -64,12 +64,6 @@ def _figures(bench: Bench, rounds: Sequence[Mapping[str, Any]], count: int) -> N
     bench.figure(WHOLE, about, "ratio", ratios(rounds, "drills", "script"), at_most=0.35)
     bench.figure(WHOLE, "the goal", "s", [one["drills"] for one in rounds], at_most=100)
     bench.figure("the script", "itself", "s", [one["script"] for one in rounds])
-    cores = os.cpu_count() or 1
-    for name, called in (("drills", WHOLE), ("script", "the script")):
-        shares = [one["core_seconds"][name] / cores / one[name] for one in rounds]
-        bench.figure(called, f"all {cores} cores", "of them busy", shares)
-    spent = ratios([one["core_seconds"] for one in rounds], "drills", "script")
-    bench.figure(f"{WHOLE}: processor time", "the script's", "ratio", spent)
 
 
 @contextmanager

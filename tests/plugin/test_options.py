@@ -62,17 +62,6 @@ def test_without_a_directory_only_snapshots_are_looked_for():
     assert all("test_newest_snapshot_of_the_source[" in id for id in found)
 
 
-def test_stand_ins_can_be_left_out():
-    assert [
-        id for id in collected("-m", "snapshot and stand_in and not existing") if "[" in id
-    ] == [
-        f"drills/test_restore_from_snapshot.py::test_service_restored_from_snapshot[{name}-rehearsal]"
-        for name in STAND_INS
-    ]
-    left = [id for id in collected("-m", "not stand_in") if "test_backup_regime" not in id]
-    assert left
-    assert not [id for id in left if any(name in id for name in (*STAND_INS, "fleet"))]
-
 
 def test_each_way_to_provision_has_a_drill():
     ways = [id.rpartition("-")[2] for id in collected("-k", "rebuilt_as_a_copy or rebuilt_by")]
