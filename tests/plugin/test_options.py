@@ -19,7 +19,6 @@ SERVICES = (
     "mosquitto",
     "atlantis",
 )
-STAND_INS = ("grafana", "atlantis")
 
 
 def collected(*options):
@@ -60,7 +59,6 @@ def test_without_a_directory_only_snapshots_are_looked_for():
     found = collected("-m", "existing", "--incus=unix")
     assert len(found) == len(SERVICES)
     assert all("test_newest_snapshot_of_the_source[" in id for id in found)
-
 
 
 def test_each_way_to_provision_has_a_drill():
