@@ -3,7 +3,7 @@
 The script does one recovery for each drill that pytest collects, serially, as a person would; what
 a drill does beyond a recovery (write and look for data, prove what is gone, read tarballs to their
 end, audits) it leaves out, so that it is faster than the same work would be. Which drills it has no
-recovery for is told in the results.
+recovery for is in the results.
 """
 
 from __future__ import annotations
