@@ -122,19 +122,14 @@ class Bench:
             facts: kept with each sample.
 
         Returns:
-            One sample a round: the seconds of each act under its name; under `core_seconds` those
-            that the whole machine worked in that time.
+            One sample a round: the seconds of each act under its name.
         """
         rounds = []
         for number in range(self.repeat):
             order = list(acts.items())
-            seconds, busy = {}, {}
-            for name, act in reversed(order) if number % 2 else order:
-                before = core_seconds()
-                seconds[name] = act()
-                busy[name] = core_seconds() - before
-            ordered = {name: seconds[name] for name in acts}
-            rounds.append(self.sample(**facts, round=number, **ordered, core_seconds=busy))
+            seconds = {name: act() for name, act in (reversed(order) if number % 2 else order)}
+            in_order = {name: seconds[name] for name in acts}
+            rounds.append(self.sample(**facts, round=number, **in_order))
         return rounds
 
 
@@ -143,17 +138,6 @@ def timed(act: Callable[[], Any]) -> float:
     begun = time.monotonic()
     act()
     return time.monotonic() - begun
-
-
-def core_seconds() -> float:
-    """Seconds of processor time that the whole machine has spent on anything since it started.
-
-    Source: the line `cpu` of /proc/stat (proc_stat(5)), without `idle` and `iowait`; steal is not
-    ours, and guest time is in user time already.
-    """
-    fields = Path("/proc/stat").read_text().partition("\n")[0].split()[1:]
-    user, nice, system, _idle, _iowait, irq, softirq = map(int, fields[:7])
-    return (user + nice + system + irq + softirq) / os.sysconf("SC_CLK_TCK")
 
 
 def ratios(rounds: Sequence[Mapping[str, Any]], first: str, second: str) -> list[float]:

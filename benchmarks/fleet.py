@@ -3,7 +3,7 @@
 The script does one recovery for each drill that pytest collects, serially, as a person would; what
 a drill does beyond a recovery (write and look for data, prove what is gone, read tarballs to their
 end, audits) it leaves out, so that it is faster than the same work would be. Which drills it has no
-recovery for is told in the results.
+recovery for is in the results.
 """
 
 from __future__ import annotations
@@ -64,12 +64,6 @@ def _figures(bench: Bench, rounds: Sequence[Mapping[str, Any]], count: int) -> N
     bench.figure(WHOLE, about, "ratio", ratios(rounds, "drills", "script"), at_most=0.35)
     bench.figure(WHOLE, "the goal", "s", [one["drills"] for one in rounds], at_most=100)
     bench.figure("the script", "itself", "s", [one["script"] for one in rounds])
-    cores = os.cpu_count() or 1
-    for name, called in (("drills", WHOLE), ("script", "the script")):
-        shares = [one["core_seconds"][name] / cores / one[name] for one in rounds]
-        bench.figure(called, f"all {cores} cores", "of them busy", shares)
-    spent = ratios([one["core_seconds"] for one in rounds], "drills", "script")
-    bench.figure(f"{WHOLE}: processor time", "the script's", "ratio", spent)
 
 
 @contextmanager

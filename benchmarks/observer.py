@@ -1,7 +1,7 @@
 """An observer from outside: it asks a service's health port in a tight loop, and knows no drill.
 
 `python -m benchmarks.observer CGROUP PORT PATH OUT` enters the network namespace of whatever runs
-in CGROUP (anew each time that this is another container), asks `GET PATH` on the loopback there,
+in CGROUP (again each time that this is another container), asks `GET PATH` on the loopback there,
 and appends one line to OUT whenever the answer changes. Times are of CLOCK_MONOTONIC, which all
 processes of a machine share: they can be held against those of a drill.
 """

@@ -27,7 +27,7 @@ SETTLE_SECONDS = 1.0
 
 GIB = 2**30
 RECOVERIES = (("tarball", 0, 0.8), ("tarball", GIB, 0.8), ("snapshot", 0, 1.0))
-"""Scenario, bytes beside the data of some KiB, goal."""
+"""Scenario, bytes next to the data of some KiB, goal."""
 
 
 def run(bench: Bench) -> None:

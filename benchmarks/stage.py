@@ -1,4 +1,4 @@
-"""What benchmarks are taken on: the lab, a drill project in it, the `incus` client beside it."""
+"""What benchmarks are taken on: the lab, a drill project in it, and the `incus` client."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ sync -f .
 
 
 def fill(service: ServiceUnderDrill, size: int) -> None:
-    """Put files of `size` bytes together beside the data of a running service."""
+    """Put files of `size` bytes together next to the data of a running service."""
     data = service.spec.volumes[0]
     pairs = max(1, round(size / (2 * FILE_BYTES)))
     owner = f"{data.owner.uid}:{data.owner.gid}"

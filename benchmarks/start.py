@@ -99,7 +99,7 @@ def _read(process: subprocess.Popen[str], deadline: float) -> Iterator[str]:
 
 def run(bench: Bench) -> None:
     """Warm starts, and unless it is to be quick, one cold start."""
-    # Short, since the path of a Unix socket is; apart, so that no lab in use is touched.
+    # Short, since the path of a Unix socket is; a new one, so that no lab in use is touched.
     home = Path(tempfile.mkdtemp(prefix="atlas-start-", dir="/var/tmp"))
     try:
         _warm(bench, home)
