@@ -96,6 +96,20 @@ def test_a_fleet_without_a_command_has_no_drill_of_it(tmp_path):
     assert "fleet atlas has no `apply` command; nothing was contacted" in done.stderr
 
 
+def test_the_fleets_command_is_run_in_the_lab_only():
+    assert collected("-k", "rebuilt_by", "--incus=unix") == []
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "drills", "--incus=unix", "--provision=command"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == pytest.ExitCode.USAGE_ERROR
+    assert "is made by the fleet's `apply` command, which runs in the lab only" in done.stderr
+    assert "nothing was contacted" in done.stderr
+
+
 def test_markers_select_scenarios():
     assert len(collected("-m", "snapshot and not existing")) == len(SERVICES)
     assert len(collected("-m", "snapshot and existing")) == len(SERVICES)
