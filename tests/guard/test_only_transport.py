@@ -41,8 +41,8 @@ TRANSPORTS = {
     "urllib3.PoolManager": set(),
 }
 """What opens a connection, and the modules that may: services talk through tunnels, the lab to
-itself. S3 is no transport to Incus: a key reaches the objects of one bucket, and the guard lets
-nobody read the keys of a source's bucket. The relay listens for OpenTofu, on loopback."""
+itself. S3 is no transport to Incus: a key reaches the objects of one bucket, and the guard refuses
+to read the keys of a source's bucket. The relay listens for OpenTofu, on loopback."""
 
 ALIASES = {
     "requests.sessions.Session": "requests.Session",

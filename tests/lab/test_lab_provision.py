@@ -235,19 +235,19 @@ def test_a_source_that_runs_on_a_pool_without_snapshots_is_not_frozen(server, so
     plain.delete()
 
 
-@pytest.mark.parametrize("way", [FromImage(), FromSource(SOURCE)], ids=["image", "source"])
-def test_an_instance_made_ahead_of_its_volume_is_the_same(unchanged, room, volume, way):
+@pytest.mark.parametrize("provisioner", [FromImage(), FromSource(SOURCE)], ids=["image", "source"])
+def test_an_instance_made_before_its_volume_is_the_same(unchanged, room, volume, provisioner):
     def settled(made):
         volatile = {key for key in made["config"] if key.startswith("volatile.")}
         config = {key: made["config"][key] for key in made["config"].keys() - volatile}
         return (working(made), config, made["profiles"], made["status"])
 
-    lacks = way.provide(room, SPEC, volume)
+    lacks = provisioner.provide(room, SPEC, volume)
     wanted = settled(seen(room))
     instance = Instance(room, NAME)
     instance.remove()
     volume.delete()
-    with instance_meanwhile(way, instance, SPEC, volume) as found:
+    with instance_meanwhile(provisioner, instance, SPEC, volume) as found:
         volume.create({"size": "50MiB"})
     assert settled(seen(room)) == wanted
     assert found == lacks
@@ -311,8 +311,8 @@ def test_what_a_restricted_project_cannot_hold_is_not_copied(source, room, volum
 
 
 def test_a_copy_without_an_original_or_of_a_machine_is_told(unchanged, room, volume):
-    with pytest.raises(CouldNotLook, match="there is nothing to copy: read instance nobody"):
-        FromSource(SOURCE).provide(room, SPEC.model_copy(update={"instance": "nobody"}), volume)
+    with pytest.raises(CouldNotLook, match="there is nothing to copy: read instance none"):
+        FromSource(SOURCE).provide(room, SPEC.model_copy(update={"instance": "none"}), volume)
     with pytest.raises(CouldNotLook, match="a virtual-machine, and drills are made of containers"):
         must_be_copyable({"type": "virtual-machine", "expanded_config": {}}, "instance vm")
 
