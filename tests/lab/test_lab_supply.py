@@ -213,7 +213,7 @@ def test_what_happens_to_one_part_is_seen_while_another_is_furnished(checkout):
     assert source.furnish(["mosquitto", "alertmanager"]) == {}
     after = inventory(server, "atlas")
     assert "instance alertmanager01" in after
-    expected = as_furnished(before, known, source.furnished.parts)
+    expected = as_furnished(before, known, source.furnished.parts, fleet)
     told = compare(expected, after, datetime.now(UTC))
     assert told.changed == ["instance mosquitto01 is changed"]
 

@@ -12,6 +12,7 @@ from fixtures.recovery.backup import Backup
 from fixtures.recovery.drill import Drill
 from fixtures.recovery.service import ServiceUnderDrill
 
+
 def attempt(drill: Drill, body: Callable[..., None], *subjects: Any) -> DrillRecord:
     """Run a drill's own body and its later checks; returns its evidence."""
     try:

@@ -115,9 +115,7 @@ def deployed(request, all_kept, fleet, drill_project, own_project):
             provisioner = stage.provisioner(spec)
             (scratch / f"{name}-{kind}").mkdir()
             place = scratch / f"{name}-{kind}"
-            service = ServiceUnderDrill(
-                drill_project, spec, drill, place, fleet.pool, provisioner
-            )
+            service = ServiceUnderDrill(drill_project, spec, drill, place, fleet.pool, provisioner)
             try:
                 service.deploy()
                 service.volume.snapshot("older")

@@ -65,10 +65,9 @@ CHANGES = {
     "rm lock": "lock is missing",
 }
 
+
 @pytest.mark.parametrize("kind", ["snapshot", "tarball"])
-def test_what_comes_back_otherwise_than_the_backup_has_it_is_wrong_data(
-    spoiled, kind, monkeypatch
-):
+def test_what_comes_back_otherwise_than_the_backup_has_it_is_wrong_data(spoiled, kind, monkeypatch):
     monkeypatch.setattr("fixtures.backups.listing.MOST_NAMED", 30)
     body, verb = FROM[kind]
     act = acts.after(verb, on_its_volume("; ".join(CHANGES)))

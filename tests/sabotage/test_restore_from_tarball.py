@@ -72,9 +72,7 @@ def test_a_tarball_that_rots_is_called_damaged_and_never_imported(deployed):
 @pytest.mark.parametrize(
     ("name", "kind"), [("mosquitto", "tarball"), ("step-ca", "encrypted-tarball")]
 )
-def test_incus_makes_no_volume_of_a_file_that_is_seen_damaged_while_it_is_sent(
-    healthy, name, kind
-):
+def test_incus_makes_no_volume_of_a_file_that_is_seen_damaged_while_it_is_sent(healthy, name, kind):
     service = healthy(name, kind)
     filler = f"head -c 4000000 /dev/urandom > {service.spec.volumes[0].path}/filler"
     service.instance.must_exec(["sh", "-c", filler])

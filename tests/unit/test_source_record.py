@@ -23,14 +23,16 @@ LOKI = {
 BROKER = {"instance mosquitto01": Seen("5"), "volume mosquitto01-data on pool local": Seen("6")}
 
 
+ATLAS = load_fleet(ROOT / "fleets" / "atlas.yaml")
+
+
 def test_a_part_is_its_instance_its_volumes_and_their_snapshots() -> None:
-    atlas = load_fleet(ROOT / "fleets" / "atlas.yaml")
-    loki = atlas.service("loki")
+    loki = ATLAS.service("loki")
     assert all(belongs(name, loki, "local") for name in LOKI)
     assert belongs("volume loki01-data on pool local of m2: snapshot one", loki, "local")
     others = [*PROJECT, *BROKER, "instance loki012", "volume loki01-data on pool local2"]
     assert not any(belongs(name, loki, "local") for name in others)
-    [bucket] = atlas.buckets
+    [bucket] = ATLAS.buckets
     assert belongs(f"bucket {bucket.name} on pool {bucket.pool}", bucket, "local")
 
 
@@ -46,10 +48,8 @@ def test_a_part_is_its_instance_its_volumes_and_their_snapshots() -> None:
         ({"volume by-hand on pool local": Seen("7")}, ["volume by-hand on pool local is new"]),
     ],
 )
-def test_only_what_else_happened_is_a_change(
-    changed: dict[str, Seen], found: list[str]
-) -> None:
-    before = as_furnished({**PROJECT, **BROKER}, {}, {"loki": LOKI})
+def test_only_what_else_happened_is_a_change(changed: dict[str, Seen], found: list[str]) -> None:
+    before = as_furnished({**PROJECT, **BROKER}, {}, {"loki": LOKI}, ATLAS)
     after = {**PROJECT, **BROKER, **LOKI, **changed}
     difference = compare(before, after, BEGUN)
     assert difference.changed == found
@@ -58,8 +58,14 @@ def test_only_what_else_happened_is_a_change(
 
 def test_a_part_that_was_there_at_the_start_is_compared_with_the_start() -> None:
     changed = {**LOKI, "instance loki01": Seen("since changed")}
-    before = as_furnished({**PROJECT, **changed}, {"loki": LOKI}, {"loki": LOKI})
+    before = as_furnished({**PROJECT, **changed}, {"loki": LOKI}, {"loki": LOKI}, ATLAS)
     assert before == {**PROJECT, **changed}
+
+
+def test_what_an_interrupted_attempt_had_left_of_a_part_is_replaced() -> None:
+    left = {**PROJECT, "volume loki01-data on pool local: snapshot backup-0": Seen("8")}
+    before = as_furnished(left, {}, {"loki": LOKI}, ATLAS)
+    assert compare(before, {**PROJECT, **LOKI}, BEGUN) == Difference()
 
 
 def test_parts_are_recorded_in_a_file(tmp_path: Path) -> None:
