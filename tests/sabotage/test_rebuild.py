@@ -90,7 +90,7 @@ def test_a_ca_that_still_has_its_old_key_is_not_rebuilt(rebuilt):
 @pytest.mark.parametrize(
     ("verb", "act", "verdict", "why"),
     [
-        ("restart", wipe, Verdict.WRONG_DATA, "lost: anew"),
+        ("restart", wipe, Verdict.WRONG_DATA, "lost: new"),
         (
             "start_empty",
             acts.nothing,
