@@ -6,9 +6,11 @@ own, and put back by a copy of it (copy-on-write), which costs no more than a st
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -24,6 +26,9 @@ from fixtures.recovery.drill import remove_all
 from fixtures.recovery.service import ServiceUnderDrill
 from fixtures.scratch import scratch_directory
 from tests.sabotage.acts import attempt
+
+# Grafana and Atlantis are imitated here: these tests are about the reading of their classes.
+os.environ.setdefault("ATLAS_DRILLS_RECIPES", str(Path(__file__).parents[1] / "imitations"))
 
 Sabotage = Callable[[ServiceUnderDrill, Backup], None]
 

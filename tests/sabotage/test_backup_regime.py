@@ -115,10 +115,10 @@ def test_open_modes_and_what_cannot_be_read_are_seen(audited, place, fleet):
 
 
 def test_an_instance_that_a_killed_backup_left_stopped_is_seen(audited, place):
-    instance = Instance(owner_of(place), "atlantis01")
+    instance = Instance(owner_of(place), "loki01")
     instance.stop()
     try:
-        assert audited("atlantis") == {"the instance runs": "atlantis01 is Stopped"}
+        assert audited("loki") == {"the instance runs": "loki01 is Stopped"}
     finally:
         instance.start()
 
@@ -149,11 +149,11 @@ def test_state_that_is_not_on_the_volume_is_seen(audited, place):
 
 def test_another_schedule_on_the_volume_is_seen(audited, place):
     owner = owner_of(place)
-    node = owner.api.storage_pools["local"].volumes.custom["atlantis01-data"]
+    node = owner.api.storage_pools["local"].volumes.custom["loki01-data"]
     config = {"snapshots.schedule": "@yearly", "snapshots.expiry": "30d"}
     owner.wait(node.patch(json={"config": config}))
     try:
-        told = audited("atlantis")
+        told = audited("loki")
         assert "is '@yearly', the fleet file says '@weekly'" in told["snapshots.schedule"]
         assert "is '30d', the fleet file says '2w'" in told["snapshots.expiry"]
     finally:
@@ -192,10 +192,10 @@ def test_a_projection_needs_a_measured_drill(place, fleet):
 
 def test_an_expiry_that_takes_the_procedures_snapshots_is_seen(audited, place):
     owner = owner_of(place)
-    node = owner.api.storage_pools["local"].volumes.custom["atlantis01-data"]
+    node = owner.api.storage_pools["local"].volumes.custom["loki01-data"]
     owner.wait(node.patch(json={"config": {"snapshots.expiry": "1d"}}))
     try:
-        assert "removes snapshots after '1d'" in audited("atlantis")["snapshots.expiry"]
+        assert "removes snapshots after '1d'" in audited("loki")["snapshots.expiry"]
     finally:
         owner.wait(node.patch(json={"config": {"snapshots.expiry": ""}}))
 
