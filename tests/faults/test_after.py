@@ -12,7 +12,7 @@ from fixtures.plugin.interrupts import TOLD
 from tests.faults.test_kill import remove
 
 UNLOOKED = "stays up: the run ended before the service was looked at again"
-AGAIN = ": is looked at again in "
+AGAIN = " again in "
 PATIENT = ("-p", "tests.faults.patient")
 
 

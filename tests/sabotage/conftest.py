@@ -118,8 +118,8 @@ def deployed(request, all_kept, fleet, drill_project, own_project):
         drill = stage.new_drill(Planned(spec, kind))
         if (name, kind) not in found:
             provisioner = stage.provisioner(spec)
-            (scratch / f"{name}-{kind}").mkdir()
             place = scratch / f"{name}-{kind}"
+            place.mkdir()
             service = ServiceUnderDrill(drill_project, spec, drill, place, fleet.pool, provisioner)
             try:
                 service.deploy()
@@ -129,12 +129,14 @@ def deployed(request, all_kept, fleet, drill_project, own_project):
             except BaseException:
                 service.remove()
                 raise
-        used.append(found[name, kind])
-        service, backup = found[name, kind].put_back(drill)
-        return drill, service, backup
+        kept = found[name, kind]
+        if kept in used:
+            kept.remove_service()
+        used.append(kept)
+        return (drill, *kept.put_back(drill))
 
     yield get
-    remove_all("the test", (kept.remove_service for kept in used))
+    remove_all("the test", (kept.remove_service for kept in set(used)))
 
 
 @pytest.fixture

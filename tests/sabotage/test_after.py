@@ -59,10 +59,10 @@ CHANGES = {
     "chmod u+s wal/*": "has mode 4644, had 0644",
     "touch \"$(printf 'extra\\nfile')\"": r"extra\nfile is there, and not in the backup",
     "touch \"$(printf 'no\\377text')\"": r"no\udcfftext is there, and not in the backup",
-    "rmdir wbl && ln -s wal wbl": "wbl is a symbolic link to wal, was a directory",
-    "ln queries.active link": "link is there, and not in the backup",
+    "mv wbl w && ln -s w wbl": "wbl is a symbolic link to w, was a directory",
+    ":": "is missing",
+    'ln "$(ls -d wal/0* | head -n 1)" link': "link is there, and not in the backup",
     "echo more >> queries.active": "queries.active has 20006 bytes, had 20001",
-    "rm lock": "lock is missing",
 }
 
 
@@ -127,7 +127,7 @@ def test_a_volume_that_was_not_kept_before_the_service_wrote_is_not_verified(spo
     assert record.reason.startswith(f"service mosquitto: {after.FILES}: ")
 
     def late(service, backup):
-        acts.after(verb, on_its_volume("touch extra"))(service, backup)
+        acts.after(verb, on_its_volume("touch extra; chown --reference=. extra"))(service, backup)
         acts.after("wait_until_healthy", lambda *_: setattr(service, "kept_at", 1e12))(
             service, backup
         )
