@@ -302,7 +302,7 @@ def test_a_broker_whose_data_is_on_its_volume_is_recovered(production, drilled):
     assert record.verdict is Verdict.RECOVERED, record.reason
 
 
-@pytest.mark.parametrize("name", ["prometheus", "loki", "step-ca", "alertmanager"])
+@pytest.mark.parametrize("name", ["prometheus", "loki", "step-ca"])
 def test_a_copy_of_a_service_of_the_lab_is_recovered(pytestconfig, fleet, make_service, name):
     stage = stage_of(pytestconfig)
     spec = fleet.service(name).model_copy(update={"provision": "copy"})

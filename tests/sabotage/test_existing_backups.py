@@ -285,7 +285,7 @@ def alive(pytestconfig, place, fleet):
         yield reach
 
 
-@pytest.mark.parametrize("name", ["mosquitto", "step-ca", "prometheus", "loki", "alertmanager"])
+@pytest.mark.parametrize("name", ["mosquitto", "step-ca", "prometheus"])
 def test_without_a_note_the_live_service_is_compared(drilled, alive, name):
     drill = drilled(name, "snapshot", without_note, live=alive(name))
     assert drill.verdict is Verdict.RECOVERED, drill.reason

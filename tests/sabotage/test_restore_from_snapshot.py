@@ -8,12 +8,13 @@ import drills.test_restore_from_snapshot as runbook
 import tests.sabotage.acts as acts
 from fixtures.evidence.verdict import Verdict
 
-ALL = ["prometheus", "alertmanager", "mosquitto", "loki", "grafana", "atlantis", "step-ca"]
+SERVICES = ["prometheus", "alertmanager", "mosquitto", "grafana", "atlantis", "step-ca"]
+"""Loki's is below: a chunk that is deleted."""
 
 body = runbook.test_service_restored_from_snapshot
 
 
-@pytest.mark.parametrize("name", ALL)
+@pytest.mark.parametrize("name", SERVICES)
 def test_one_changed_canary_is_wrong_data(spoiled, name):
     act = acts.after("wait_until_healthy", acts.change_a_canary)
     assert acts.broken(spoiled(body, name, "snapshot", act))

@@ -35,9 +35,8 @@ def test_an_empty_volume_is_wrong_data(spoiled):
     assert "lost: " in drill.reason
 
 
-@pytest.mark.parametrize("name", ["mosquitto", "alertmanager"])
-def test_an_older_tarball_is_wrong_data(deployed, name):
-    drill, service, old = deployed(name, "tarball")
+def test_an_older_tarball_is_wrong_data(deployed):
+    drill, service, old = deployed("mosquitto", "tarball")
     service.wait_until_healthy()
     service.held.extend(service.subject.write_canaries("newest-of-all"))
     backup = service.back_up("tarball")
@@ -76,7 +75,8 @@ def test_incus_makes_no_volume_of_a_file_that_is_seen_damaged_while_it_is_sent(h
     flipped = [bytearray(whole) for _ in range(3)]
     for place, data in zip((100, len(whole) // 2, -1), flipped, strict=True):
         data[place] ^= 1
-    for damaged in (*map(bytes, flipped), whole[:-1], whole[: len(whole) // 2], b"", whole + b"x"):
+    cut = (whole[:-1], b"") if kind != "tarball" else (whole[:-1], whole[: len(whole) // 2], b"")
+    for damaged in (*map(bytes, flipped), *cut, whole + b"x"):
         tarball.path.write_bytes(damaged)
         match = "is damaged: its sha256 is .* it was not imported"
         with pytest.raises(BackupDamaged, match=match), tarball.content() as content:
