@@ -87,6 +87,7 @@ class Kept:
         service.instance.wait_until_usable()
         backup = replace(self.backup, later=list(self.backup.later))
         drill.take_backup(backup, software="as it was deployed")
+        drill.not_looked_at.extend(service.subject.not_looked_at(drill.scenario, drill.origin))
         verbs.look_at_pool(service)
         return service, backup
 

@@ -204,7 +204,7 @@ def test_the_newest_file_counts_by_what_is_in_it(drilled, place, fleet):
     later.unlink()
     shutil.copy(other, right)
     right.with_name(f"{right.name}.sha256").unlink()
-    drill = drilled("loki", "tarball")
+    drill = drilled("loki", "tarball", where=replace(place))
     assert drill.verdict is Verdict.NOT_VERIFIED, "another service's backup under this name"
     assert "there is no tarball of loki in" in drill.reason
 
