@@ -39,14 +39,22 @@ def test_a_module_with_one_importer_says_why() -> None:
 
 
 def test_pylxd_is_known_to_one_module() -> None:
-    known = [name for name, path in FILES.items() if re.search(r"^\s*(import|from) pylxd", path.read_text(), re.M)]
+    known = [
+        name
+        for name, path in FILES.items()
+        if re.search(r"^\s*(import|from) pylxd", path.read_text(), re.M)
+    ]
     assert known == ["fixtures.incus.client"]
 
 
 def test_no_name_has_a_retired_word() -> None:
     retired = rules.retired_words(GLOSSARY)
     assert {"told", "doorway", "holdings"} <= retired
-    found = {name: words for name, path in FILES.items() if (words := rules.words_of(path.read_text()) & retired)}
+    found = {
+        name: words
+        for name, path in FILES.items()
+        if (words := rules.words_of(path.read_text()) & retired)
+    }
     assert found == {}
     assert rules.words_of("def toldTo(way): x.hang_up = 1") >= {"told", "way", "hang", "up"}
 

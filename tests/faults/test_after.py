@@ -12,6 +12,7 @@ from fixtures.plugin.interrupts import TOLD
 from tests.faults.test_kill import remove
 
 UNLOOKED = "stays up: the run ended before the service was looked at again"
+AGAIN = " again in "
 PATIENT = ("-p", "tests.faults.patient")
 
 
@@ -29,17 +30,19 @@ def test_a_killed_run_has_the_drill_as_not_verified(start, drill_projects):
     assert drill_projects() == set()
 
 
-@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM], ids=lambda how: how.name)
-def test_an_interrupted_run_has_each_as_not_verified(start, drill_projects, directories, how):
-    """Also the drills whose turn to be looked at had not come."""
+def test_an_interrupted_run_has_each_as_not_verified(start, drill_projects, directories):
+    """Also the drills whose turn to be checked again had not come."""
     run = start(*PATIENT, "--keep", drill="mosquitto and (tarball or snapshot)")
-    run.read_until(": checked again in ")
-    run.hurt(how)
+    run.read_until(AGAIN)
+    run.hurt(signal.SIGINT)
     assert run.finish() == pytest.ExitCode.INTERRUPTED, run.output
+    before_the_first = run.output.partition(AGAIN)[0]
+    assert before_the_first.count(": verified ") == 3, "they do not wait for each other"
     drills = run.evidence["drills"]
     assert [(drill["verdict"], drill["reason"]) for drill in drills] == [
         ("not verified", UNLOOKED)
     ] * 3
+    assert len({drill["project"] for drill in drills}) == 3
     (suite,) = ElementTree.parse(next(run.reports.glob("*/junit.xml"))).getroot()
     assert (suite.get("tests"), suite.get("failures")) == ("3", "3")
     assert run.evidence["cleanup"]["left"] == []
@@ -50,7 +53,7 @@ def test_an_interrupted_run_has_each_as_not_verified(start, drill_projects, dire
 
 def test_a_second_signal_is_answered_while_it_ends(start, drill_projects, directories):
     run = start(*PATIENT, drill="mosquitto and snapshot")
-    run.read_until(": checked again in ")
+    run.read_until(AGAIN)
     run.hurt(signal.SIGTERM)
     time.sleep(0.2)
     run.hurt(signal.SIGINT)
@@ -83,9 +86,8 @@ def test_an_interruption_while_a_drill_ends(start, drill_projects, directories, 
     assert directories() == []
 
 
-@pytest.mark.parametrize("workers", [(), ("-n", "2")], ids=["one", "two"])
-def test_a_service_that_dies_fails_its_test_while_others_pass(start, drill_projects, workers):
-    run = start("-p", "tests.faults.killed_after", *workers, drill="snapshot and mosquitto")
+def test_a_service_that_dies_fails_its_test_in_a_worker_too(start, drill_projects):
+    run = start("-p", "tests.faults.killed_after", "-n", "2", drill="snapshot and mosquitto")
     assert run.finish() == pytest.ExitCode.TESTS_FAILED, run.output
     (drill,) = run.evidence["drills"]
     assert drill["verdict"] == "not recovered"
@@ -102,14 +104,3 @@ def test_keep_leaves_the_project_of_a_drill_that_fails_afterwards(start, server,
     view = server.within(kept)
     assert view.exists("instances", "prometheus01"), "there is something to look at"
     remove(server, kept)
-
-
-def test_drills_of_one_service_do_not_wait_for_each_other(start, drill_projects):
-    run = start(*PATIENT, drill="mosquitto and (tarball or snapshot)")
-    assert run.finish() == 0, run.output
-    drills = run.evidence["drills"]
-    assert [drill["verdict"] for drill in drills] == ["recovered"] * 3
-    assert len({drill["project"] for drill in drills}) == 3
-    before_the_first_look = run.output.partition("checked again in")[0]
-    assert before_the_first_look.count(": verified ") == 3
-    assert drill_projects() == set()

@@ -1,4 +1,4 @@
-"""kill -9 in each phase of a drill, then a second run: no orphan, source unchanged, green."""
+"""kill -9 in each phase of a drill, then another run: no orphan, source unchanged, green."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ import signal
 
 import pytest
 
+from fixtures.incus.guard import OwnServerPolicy
 from fixtures.incus.inventory import digest_of, inventory
+from fixtures.incus.project import empty
 from fixtures.waiting import NotYet, wait_until
 
 BEFORE = {
@@ -16,46 +18,49 @@ BEFORE = {
     "healthy": ": start ",
     "verified": ": healthy ",
 }
-"""Phase in which the run is killed -> what was printed last before it."""
+"""Phase in which a run is killed -> what was printed last before it."""
 
 
-@pytest.mark.parametrize("phase", BEFORE)
-def test_a_killed_run_is_cleaned_up_by_the_next(start, server, fleet, drill_projects, phase):
-    source = inventory(server, fleet.source_project)
-    killed = start()
-    killed.read_until(BEFORE[phase])
-    if phase == "destroy":
-        wait_for_project(drill_projects)
-    killed.hurt(signal.SIGKILL)
-    assert killed.finish() == -signal.SIGKILL
-    orphans = drill_projects()
-    assert orphans, "the kill came too late to leave anything behind"
-    assert killed.evidence["finished"] is None, "a killed run must not look finished"
+def test_runs_that_are_killed_in_any_phase_are_cleaned_up_by_the_next(
+    start, server, fleet, drill_projects
+):
+    source, orphans = inventory(server, fleet.source_project), set()
+    for phase, printed in BEFORE.items():
+        killed = start()
+        killed.read_until(printed)
+        if phase == "destroy":
+            wait_for_project(drill_projects)
+        killed.hurt(signal.SIGKILL)
+        assert killed.finish() == -signal.SIGKILL
+        assert killed.evidence["finished"] is None, "a killed run must not look finished"
+        left = drill_projects()
+        assert left, f"the kill in {phase} came too late to leave anything behind"
+        assert not left & orphans, "what the last one left was cleaned up by this one"
+        orphans = left
 
-    second = start()
-    assert second.finish() == 0, second.output
-    reaped = set(second.evidence["cleanup"]["reaped"])
-    directories = {one for one in reaped if one.startswith("directory ")}
+    last = start()
+    assert last.finish() == 0, last.output
+    reaped = set(last.evidence["cleanup"]["reaped"])
+    directories = {name for name in reaped if name.startswith("directory ")}
     assert reaped - directories == orphans
-    # From its first backup on, the killed run had a directory for exports.
-    assert directories or phase == "destroy"
+    assert directories, "from its first backup on, a killed run had a directory for exports"
     assert drill_projects() == set()
     assert inventory(server, fleet.source_project) == source
-    seen = second.evidence["source"]
+    seen = last.evidence["source"]
     assert seen["before"] == seen["after"] == digest_of(source)
 
 
 def wait_for_project(drill_projects):
-    """Until the run has made its project."""
+    """Wait until the run has made its project."""
 
-    def look():
+    def has_project():
         if not drill_projects():
             raise NotYet("the run made no project")
 
-    wait_until(look, label="project of the run", timeout=60)
+    wait_until(has_project, label="project of the run", timeout=60)
 
 
-def test_a_living_run_is_not_reaped(start, drill_projects):
+def test_a_living_run_is_not_reaped(start):
     first = start()
     first.read_until(": destroy ")
     second = start(drill="snapshot and mosquitto")
@@ -64,11 +69,10 @@ def test_a_living_run_is_not_reaped(start, drill_projects):
     assert first.finish() == 0, first.output
 
 
-@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM], ids=lambda how: how.name)
-def test_an_interrupted_run_cleans_up_and_reports(start, drill_projects, how):
+def test_an_interrupted_run_cleans_up_and_reports(start, drill_projects):
     run = start()
     run.read_until(": start ")
-    run.hurt(how)
+    run.hurt(signal.SIGINT)
     assert run.finish() == pytest.ExitCode.INTERRUPTED, run.output
     evidence = run.evidence
     assert evidence["interrupted"] is True
@@ -110,10 +114,7 @@ def test_a_project_that_cannot_be_marked_is_kept_and_the_drill_recorded(
 
 
 def remove(server, project):
-    """What the printed command does."""
-    from fixtures.incus.guard import OwnServerPolicy
-    from fixtures.incus.project import empty
-
+    """Do what the printed command does."""
     owner = type(server)(server.endpoint, OwnServerPolicy(server.endpoint))
     assert empty(owner.within(project)) == []
     owner.delete("projects", project)

@@ -1,8 +1,6 @@
-"""Several reap at once: the workers of a run, runs that begin together, another machine's."""
+"""Several runs reap at the same time: those that begin together, and another machine's."""
 
 from __future__ import annotations
-
-import signal
 
 import pytest
 
@@ -30,25 +28,7 @@ def reaped_by_another_run(server):
     return reaper.reap(Incus(server.endpoint, policy), policy)
 
 
-def test_the_workers_of_a_run_reap_in_turn(start, drill_projects):
-    killed = start()
-    killed.read_until(": restore ")
-    killed.hurt(signal.SIGKILL)
-    killed.finish()
-    orphans = drill_projects()
-    scratch = [f"directory {path}" for path in killed.temporary.glob("atlas-drills-scratch-*")]
-    assert orphans and len(scratch) == 1
-    second = start("-n", "2", drill="snapshot and (prometheus or mosquitto)")
-    assert second.finish() == 0, second.output
-    # Each once, whichever of the workers was faster.
-    assert sorted(second.evidence["cleanup"]["reaped"]) == sorted([*scratch, *orphans])
-    assert second.evidence["cleanup"]["left"] == []
-    assert drill_projects() == set()
-
-
-def test_a_project_that_another_machine_has_reaped_meanwhile_is_no_fault(
-    server, orphan, monkeypatch
-):
+def test_a_project_that_another_machine_has_reaped_first_is_no_fault(server, orphan, monkeypatch):
     delete = DrillProject.delete
 
     def too_late(project):
@@ -62,7 +42,9 @@ def test_a_project_that_another_machine_has_reaped_meanwhile_is_no_fault(
     assert not orphan.exists()
 
 
-def test_a_project_that_cannot_be_removed_is_told_and_the_others_go(server, orphan, monkeypatch):
+def test_a_project_that_cannot_be_removed_is_reported_and_the_others_go(
+    server, orphan, monkeypatch
+):
     def refused(project):
         raise CleanupFailed(f"project {project.name} is left behind: planted")
 

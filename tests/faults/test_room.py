@@ -26,7 +26,7 @@ from fixtures.incus.volumes import (
     room_for,
     space_of,
 )
-from fixtures.recovery.checks import NOBODYS
+from fixtures.recovery.checks import NOT_IN_FLEET
 from fixtures.recovery.service import ServiceUnderDrill
 from fixtures.services.mqtt import connected
 
@@ -124,18 +124,18 @@ def _make_broker(view, name, files):
 
 @pytest.fixture
 def writers(source):
-    """In each broker somebody writes all the time; ends them and counts (written, failed)."""
+    """A program writes in each broker all the time; ends them and counts (written, failed)."""
     view, _ = source
     instances = [Instance(view, f"{name}01") for name in BROKERS]
-    for one in instances:
-        one.must_exec(["rm", "-f", "/run/stop", "/run/count"])
-        one.must_exec(["sh", "-c", f"nohup sh -c '{WRITER}' >/dev/null 2>&1 &"])
+    for instance in instances:
+        instance.must_exec(["rm", "-f", "/run/stop", "/run/count"])
+        instance.must_exec(["sh", "-c", f"nohup sh -c '{WRITER}' >/dev/null 2>&1 &"])
 
     def count():
-        for one in instances:
-            one.must_exec(["touch", "/run/stop"])
+        for instance in instances:
+            instance.must_exec(["touch", "/run/stop"])
         ended = "until [ -e /run/count ]; do sleep 0.1; done; cat /run/count"
-        counts = [one.must_exec(["sh", "-c", ended]).split() for one in instances]
+        counts = [each.must_exec(["sh", "-c", ended]).split() for each in instances]
         return [(int(ok), int(bad)) for ok, bad in counts]
 
     yield count
@@ -224,7 +224,7 @@ def test_a_volume_that_the_fleet_file_does_not_name_is_not_verified(source, serv
         second.delete()
     assert [drill["verdict"] for drill in drills] == ["not verified"], text
     (drill,) = drills
-    assert drill["reason"].endswith(f"volume forgotten on pool {POOL} at /more: {NOBODYS}")
+    assert drill["reason"].endswith(f"volume forgotten on pool {POOL} at /more: {NOT_IN_FLEET}")
     assert {check["outcome"] for check in drill["checks"]} == {"held", "not looked"}
 
 

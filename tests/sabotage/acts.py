@@ -5,11 +5,34 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from fixtures.errors import DrillError
+from fixtures.evidence.record import DrillRecord
+from fixtures.evidence.verdict import Verdict
 from fixtures.recovery.backup import Backup
+from fixtures.recovery.drill import Drill
 from fixtures.recovery.service import ServiceUnderDrill
 
 
-def instead(verb: str, act: Callable[..., Any]) -> Callable[[ServiceUnderDrill, Backup], None]:
+def attempt(drill: Drill, body: Callable[..., None], *subjects: Any) -> DrillRecord:
+    """Run a drill's own body and its later checks; returns its evidence."""
+    try:
+        body(drill, *subjects)
+    except DrillError as error:
+        drill.fail(error)
+    drill.look_afterwards()
+    return drill.record()
+
+
+def broken(record: DrillRecord) -> dict[str, str]:
+    """Return name -> detail of the checks that did not hold, of a drill with wrong data."""
+    assert record.verdict is Verdict.WRONG_DATA, record.reason
+    return {check.name: check.detail for check in record.checks if check.outcome == "broken"}
+
+
+Act = Callable[[ServiceUnderDrill, Backup], Any]
+
+
+def instead(verb: str, act: Act) -> Act:
     """Put `act(service, backup)` in the place of one of the runbook's verbs."""
 
     def sabotage(service: ServiceUnderDrill, backup: Backup) -> None:
@@ -18,7 +41,7 @@ def instead(verb: str, act: Callable[..., Any]) -> Callable[[ServiceUnderDrill, 
     return sabotage
 
 
-def after(verb: str, act: Callable[..., Any]) -> Callable[[ServiceUnderDrill, Backup], None]:
+def after(verb: str, act: Act) -> Act:
     """Let the verb do its work, then do `act(service, backup)`."""
 
     def sabotage(service: ServiceUnderDrill, backup: Backup) -> None:
@@ -37,29 +60,29 @@ def nothing(service: ServiceUnderDrill, backup: Backup) -> None:
     """Forget the step."""
 
 
-def restore_older_snapshot(service: ServiceUnderDrill, backup: Backup) -> None:
-    """Put the volume back to a snapshot from before the canaries."""
-    service.volume.restore("older")
-
-
-def restore_newer_snapshot(service: ServiceUnderDrill, backup: Backup) -> None:
-    """Put the volume back to a snapshot that also holds what was written after the backup."""
-    service.volume.restore("newer")
+def restore(snapshot: str) -> Act:
+    """Put the volume back to another snapshot: `older` or `newer` than the backup."""
+    return lambda service, backup: service.volume.restore(snapshot)
 
 
 def empty_volume(service: ServiceUnderDrill, backup: Backup) -> None:
     """A new, empty volume in the place of the imported one."""
-    service._create_volume()
-    service._create_instance()
+    service.create_volume(service.volume)
+    service.create_instance()
 
 
-def own_by_root(service: ServiceUnderDrill, backup: Backup) -> None:
-    """The state directory comes back with another owner."""
-    service.instance.must_exec(["chown", "0:0", service.spec.volumes[0].path])
+def shell(script: str) -> Act:
+    """Run a script in the instance."""
+
+    def act(service: ServiceUnderDrill, backup: Backup) -> None:
+        service.instance.wait_until_usable()
+        service.instance.must_exec(["sh", "-ec", script], timeout=60)
+
+    return act
 
 
 def change_a_canary(service: ServiceUnderDrill, backup: Backup) -> None:
-    """One canary is dropped or changed by the service's own means."""
+    """Drop or change one canary by the service's own means."""
     CHANGES[service.spec.kind](service)
 
 
@@ -115,19 +138,15 @@ CHANGES = {
     "atlantis": _append_to_plan,
 }
 
-
-def damage_the_wal(service: ServiceUnderDrill, backup: Backup) -> None:
-    """The write-ahead log of Loki has rotten: seven bytes in each file of it."""
-    service.instance.wait_until_usable()
-    rot = (
-        "systemctl stop loki; find /loki/wal -type f -size +0 | while read -r file; do "
-        'printf rotten! | dd of="$file" bs=1 seek=60 conv=notrunc; done; systemctl start loki'
-    )
-    service.instance.must_exec(["sh", "-c", rot])
+ROT = (
+    "systemctl stop loki; find /loki/wal -type f -size +0 | while read -r file; do "
+    'printf rotten! | dd of="$file" bs=1 seek=60 conv=notrunc; done; systemctl start loki'
+)
+"""The write-ahead log of Loki has rotten: seven bytes in each file of it."""
 
 
 def another_ca(service: ServiceUnderDrill, backup: Backup) -> None:
-    """Another CA on the volume, as by an installer that was run anew."""
+    """Make another CA on the volume, as an installer does that is run again."""
     stranger = type(service.subject)(service.spec, service.instance)
     service.instance.wait_until_usable()
     service.instance.must_exec(["sh", "-c", "rm -rf /home/step/.step /home/step/fingerprint"])

@@ -1,56 +1,165 @@
-"""Sabotage: the real drills with one recovery spoiled, so that each verification is seen red."""
+"""Sabotage: the real drills with one recovery spoiled, so that each verification is seen red.
+
+A service is deployed and backed up once for many tests. What it was then is kept in a volume of its
+own, and put back by a copy of it (copy-on-write), which costs no more than a start.
+"""
 
 from __future__ import annotations
 
+import os
+import shutil
 from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 import fixtures.recovery.after as after
 import fixtures.recovery.service as verbs
-from fixtures.errors import DrillError
 from fixtures.evidence.record import DrillRecord
+from fixtures.incus.instance import Instance
+from fixtures.incus.volumes import Volume
 from fixtures.plugin.collect import Planned
 from fixtures.plugin.fixtures import bucket_of, platform_of, stage_of
 from fixtures.recovery.backup import Backup
+from fixtures.recovery.drill import remove_all
 from fixtures.recovery.service import ServiceUnderDrill
+from fixtures.scratch import scratch_directory
+from tests.sabotage.acts import attempt
+
+# Grafana and Atlantis are imitated here: these tests are about the reading of their classes.
+os.environ.setdefault("ATLAS_DRILLS_RECIPES", str(Path(__file__).parents[1] / "imitations"))
 
 Sabotage = Callable[[ServiceUnderDrill, Backup], None]
 
 
-@pytest.fixture
-def older(make_service):
-    """Makes a service with an older generation of data: (drill, service, older snapshot name).
-
-    The canaries of the drill are written after that snapshot, so that restoring it loses them.
-    """
-
-    def make(name, scenario):
-        drill, service = make_service(name, scenario)
-        service.deploy()
-        service.volume.snapshot("older")
-        service.held.extend(service.subject.write_canaries("newest"))
-        return drill, service
-
-    return make
-
-
-@pytest.fixture
-def spoiled(older, monkeypatch):
-    """Runs a drill's own body on a sabotaged service and returns its evidence."""
+@pytest.fixture(autouse=True)
+def impatient(monkeypatch):
+    """What is spoiled does not become healthy: no test waits long for it."""
     monkeypatch.setattr(verbs, "HEALTHY_SECONDS", 10.0)
     monkeypatch.setattr(after, "SOAK_SECONDS", 0.5)
+    monkeypatch.setattr("fixtures.recovery.bucket.HEALTHY_SECONDS", 4.0)
 
-    def run(body, name: str, scenario: str, sabotage: Sabotage) -> DrillRecord:
-        drill, service = older(name, scenario)
-        backup = service.back_up(scenario)
+
+class Kept:
+    """A service as it was when it was backed up; at rest it is a volume alone.
+
+    Args:
+        service: deployed, with snapshot `older` from before its newest canaries.
+        backup: of it.
+    """
+
+    def __init__(self, service: ServiceUnderDrill, backup: Backup) -> None:
+        self.service, self.backup = service, backup
+        self.volume = service.volume
+        self.copy = service.volume.beside(f"{service.volume.name}-{backup.kind}-kept")
+        self.file = backup.tarball.path if backup.tarball else backup.export
+        if self.file:
+            shutil.copy(self.file, f"{self.file}.kept")
+        service.subject.hang_up()
+        service.instance.stop()
+        service.volume.snapshot("newer")
+        self.held, self.own = list(service.held), set(vars(service))
+        self._copy_all(self.volume, self.copy)
+        self.remove_service()
+
+    @staticmethod
+    def _copy_all(source: Volume, target: Volume) -> None:
+        """Copy a volume with its snapshots."""
+        order = {"type": "copy", "name": source.name, "pool": source.pool}
+        body = {"name": target.name, "type": "custom", "source": order}
+        source.incus.wait(source._all.post(json=body))
+
+    def put_back(self, drill) -> tuple[ServiceUnderDrill, Backup]:
+        """The service runs again, as it was; nothing of an earlier sabotage is left."""
+        service = self.service
+        for name in set(vars(service)) - self.own:
+            delattr(service, name)
+        service.volume, service.extra_volumes, service.drill = self.volume, [], drill
+        service.held, service.reference, service.kept_at = list(self.held), None, None
+        service.instance = Instance(service.incus, service.spec.instance)
+        service.subject.enter(service.instance)
+        if self.file:
+            shutil.copy(f"{self.file}.kept", self.file)
+        self._copy_all(self.copy, self.volume)
+        service.create_instance()
+        service.instance.start()
+        service.instance.wait_until_usable()
+        backup = replace(self.backup, later=list(self.backup.later))
+        drill.take_backup(backup, software="as it was deployed")
+        drill.not_looked_at.extend(service.subject.not_looked_at(drill.scenario, drill.origin))
+        verbs.look_at_pool(service)
+        return service, backup
+
+    def remove_service(self) -> None:
+        """Remove instance and volumes, but not what is kept."""
+        self.service.remove()
+
+
+@pytest.fixture(scope="session")
+def all_kept(pytestconfig, fleet, drill_project):
+    """Every service that was deployed for these tests, by name and kind of backup."""
+    found: dict[tuple[str, str], Kept] = {}
+    with scratch_directory() as scratch:
+        yield found, scratch
+        remove_all("kept services", (kept.copy.remove for kept in found.values()))
+
+
+@pytest.fixture
+def deployed(request, all_kept, fleet, drill_project, own_project):
+    """Gives a service with a drill and its backup: (drill, service, backup); removed afterwards.
+
+    The canaries `newest` were written after snapshot `older`; snapshot `newer` also holds what was
+    written after the backup.
+    """
+    stage, (found, scratch), used = stage_of(request.config), all_kept, []
+
+    def get(name: str, kind: str):
+        spec = fleet.service(name)
+        drill = stage.new_drill(Planned(spec, kind))
+        if (name, kind) not in found:
+            provisioner = stage.provisioner(spec)
+            place = scratch / f"{name}-{kind}"
+            place.mkdir()
+            service = ServiceUnderDrill(drill_project, spec, drill, place, fleet.pool, provisioner)
+            try:
+                service.deploy()
+                service.volume.snapshot("older")
+                service.held.extend(service.subject.write_canaries("newest"))
+                found[name, kind] = Kept(service, service.back_up(kind))
+            except BaseException:
+                service.remove()
+                raise
+        kept = found[name, kind]
+        if kept in used:
+            kept.remove_service()
+        used.append(kept)
+        return (drill, *kept.put_back(drill))
+
+    yield get
+    remove_all("the test", (kept.remove_service for kept in set(used)))
+
+
+@pytest.fixture
+def healthy(deployed):
+    """Gives a healthy service without a loss."""
+
+    def get(name: str, kind: str = "snapshot") -> ServiceUnderDrill:
+        _, service, _ = deployed(name, kind)
+        service.wait_until_healthy()
+        return service
+
+    return get
+
+
+@pytest.fixture
+def spoiled(deployed):
+    """Runs a drill's own body on a sabotaged service and returns its evidence."""
+
+    def run(body, name: str, kind: str, sabotage: Sabotage) -> DrillRecord:
+        drill, service, backup = deployed(name, kind)
         sabotage(service, backup)
-        try:
-            body(drill, service, backup)
-        except DrillError as error:
-            drill.fail(error)
-        drill.look_afterwards()
-        return drill.record()
+        return attempt(drill, body, service, backup)
 
     return run
 
@@ -75,7 +184,7 @@ def make_bucket(request, fleet, drill_project, s3, scratch):
 
 @pytest.fixture
 def make_platform(request, fleet, drill_project, s3, scratch):
-    """Makes a small platform with its drill, deployed: two services and the state bucket."""
+    """Makes a small platform with its drill, deployed: some services and the state bucket."""
     stage, made = stage_of(request.config), []
 
     def make(scenario, *names):

@@ -43,13 +43,13 @@ def audited(place, fleet):
     """Makes the audit of a subject by the drill's own body; returns what is not in order."""
 
     def run(name, where=None, now=None):
-        subject = next(one for one in fleet.parts if one.name == name)
+        subject = next(part for part in fleet.parts if part.name == name)
         audit = Audit(name, "backup regime")
-        seen = look(where or place, subject, now or datetime.now(UTC))
-        regime_drill.test_backup_regime_is_kept(audit, RegimeUnderAudit(seen))
-        told = {check.name: check.detail for check in audit.checks if check.outcome != "held"}
-        assert (audit.verdict is AuditVerdict.IN_ORDER) == (not told)
-        return told
+        regime = look(where or place, subject, now or datetime.now(UTC))
+        regime_drill.test_backup_regime_is_kept(audit, RegimeUnderAudit(regime))
+        seen = {check.name: check.detail for check in audit.checks if check.outcome != "held"}
+        assert (audit.verdict is AuditVerdict.IN_ORDER) == (not seen)
+        return seen
 
     return run
 
@@ -67,9 +67,9 @@ def test_the_labs_source_is_in_order(audited, name):
 
 def test_days_without_a_backup_are_seen(audited):
     later = datetime.now(UTC) + timedelta(days=9)
-    told = audited("step-ca", now=later)
-    assert set(told) == {"newest snapshot", "newest encrypted-tarball"}
-    assert "9 d old; the schedule @weekly allows 7 d 17 h" in told["newest snapshot"]
+    seen = audited("step-ca", now=later)
+    assert set(seen) == {"newest snapshot", "newest encrypted-tarball"}
+    assert "9 d old; the schedule @weekly allows 7 d 17 h" in seen["newest snapshot"]
 
 
 def test_a_changed_file_is_seen(audited, place, fleet):
@@ -84,9 +84,9 @@ def test_plaintext_of_an_encrypted_volume_is_seen_under_any_name(audited, place)
     hidden.write_bytes(b"".join(Volume(owner_of(place), "local", "step-ca01-data").export("zstd")))
     hidden.chmod(0o600)
     assert identify(hidden).names == "step-ca01-data"
-    told = audited("step-ca")
-    assert set(told) == {"no plaintext beside them"}
-    assert "notes-of-mine/.left-over.yaml" in told["no plaintext beside them"]
+    seen = audited("step-ca")
+    assert set(seen) == {"no plaintext beside them"}
+    assert "notes-of-mine/.left-over.yaml" in seen["no plaintext beside them"]
 
 
 def test_half_an_export_is_plaintext_too(audited, place):
@@ -108,17 +108,17 @@ def test_open_modes_and_what_cannot_be_read_are_seen(audited, place, fleet):
     file = newest(place, fleet, "loki", "tarball")
     file.parent.chmod(0o755)
     (file.parent / "loki01-data-copy.tar").write_bytes(b"x")
-    told = audited("loki")
-    assert set(told) == {"every file can be read", "nobody else may read them"}
-    assert f"{file.parent} (0755)" in told["nobody else may read them"]
-    assert "loki01-data-copy.tar is no archive" in told["every file can be read"]
+    seen = audited("loki")
+    assert set(seen) == {"every file can be read", "nobody else may read them"}
+    assert f"{file.parent} (0755)" in seen["nobody else may read them"]
+    assert "loki01-data-copy.tar is no archive" in seen["every file can be read"]
 
 
 def test_an_instance_that_a_killed_backup_left_stopped_is_seen(audited, place):
-    instance = Instance(owner_of(place), "atlantis01")
+    instance = Instance(owner_of(place), "loki01")
     instance.stop()
     try:
-        assert audited("atlantis") == {"the instance runs": "atlantis01 is Stopped"}
+        assert audited("loki") == {"the instance runs": "loki01 is Stopped"}
     finally:
         instance.start()
 
@@ -130,8 +130,8 @@ def test_state_that_is_not_on_the_volume_is_seen(audited, place):
     instance.must_exec(["mkdir", "-p", "/etc/mosquitto/conf.d"])
     instance.push(conf, b"persistence_location /var/lib/mq/\n")
     try:
-        told = audited("mosquitto")["its state is on the volume"]
-        assert told.startswith("it is kept in /var/lib/mq/, on the root disk")
+        seen = audited("mosquitto")["its state is on the volume"]
+        assert seen.startswith("it is kept in /var/lib/mq/, on the root disk")
     finally:
         instance.must_exec(["rm", conf])
     away = (
@@ -147,15 +147,27 @@ def test_state_that_is_not_on_the_volume_is_seen(audited, place):
         instance.must_exec(["rm", "-r", unit])
 
 
-def test_another_schedule_on_the_volume_is_seen(audited, place):
+@pytest.mark.parametrize(
+    ("config", "found"),
+    [
+        (
+            {"snapshots.schedule": "@yearly", "snapshots.expiry": "30d"},
+            {
+                "snapshots.schedule": "is '@yearly', the fleet file says '@weekly'",
+                "snapshots.expiry": "is '30d', the fleet file says '2w'",
+            },
+        ),
+        ({"snapshots.expiry": "1d"}, {"snapshots.expiry": "removes snapshots after '1d'"}),
+    ],
+    ids=["another schedule", "an expiry that takes the procedure's snapshots"],
+)
+def test_other_settings_of_the_volume_are_seen(audited, place, config, found):
     owner = owner_of(place)
-    path = ("storage-pools", "local", "volumes", "custom", "atlantis01-data")
-    config = {"snapshots.schedule": "@yearly", "snapshots.expiry": "30d"}
+    path = ("storage-pools", "local", "volumes", "custom", "loki01-data")
     owner.patch(*path, body={"config": config})
     try:
-        told = audited("atlantis")
-        assert "is '@yearly', the fleet file says '@weekly'" in told["snapshots.schedule"]
-        assert "is '30d', the fleet file says '2w'" in told["snapshots.expiry"]
+        seen = audited("loki")
+        assert all(text in seen[name] for name, text in found.items())
     finally:
         owner.patch(*path, body={"config": dict.fromkeys(config, "")})
 
@@ -184,20 +196,10 @@ def test_a_projection_needs_a_measured_drill(place, fleet):
     small = line.model_copy(update={"restored_bytes": 1000})
     assert projection([small], fleet, seen, "r1") is None
     assert projection([line], fleet, seen, "r1") == (10.0 - 4.0 + 40.0, 1800.0)
-    told_apart = line.model_copy(update={"moving_seconds": 3.0})
-    assert projection([told_apart], fleet, seen, "r1") == (10.0 - 3.0 + 30.0, 1800.0)
+    measured = line.model_copy(update={"moving_seconds": 3.0})
+    assert projection([measured], fleet, seen, "r1") == (10.0 - 3.0 + 30.0, 1800.0)
     # What the lab moves in a second says nothing of production.
     assert projection([line], fleet, seen, "r2") is None
-
-
-def test_an_expiry_that_takes_the_procedures_snapshots_is_seen(audited, place):
-    owner = owner_of(place)
-    path = ("storage-pools", "local", "volumes", "custom", "atlantis01-data")
-    owner.patch(*path, body={"config": {"snapshots.expiry": "1d"}})
-    try:
-        assert "removes snapshots after '1d'" in audited("atlantis")["snapshots.expiry"]
-    finally:
-        owner.patch(*path, body={"config": {"snapshots.expiry": ""}})
 
 
 def test_half_a_file_is_seen_when_it_is_a_day_old(audited, place):
@@ -211,6 +213,6 @@ def test_half_a_file_is_seen_when_it_is_a_day_old(audited, place):
 
 def test_a_younger_backup_does_not_count_before_its_time(place, fleet):
     before = datetime.now(UTC) - timedelta(days=2)
-    told = look(replace(place, as_of=before), fleet.service("loki"), before)
-    assert told.snapshots == {}
-    assert told.files == {"tarball": []}
+    seen = look(replace(place, as_of=before), fleet.service("loki"), before)
+    assert seen.snapshots == {}
+    assert seen.files == {"tarball": []}

@@ -23,57 +23,32 @@ PLACES = (0, 1, 20, 300, -2000, -30, -1)
 body = runbook.test_service_restored_from_encrypted_tarball
 
 
-@pytest.fixture
-def encrypted(older):
-    """A service and the encrypted tarball of it."""
-    drill, service = older("step-ca", KIND)
-    return drill, service, service.back_up(KIND)
+def with_another_passphrase(own):
+    return replace(own, passphrase=Secret("another-passphrase"))
 
 
-def with_tarball(change):
-    """Import the backup with another tarball in the place of its own."""
-
-    def sabotage(service, backup):
-        whole = service.import_tarball
-        other = replace(backup, tarball=change(backup.tarball))
-        service.import_tarball = lambda _: whole(other)
-
-    return sabotage
+def recorded_after_it_rotted(own):
+    data = bytearray(own.path.read_bytes())
+    data[-30] ^= 1
+    own.path.write_bytes(data)
+    return replace(own, sha256=hashlib.sha256(data).hexdigest())
 
 
-def test_the_wrong_passphrase_is_named_and_leaves_no_volume(spoiled):
-    seen = {}
-
-    def sabotage(service, backup):
-        seen["service"] = service
-        with_tarball(lambda own: replace(own, passphrase=Secret("another-passphrase")))(
-            service, backup
-        )
-
-    drill = spoiled(body, "step-ca", KIND, sabotage)
-    assert drill.verdict is Verdict.NOT_RECOVERED
-    assert "cannot be decrypted: the passphrase is wrong" in drill.reason
-    assert "another-passphrase" not in drill.model_dump_json()
-    assert not seen["service"].volume.exists()
-
-
-def test_one_that_was_recorded_after_it_rotted_is_still_refused_by_gpg(spoiled):
-    seen = {}
-
-    def rotten(own):
-        data = bytearray(own.path.read_bytes())
-        data[-30] ^= 1
-        own.path.write_bytes(data)
-        return replace(own, sha256=hashlib.sha256(data).hexdigest())
-
-    def sabotage(service, backup):
-        seen["service"] = service
-        with_tarball(rotten)(service, backup)
-
-    drill = spoiled(body, "step-ca", KIND, sabotage)
-    assert drill.verdict is Verdict.NOT_RECOVERED
-    assert "cannot be decrypted: it was changed or cut after it was encrypted" in drill.reason
-    assert not seen["service"].volume.exists(), "what gpg gave out before the check is not kept"
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        (with_another_passphrase, "the passphrase is wrong"),
+        (recorded_after_it_rotted, "it was changed or cut after it was encrypted"),
+    ],
+)
+def test_what_gpg_refuses_is_named_and_leaves_no_volume(deployed, change, why):
+    drill, service, backup = deployed("step-ca", KIND)
+    other = replace(backup, tarball=change(backup.tarball))
+    record = acts.attempt(drill, body, service, other)
+    assert record.verdict is Verdict.NOT_RECOVERED
+    assert f"cannot be decrypted: {why}" in record.reason
+    assert "another-passphrase" not in record.model_dump_json()
+    assert not service.volume.exists(), "what gpg gave out before its check is not kept"
 
 
 def test_one_that_rots_never_reaches_incus(spoiled):
@@ -94,8 +69,8 @@ def test_another_ca_is_not_the_one_that_clients_trust(spoiled):
     assert "certificate that does not chain to the root" in drill.reason
 
 
-def test_every_damaged_or_foreign_file_is_refused_on_arrival(encrypted, tmp_path):
-    _drill, _service, backup = encrypted
+def test_every_damaged_or_foreign_file_is_refused_on_arrival(deployed, tmp_path):
+    _, _, backup = deployed("step-ca", KIND)
     tarball, passphrase = backup.tarball, backup.tarball.passphrase
     whole = tarball.path.read_bytes()
     assert inspect(tarball.path, volume=VOLUME, passphrase=passphrase).envelope
@@ -106,9 +81,9 @@ def test_every_damaged_or_foreign_file_is_refused_on_arrival(encrypted, tmp_path
         flipped[at] ^= 0x40
         for what, content in (("cut", whole[:at]), ("flipped", bytes(flipped))):
             file.write_bytes(content)
-            with pytest.raises(BackupDamaged) as told:
+            with pytest.raises(BackupDamaged) as raised:
                 inspect(file, volume=VOLUME, passphrase=passphrase)
-            assert "damaged.tar.zst.gpg" in told.value.message, f"{what} at byte {at}"
+            assert "damaged.tar.zst.gpg" in raised.value.message, f"{what} at byte {at}"
     file.write_bytes(whole)
     with pytest.raises(BackupDamaged, match="the passphrase is wrong"):
         inspect(file, volume=VOLUME, passphrase=Secret("another-passphrase"))
@@ -116,15 +91,14 @@ def test_every_damaged_or_foreign_file_is_refused_on_arrival(encrypted, tmp_path
         inspect(file, volume="mosquitto01-data", passphrase=passphrase)
 
 
-def test_a_name_encrypts_nothing_and_other_ciphers_are_not_ours(encrypted, tmp_path):
-    _drill, _service, backup = encrypted
-    passphrase = backup.tarball.passphrase
+def test_a_name_encrypts_nothing_and_other_ciphers_are_not_ours(deployed, tmp_path):
+    _, _, backup = deployed("step-ca", KIND)
     with backup.tarball.content() as stream:
         plain = stream.read(1 << 20)
     bare = tmp_path / "bare.tar.zst.gpg"
     bare.write_bytes(plain)
     with pytest.raises(BackupDamaged, match=r"bare.tar.zst.gpg is not encrypted with a passphrase"):
-        inspect(bare, volume=VOLUME, passphrase=passphrase)
+        inspect(bare, volume=VOLUME, passphrase=backup.tarball.passphrase)
     for cipher, number in (("CAST5", 3), ("AES", 7)):
         weak = tmp_path / f"{cipher}.tar.zst.gpg"
         argv = ["gpg", "--homedir", str(tmp_path), "--batch", "--pinentry-mode", "loopback"]

@@ -7,27 +7,25 @@ import json
 import pytest
 
 import drills.test_restore_state_bucket as runbook
+import tests.sabotage.acts as acts
 from fixtures.backups.bucket_export import inspect
-from fixtures.errors import BackupDamaged, DrillError
+from fixtures.errors import BackupDamaged
 from fixtures.evidence.verdict import Verdict
 
 body = runbook.test_state_bucket_restored_from_export
 
 
 @pytest.fixture
-def drilled(make_bucket, monkeypatch):
+def drilled(make_bucket):
     """Runs the drill's body on a sabotaged bucket and returns its evidence."""
-    monkeypatch.setattr("fixtures.recovery.bucket.HEALTHY_SECONDS", 4.0)
 
     def run(sabotage):
         drill, bucket = make_bucket()
+        bucket.subject.s3.ask("PUT", "atlas/changed", data=b"whole")
+        bucket.subject.s3.ask("PUT", "atlas/deleted", data=b"whole")
         export = bucket.back_up()
         sabotage(bucket, export)
-        try:
-            body(drill, bucket, export)
-        except DrillError as error:
-            drill.fail(error)
-        return drill.record()
+        return acts.attempt(drill, body, bucket, export)
 
     return run
 
@@ -47,113 +45,78 @@ def after_import(act):
     return sabotage
 
 
-def test_a_forgotten_import_is_not_recovered(drilled):
-    def sabotage(bucket, export):
-        bucket.import_export = lambda _: None
+def forget_the_import(bucket, export):
+    bucket.import_export = lambda _: None
 
+
+def delete_the_admin_key(bucket):
+    admin = next(key for key in bucket.keys if key.role == "admin")
+    bucket.bucket.delete_key(admin.name)
+
+
+def rot(bucket, export):
+    data = bytearray(export.tarball.path.read_bytes())
+    data[len(data) // 2] ^= 1
+    export.tarball.path.write_bytes(data)
+
+
+@pytest.mark.parametrize(
+    ("sabotage", "why"),
+    [
+        (forget_the_import, ("-state healthy: not within", "NoSuchBucket")),
+        (after_import(delete_the_admin_key), ("-state healthy: not within", "InvalidAccessKeyId")),
+        (rot, ("is damaged: its sha256 is",)),
+    ],
+)
+def test_a_bucket_that_is_not_served_is_not_recovered(drilled, sabotage, why):
     drill = drilled(sabotage)
     assert drill.verdict is Verdict.NOT_RECOVERED
-    assert "-state healthy: not within" in drill.reason
-    assert "NoSuchBucket" in drill.reason
+    assert all(part in drill.reason for part in why)
 
 
 def test_an_older_state_is_wrong_data(make_bucket):
     drill, bucket = make_bucket()
-    old = bucket.back_up()
-    backup = bucket.back_up()
+    old, backup = bucket.back_up(), bucket.back_up()
     whole = bucket.import_export
     bucket.import_export = lambda _: whole(old)
-    try:
-        body(drill, bucket, backup)
-    except DrillError as error:
-        drill.fail(error)
-    record = drill.record()
+    record = acts.attempt(drill, body, bucket, backup)
     assert record.verdict is Verdict.WRONG_DATA
     assert "state serial: is " in record.reason
     assert record.canaries.lost
 
 
-def test_a_state_of_another_lineage_is_wrong_data(drilled):
+def test_whatever_is_changed_or_missing_is_wrong_data_and_named(drilled):
     def change(bucket):
-        state = json.loads(bucket.subject.s3.get(bucket.spec.key))
+        s3 = bucket.subject.s3
+        state = json.loads(s3.get(bucket.spec.key))
         state["lineage"] = "00000000-0000-0000-0000-000000000000"
-        data = json.dumps(state).encode()
-        bucket.subject.s3.ask("PUT", bucket.spec.key, data=data)
-
-    drill = drilled(after_import(change))
-    assert drill.verdict is Verdict.WRONG_DATA
-    assert "state lineage: is 00000000-" in drill.reason
-
-
-def test_a_bucket_without_its_state_is_wrong_data(drilled):
-    drill = drilled(after_import(lambda bucket: bucket.subject.s3.delete(bucket.spec.key)))
-    assert drill.verdict is Verdict.WRONG_DATA
-    assert "object atlas/terraform.tfstate" in drill.reason
-
-
-def test_a_lock_that_does_not_come_back_is_wrong_data(drilled):
-    drill = drilled(after_import(lambda bucket: bucket.subject.remove_lock()))
-    assert drill.verdict is Verdict.WRONG_DATA
-    assert "tflock" in drill.reason
-
-
-def test_a_key_that_is_missing_is_wrong_data(drilled):
-    drill = drilled(after_import(lambda bucket: bucket.bucket.delete_key("reader")))
-    assert drill.verdict is Verdict.WRONG_DATA
-    assert "key reader: gone" in drill.reason
-
-
-def test_a_key_of_the_same_name_with_another_secret_is_wrong_data(drilled):
-    def change(bucket):
+        s3.ask("PUT", bucket.spec.key, data=json.dumps(state).encode())
+        bucket.subject.remove_lock()
+        s3.ask("PUT", "atlas/changed", data=b"changed")
+        s3.ask("DELETE", "atlas/deleted")
+        # Of the same name, with another secret.
         bucket.bucket.delete_key("reader")
         bucket.bucket.create_key("reader", "read-only")
 
-    drill = drilled(after_import(change))
-    assert drill.verdict is Verdict.WRONG_DATA
-    assert "key reader: other" in drill.reason
+    found = acts.broken(drilled(after_import(change)))
+    assert found["state lineage"].startswith("is 00000000-")
+    assert any("tflock" in name for name in found)
+    assert {"object atlas/changed", "object atlas/deleted"} <= found.keys()
+    assert found["key reader"].startswith("other")
 
 
-def test_an_admin_key_that_works_no_more_is_not_recovered(drilled):
-    def change(bucket):
-        admin = next(key for key in bucket.keys if key.role == "admin")
-        bucket.bucket.delete_key(admin.name)
+def test_a_missing_state_and_a_missing_key_are_wrong_data(drilled):
+    def delete(bucket):
+        bucket.subject.s3.delete(bucket.spec.key)
+        bucket.bucket.delete_key("reader")
 
-    drill = drilled(after_import(change))
-    assert drill.verdict is Verdict.NOT_RECOVERED
-    assert "-state healthy: not within" in drill.reason
-    assert "InvalidAccessKeyId" in drill.reason
-
-
-@pytest.mark.parametrize("verb", ["DELETE", "PUT"])
-def test_any_object_that_is_missing_or_changed_is_wrong_data(make_bucket, verb):
-    drill, bucket = make_bucket()
-    bucket.subject.s3.ask("PUT", "atlas/other", data=b"whole")
-    backup = bucket.back_up()
-    act = after_import(lambda bucket: bucket.subject.s3.ask(verb, "atlas/other", data=b"changed"))
-    act(bucket, backup)
-    try:
-        body(drill, bucket, backup)
-    except DrillError as error:
-        drill.fail(error)
-    record = drill.record()
-    assert record.verdict is Verdict.WRONG_DATA
-    assert "object atlas/other: is " in record.reason
-    assert not record.canaries.lost
-
-
-def test_an_export_that_rots_is_not_imported(drilled):
-    def sabotage(bucket, export):
-        data = bytearray(export.tarball.path.read_bytes())
-        data[len(data) // 2] ^= 1
-        export.tarball.path.write_bytes(data)
-
-    drill = drilled(sabotage)
-    assert drill.verdict is Verdict.NOT_RECOVERED
-    assert "is damaged: its sha256 is" in drill.reason
+    found = acts.broken(drilled(after_import(delete)))
+    assert "object atlas/terraform.tfstate" in found
+    assert found["key reader"].startswith("gone")
 
 
 def test_a_damaged_or_foreign_export_is_refused_on_arrival(make_bucket, tmp_path):
-    _drill, bucket = make_bucket()
+    _, bucket = make_bucket()
     export = bucket.back_up().tarball.path
     whole = export.read_bytes()
     file = tmp_path / "export.tar.gz"

@@ -1,4 +1,4 @@
-"""What a service class looks at beyond its canaries, seen red for each of its looks."""
+"""What a service class checks beyond its canaries, seen red for each check."""
 
 from __future__ import annotations
 
@@ -12,31 +12,14 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
 import drills.test_restore_from_snapshot as runbook
-import fixtures.recovery.after as after
 import fixtures.services.alertmanager as alertmanager
 import tests.sabotage.acts as acts
-from fixtures.errors import CouldNotLook, DrillError
-from fixtures.evidence.verdict import Verdict
-from fixtures.recovery.checks import Checks, judge_holdings, look_at_noted
+from fixtures.errors import CouldNotLook
+from fixtures.recovery.checks import Checks, check_facts, judge_holdings
 from fixtures.services.mqtt import connected
 
 body = runbook.test_service_restored_from_snapshot
 WRITABLE = "user {} can write what is below the root of the state"
-
-
-def shell(script):
-    """An act that runs a script in the instance."""
-
-    def act(service, backup):
-        service.instance.wait_until_usable()
-        service.instance.must_exec(["sh", "-ec", script], timeout=60)
-
-    return act
-
-
-def broken(drill):
-    assert drill.verdict is Verdict.WRONG_DATA, drill.reason
-    return {check.name for check in drill.checks if check.outcome == "broken"}
 
 
 @pytest.mark.parametrize(
@@ -56,7 +39,8 @@ def broken(drill):
     ],
 )
 def test_what_it_cannot_write_below_the_root_is_wrong_data(spoiled, name, script, proof):
-    found = broken(spoiled(body, name, "snapshot", acts.after("wait_until_healthy", shell(script))))
+    act = acts.after("wait_until_healthy", acts.shell(script))
+    found = acts.broken(spoiled(body, name, "snapshot", act))
     assert proof in found
     if "chown" in script:
         assert WRITABLE.format(name) in found
@@ -74,39 +58,30 @@ def test_what_it_cannot_write_below_the_root_is_wrong_data(spoiled, name, script
     ],
 )
 def test_what_a_drill_sees_on_the_clock_is_also_seen_by_writing(
-    make_service, monkeypatch, name, script, proof
+    healthy, monkeypatch, name, script, proof
 ):
     monkeypatch.setattr(alertmanager, "RESTART_SECONDS", 5.0)
-    _, service = make_service(name, "snapshot")
-    service.deploy()
-    held = {one.name: one.held for one in service.subject.prove_thoroughly()}
+    service = healthy(name)
+    held = {each.name: each.held for each in service.subject.prove_thoroughly()}
     assert held[proof] is True
     service.instance.must_exec(["sh", "-ec", script])
-    held = {one.name: one.held for one in service.subject.prove_thoroughly()}
+    held = {each.name: each.held for each in service.subject.prove_thoroughly()}
     assert held[proof] is False
 
 
-def test_a_root_key_that_was_broken_already_at_the_source_is_wrong_data(make_service, monkeypatch):
-    drill, service = make_service("step-ca", "snapshot")
-    service.deploy()
+def test_a_root_key_that_was_broken_already_at_the_source_is_wrong_data(deployed):
+    drill, service, _ = deployed("step-ca", "snapshot")
+    service.wait_until_healthy()
     zero = "f=/home/step/.step/secrets/root_ca_key; s=$(stat -c %s $f); : >$f; truncate -s $s $f"
     service.instance.must_exec(["sh", "-ec", zero])
-    backup = service.back_up("snapshot")
-    monkeypatch.setattr(after, "SOAK_SECONDS", 0.0)
-    try:
-        body(drill, service, backup)
-        drill.look_afterwards()
-    except DrillError as error:
-        drill.fail(error)
-    record = drill.record()
-    assert broken(record) == {"private key root_ca_key opens with the password"}
+    record = acts.attempt(drill, body, service, service.back_up("snapshot"))
+    assert acts.broken(record).keys() == {"private key root_ca_key opens with the password"}
     assert "it is no private key" in record.reason
     assert record.not_looked_at
 
 
-def test_another_root_key_and_another_password_are_told(make_service):
-    _, service = make_service("step-ca", "snapshot")
-    service.deploy()
+def test_another_root_key_and_another_password_are_found(healthy):
+    service = healthy("step-ca")
     subject = service.subject
     secrets = "/home/step/.step/secrets"
     service.instance.must_exec(["cp", f"{secrets}/intermediate_ca_key", f"{secrets}/root_ca_key"])
@@ -122,9 +97,8 @@ def test_another_root_key_and_another_password_are_told(make_service):
     assert [proof.held for proof in keys] == [None, None]
 
 
-def test_odd_names_among_the_files_of_a_ca_are_files_like_others(make_service):
-    _, service = make_service("step-ca", "snapshot")
-    service.deploy()
+def test_odd_names_among_the_files_of_a_ca_are_files_like_others(healthy):
+    service = healthy("step-ca")
     name = ".step/certs/old|20\n24.crt"
     service.instance.push(f"/home/step/{name}", b"x")
     links = "cd /home/step/.step/certs; ln -s root_ca.crt now.crt; ln -s nowhere gone.crt"
@@ -133,44 +107,42 @@ def test_odd_names_among_the_files_of_a_ca_are_files_like_others(make_service):
     assert facts[f"sha256 of {name}"].startswith("2d711642b726b044")
     assert not any("password" in fact for fact in facts if fact.startswith("sha256"))
     differs = {fact for fact in outside if outside[fact] != facts.get(fact)}
-    assert not differs, "what file reads tell is what commands tell"
+    assert not differs, "file reads and commands have the same answers"
     assert f"sha256 of {name}" in outside
 
 
-def test_a_group_of_rules_that_is_gone_is_missed(make_service):
-    _, service = make_service("loki", "snapshot")
-    service.deploy()
+def test_a_group_of_rules_that_is_gone_is_missed(healthy):
+    service = healthy("loki")
     rule = {"alert": "A", "expr": 'count_over_time({job="x"}[1m]) > 0'}
     groups = json.dumps({"groups": [{"name": "g", "rules": [rule]}]})
     service.instance.must_exec(["install", "-d", "-o", "loki", "-g", "loki", "/loki/rules/fake"])
     service.instance.push("/loki/rules/fake/r.yaml", groups.encode())
     now = datetime.now(UTC)
-    before = {one.id: one.value for one in service.subject.holdings(now)}
+    before = {each.id: each.value for each in service.subject.holdings(now)}
     assert "rule groups: r.yaml/g" in before
     service.instance.must_exec(["rm", "-r", "/loki/rules/fake"])
-    after = {one.id: one.value for one in service.subject.holdings(now)}
+    after = {each.id: each.value for each in service.subject.holdings(now)}
     assert judge_holdings(before, {}, after).lost == ["rule groups: r.yaml/g"]
     assert judge_holdings(before, {}, after).changed == ["rule groups: all"]
 
 
-def test_late_lines_add_to_a_number_and_change_no_name(make_service):
-    _, service = make_service("loki", "snapshot")
-    service.deploy()
+def test_late_lines_add_to_a_number_and_change_no_name(healthy):
+    service = healthy("loki")
     now = datetime.now(UTC)
-    before = {one.id: one for one in service.subject.holdings(now)}
-    service.subject.write_canaries("later-1")
-    after = {one.id: one for one in service.subject.holdings(now)}
+    before = {each.id: each for each in service.subject.holdings(now)}
+    service.subject.write_canaries("later-9")
+    after = {each.id: each for each in service.subject.holdings(now)}
     assert before.keys() == after.keys()
     name = "log lines: with label job, of the last hour"
     assert before[name].count < after[name].count
 
 
 def test_an_emptied_notification_log_is_missed(spoiled):
-    empty = shell(
+    empty = acts.shell(
         "systemctl stop alertmanager; : >/var/lib/alertmanager/nflog; systemctl start alertmanager;"
         "systemctl kill --signal=KILL alertmanager; : >/var/lib/alertmanager/nflog"
     )
-    found = broken(spoiled(body, "alertmanager", "snapshot", acts.after("start", empty)))
+    found = acts.broken(spoiled(body, "alertmanager", "snapshot", acts.after("start", empty)))
     assert "notification log" in found
     assert "an alert that was notified before the backup is not notified again" in found
 
@@ -183,32 +155,29 @@ def test_sessions_that_are_gone_are_missed(spoiled):
             pass
         service.restart()
 
-    found = broken(spoiled(body, "mosquitto", "snapshot", acts.after("start", drop)))
+    found = acts.broken(spoiled(body, "mosquitto", "snapshot", acts.after("start", drop)))
     assert "session atlas-drills-earlier" in found
     assert "messages queued for session atlas-drills-earlier" in found
 
 
-def test_a_retained_message_that_expires_is_known_to_end(make_service):
-    _, service = make_service("mosquitto", "snapshot")
-    service.deploy()
+def test_a_retained_message_that_expires_is_known_to_end(healthy):
+    service = healthy("mosquitto")
     soon = Properties(PacketTypes.PUBLISH)
     soon.MessageExpiryInterval = 600
     with connected(service.subject._dial, version=MQTTv5) as client:
         sent = client._paho.publish("a/b", b"x", 1, True, soon)
         client.wait(sent.is_published, "PUBACK")
-    found = {one.name: one for one in service.subject.holdings(datetime.now(UTC))}
+    found = {each.name: each for each in service.subject.holdings(datetime.now(UTC))}
     assert 500 < (found["a/b"].until - datetime.now(UTC)).total_seconds() <= 600
     assert found["all"].until == found["a/b"].until
     assert found["atlas-drills/earlier/retained/text"].until is None
 
 
-def test_blocks_that_are_missing_from_an_export_are_missed(make_service, tmp_path):
-    drill, service = make_service("prometheus", "native")
-    service.deploy()
-    service.held.extend(service.subject.write_canaries("newest"))
+def test_blocks_that_are_missing_from_an_export_are_missed(deployed, tmp_path):
+    drill, service, backup = deployed("prometheus", "native")
+    service.wait_until_healthy()
     noted = service.subject.observe_from_outside()
     assert len(noted) == 2
-    backup = service.back_up("native")
     cut = tmp_path / "cut.tar"
     lost = min(name.removeprefix("block ") for name in noted)
     with tarfile.open(backup.export) as whole, tarfile.open(cut, "w") as less:
@@ -222,11 +191,12 @@ def test_blocks_that_are_missing_from_an_export_are_missed(make_service, tmp_pat
     service.restart()
     service.wait_until_healthy()
     checks = Checks(drill)
-    look_at_noted(checks, service.subject, service.subject.facts_in_native(noted))
-    assert [text.split(":")[0] for text in checks.broken] == [f"block {lost}"]
+    check_facts(checks, service.subject, service.subject.facts_in_native(noted), is_note=True)
+    assert [fault.split(":")[0] for fault in checks.broken] == [f"block {lost}"]
 
 
-def test_a_source_is_read_by_dialling_and_file_reads_alone(make_service):
+@pytest.mark.parametrize("name", ["prometheus", "loki", "step-ca", "alertmanager", "mosquitto"])
+def test_a_source_is_read_by_dialling_and_file_reads_alone(healthy, name):
     class Outside:
         """What is offered of a source."""
 
@@ -236,20 +206,15 @@ def test_a_source_is_read_by_dialling_and_file_reads_alone(make_service):
         def must_exec(self, *_, **__):
             raise CouldNotLook("a command in a source is a change of it")
 
-    for name in ("prometheus", "loki", "step-ca", "alertmanager", "mosquitto"):
-        _, service = make_service(name, "snapshot")
-        service.deploy()
-        service.restart()  # some write their files at a stop
-        service.wait_until_healthy()
-        subject, now = service.subject, datetime.now(UTC)
-        facts = subject.observe()
-        subject.inside = Outside(service.instance)
-        seen = subject.observe_from_outside()
-        assert seen.items() <= facts.items()
-        assert bool(seen) or name == "loki"
-        assert subject.holdings(now) and subject.version()
-        assert (subject.newest(now) is not None) == (name in ("prometheus", "loki"))
-        with pytest.raises(CouldNotLook):
-            subject.observe()
-        subject.inside = service.instance
-        service.remove()
+    service = healthy(name)
+    subject, now = service.subject, datetime.now(UTC)
+    facts = subject.observe()
+    subject.inside = Outside(service.instance)
+    seen = subject.observe_from_outside()
+    assert seen.items() <= facts.items()
+    assert bool(seen) or name == "loki"
+    assert subject.holdings(now) and subject.version()
+    assert (subject.newest(now) is not None) == (name in ("prometheus", "loki"))
+    with pytest.raises(CouldNotLook):
+        subject.observe()
+    subject.inside = service.instance

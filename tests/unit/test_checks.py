@@ -1,4 +1,4 @@
-"""Looks that are made side by side end in one verdict, in one order."""
+"""The checks of a verification end in one verdict, in one order."""
 
 from __future__ import annotations
 
@@ -6,10 +6,12 @@ from types import SimpleNamespace
 
 import pytest
 
-from fixtures.errors import CouldNotLook, WrongData
-from fixtures.recovery import checks as looks
-from fixtures.recovery.checks import Checks, host_meanwhile
+from fixtures.errors import CouldNotLook, IncusError, RecoveryFailed, WrongData
+from fixtures.recovery import checks as module
+from fixtures.recovery.checks import REOWNED, Checks, checking_host
 from fixtures.recovery.drill import Drill
+from fixtures.recovery.existing import AGAIN, NEW_BACKUP, ExistingUnderDrill
+from fixtures.services.base import Proof
 
 
 @pytest.fixture
@@ -17,53 +19,76 @@ def made():
     return Checks(Drill("x", "tarball", 900, "drill-x", "low"))
 
 
-def host_that(monkeypatch, act):
-    monkeypatch.setattr(looks, "look_at_host", lambda checks, *_: act(checks))
+HOST = [
+    (Proof("port", True, "9090"), None, None),
+    (Proof("owner", False, "root"), WrongData, "owner: root"),
+    (Proof("host", None, "no shell"), CouldNotLook, "host: no shell"),
+]
 
 
-def test_checks_made_beside_come_after_those_of_the_block(made, monkeypatch):
-    host_that(monkeypatch, lambda aside: aside.record("port", True, "9090"))
-    with host_meanwhile(made, SimpleNamespace(), SimpleNamespace()):
+@pytest.mark.parametrize(("seen", "error", "why"), HOST)
+def test_what_is_seen_of_the_host_comes_last_and_counts(made, monkeypatch, seen, error, why):
+    monkeypatch.setattr(module, "check_host", lambda *_: [seen])
+    with checking_host(made, SimpleNamespace(), SimpleNamespace()):
         made.record("canaries", True, "2 back")
-    assert [check.name for check in made.drill.checks] == ["canaries", "port"]
-    made.must_all_hold("x")
-
-
-def test_what_is_broken_beside_is_wrong_data(made, monkeypatch):
-    host_that(monkeypatch, lambda aside: aside.record("owner", False, "root"))
-    with host_meanwhile(made, SimpleNamespace(), SimpleNamespace()):
-        made.record("canaries", True, "2 back")
-    with pytest.raises(WrongData, match="owner: root"):
+    assert [check.name for check in made.drill.checks] == ["canaries", seen.name]
+    if error is None:
         made.must_all_hold("x")
-    assert made.drill.checks[-1].outcome == "broken"
+    else:
+        with pytest.raises(error, match=why):
+            made.must_all_hold("x")
 
 
-def test_what_is_not_looked_at_beside_is_no_pass(made, monkeypatch):
-    host_that(monkeypatch, lambda aside: aside.not_looked("host", "no shell"))
-    with host_meanwhile(made, SimpleNamespace(), SimpleNamespace()):
-        made.record("canaries", True, "2 back")
-    with pytest.raises(CouldNotLook, match="host: no shell"):
-        made.must_all_hold("x")
-
-
-def test_what_fails_beside_is_not_lost(made, monkeypatch):
-    def fail(_aside):
-        raise ZeroDivisionError("a defect")
-
-    host_that(monkeypatch, fail)
+def test_a_defect_in_the_thread_is_not_lost(made, monkeypatch):
+    monkeypatch.setattr(module, "check_host", lambda *_: 1 / 0)
     with (
-        pytest.raises(ZeroDivisionError, match="a defect"),
-        host_meanwhile(made, SimpleNamespace(), SimpleNamespace()),
+        pytest.raises(ZeroDivisionError),
+        checking_host(made, SimpleNamespace(), SimpleNamespace()),
     ):
         made.record("canaries", True, "2 back")
 
 
-def test_what_was_seen_beside_stands_in_the_evidence_where_the_block_raises(made, monkeypatch):
-    host_that(monkeypatch, lambda aside: aside.record("port", False, "9090"))
+def test_what_was_seen_of_the_host_is_in_the_evidence_where_the_block_raises(made, monkeypatch):
+    monkeypatch.setattr(module, "check_host", lambda *_: [Proof("port", False, "9090")])
     with (
         pytest.raises(CouldNotLook, match="no canaries"),
-        host_meanwhile(made, SimpleNamespace(), SimpleNamespace()),
+        checking_host(made, SimpleNamespace(), SimpleNamespace()),
     ):
         raise CouldNotLook("no canaries")
-    assert [check.name for check in made.drill.checks] == ["port"]
     assert made.broken == ["port: 9090"]
+
+
+def test_wrong_data_is_worse_than_a_check_that_was_not_made(made):
+    made.not_looked("facts", "no answer")
+    made.record("canaries", False, "lost: a")
+    with pytest.raises(WrongData, match="^service x came back with other data: canaries: lost: a$"):
+        made.must_all_hold("x")
+
+
+@pytest.mark.parametrize(
+    ("fault", "hint"),
+    [
+        (IncusError("import x: Connection aborted"), AGAIN),
+        (IncusError("no", hint="bring the majority back"), "bring the majority back"),
+        (RecoveryFailed("service healthy: not within 120 s"), NEW_BACKUP),
+    ],
+)
+def test_a_new_backup_is_advised_only_where_the_backup_may_be_at_fault(fault, hint):
+    service = SimpleNamespace(drill=None)
+    subject = ExistingUnderDrill(service, SimpleNamespace(kind="tarball", name="x"))
+    with pytest.raises(RecoveryFailed) as raised, subject._translated("does not restore"):
+        raise fault
+    assert raised.value.hint == hint
+
+
+@pytest.mark.parametrize(
+    ("fault", "is_explained"),
+    [(WrongData("owner"), True), (RecoveryFailed("no"), True), (CouldNotLook("no shell"), False)],
+)
+def test_a_known_fault_of_incus_is_in_the_reason_of_what_failed(fault, is_explained):
+    drill = Drill("x", "tarball", 900, "drill-x", "low")
+    drill.explain(REOWNED)
+    with drill.phase("destroy"):
+        drill.fail(fault)
+    assert (REOWNED in str(drill.record().reason)) is is_explained
+    assert drill.record().notes == [REOWNED]

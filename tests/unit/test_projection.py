@@ -14,12 +14,7 @@ MIB = 2**20
 
 
 def drilled(
-    restored: int,
-    *,
-    latency: float | None,
-    declared: int = 1000 * MIB,
-    scenario: str = "tarball",
-    **about,
+    restored: int, *, declared: int = 1000 * MIB, scenario: str = "tarball", **about
 ) -> Drill:
     """Phases of 1, 4, 2, 3 and 5 s."""
     drill = Drill("x", scenario, 900, "drill-x", "low", declared_bytes=declared, **about)
@@ -28,43 +23,29 @@ def drilled(
     for name, seconds in zip(PHASES, (1, 4, 2, 3, 5), strict=True):
         with drill.phase(name):
             now[0] += seconds
-    drill.restored_bytes, drill.restore_latency = restored, latency
+    drill.restored_bytes = restored
     return drill
 
 
-def test_what_an_import_takes_without_bytes_does_not_grow():
-    restore = drilled(100 * MIB, latency=0.5).record().restore
-    assert restore is not None
-    assert (restore.latency, restore.moving) == (0.5, 3.5)
-    assert restore.projected_rto == pytest.approx(15 - 3.5 + 3.5 * 10)
-
-
-def test_an_instance_that_is_made_after_the_import_does_not_grow():
-    drill = drilled(100 * MIB, latency=0.5)
+def test_only_what_moves_bytes_grows():
+    restore = drilled(100 * MIB).record().restore
+    assert restore.moving == 4.0
+    assert restore.projected_rto == pytest.approx(15 - 4 + 4 * 10)
+    drill = drilled(100 * MIB)
     drill.import_seconds = 3.0
     restore = drill.record().restore
-    assert (restore.seconds, restore.moving) == (4.0, 2.5)
-    assert restore.projected_rto == pytest.approx(15 - 2.5 + 2.5 * 10)
-
-
-def test_without_a_measured_latency_the_whole_restore_grows():
-    restore = drilled(100 * MIB, latency=None).record().restore
-    assert restore.projected_rto == pytest.approx(15 - 4 + 4 * 10)
-
-
-def test_more_latency_than_restore_is_no_gain():
-    restore = drilled(100 * MIB, latency=9.0).record().restore
-    assert restore.projected_rto == pytest.approx(15)
+    assert (restore.seconds, restore.moving) == (4.0, 3.0), "an instance was made after it"
+    assert restore.projected_rto == pytest.approx(15 - 3 + 3 * 10)
 
 
 def test_what_was_restored_already_whole_is_not_projected_down():
-    restore = drilled(2000 * MIB, latency=0.5).record().restore
+    restore = drilled(2000 * MIB).record().restore
     assert restore.projected_rto == pytest.approx(15)
 
 
 def test_little_data_and_existing_backups_have_no_projection():
-    assert drilled(PROJECTABLE_BYTES - 1, latency=None).record().restore.projected_rto is None
-    existing = drilled(100 * MIB, latency=0.5, origin="existing")
+    assert drilled(PROJECTABLE_BYTES - 1).record().restore.projected_rto is None
+    existing = drilled(100 * MIB, origin="existing")
     assert existing.record().restore.projected_rto is None
 
 
@@ -80,7 +61,7 @@ def test_little_data_and_existing_backups_have_no_projection():
     ],
 )
 def test_a_snapshot_comes_back_without_a_copy_on_some_pools_alone(scenario, driver, is_copied):
-    drill = drilled(100 * MIB, latency=None, scenario=scenario)
+    drill = drilled(100 * MIB, scenario=scenario)
     look_at_pool(SimpleNamespace(drill=drill, volume=SimpleNamespace(driver=lambda: driver)))
     restore = drill.record().restore
     assert restore.projected_rto == pytest.approx(15 - 4 + 4 * 10 if is_copied else 15)
@@ -88,5 +69,5 @@ def test_a_snapshot_comes_back_without_a_copy_on_some_pools_alone(scenario, driv
 
 
 def test_little_data_of_a_snapshot_that_is_copied_has_no_projection():
-    little = drilled(5 * MIB, latency=None, scenario="snapshot")
+    little = drilled(5 * MIB, scenario="snapshot")
     assert little.record().restore.projected_rto is None

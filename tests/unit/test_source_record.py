@@ -1,0 +1,81 @@
+"""A part that the suite adds to the lab's source is no change of it; everything else is."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from fixtures.fleet.load import load_fleet
+from fixtures.incus.inventory import Difference, Seen, compare
+from fixtures.plugin.options import ROOT
+from fixtures.recovery.source import Furnished, as_furnished, belongs
+
+BEGUN = datetime.now(UTC)
+PROJECT = {"project atlas": Seen("0"), "profile default": Seen("1")}
+LOKI = {
+    "instance loki01": Seen("2"),
+    "state of instance loki01": Seen("Running"),
+    "volume loki01-data on pool local": Seen("3", schedule="@weekly"),
+    "volume loki01-data on pool local: snapshot backup-1": Seen("4", BEGUN, BEGUN),
+}
+BROKER = {"instance mosquitto01": Seen("5"), "volume mosquitto01-data on pool local": Seen("6")}
+
+
+ATLAS = load_fleet(ROOT / "fleets" / "atlas.yaml")
+
+
+def test_a_part_is_its_instance_its_volumes_and_their_snapshots() -> None:
+    loki = ATLAS.service("loki")
+    assert all(belongs(name, loki, "local") for name in LOKI)
+    assert belongs("volume loki01-data on pool local of m2: snapshot one", loki, "local")
+    others = [*PROJECT, *BROKER, "instance loki012", "volume loki01-data on pool local2"]
+    assert not any(belongs(name, loki, "local") for name in others)
+    [bucket] = ATLAS.buckets
+    assert belongs(f"bucket {bucket.name} on pool {bucket.pool}", bucket, "local")
+
+
+@pytest.mark.parametrize(
+    ("changed", "found"),
+    [
+        ({}, []),
+        (
+            {"state of instance loki01": Seen("Stopped")},
+            ["state of instance loki01 is changed: was Running, is Stopped"],
+        ),
+        ({"instance mosquitto01": Seen("other")}, ["instance mosquitto01 is changed"]),
+        ({"volume by-hand on pool local": Seen("7")}, ["volume by-hand on pool local is new"]),
+    ],
+)
+def test_only_what_else_happened_is_a_change(changed: dict[str, Seen], found: list[str]) -> None:
+    before = as_furnished({**PROJECT, **BROKER}, {}, {"loki": LOKI}, ATLAS)
+    after = {**PROJECT, **BROKER, **LOKI, **changed}
+    difference = compare(before, after, BEGUN)
+    assert difference.changed == found
+    assert found or difference == Difference()
+
+
+def test_a_part_that_was_there_at_the_start_is_compared_with_the_start() -> None:
+    changed = {**LOKI, "instance loki01": Seen("since changed")}
+    before = as_furnished({**PROJECT, **changed}, {"loki": LOKI}, {"loki": LOKI}, ATLAS)
+    assert before == {**PROJECT, **changed}
+
+
+def test_what_an_interrupted_attempt_had_left_of_a_part_is_replaced() -> None:
+    left = {**PROJECT, "volume loki01-data on pool local: snapshot backup-0": Seen("8")}
+    before = as_furnished(left, {}, {"loki": LOKI}, ATLAS)
+    assert compare(before, {**PROJECT, **LOKI}, BEGUN) == Difference()
+
+
+def test_parts_are_recorded_in_a_file(tmp_path: Path) -> None:
+    file = Furnished(tmp_path / "source.json")
+    assert (file.token, file.parts) == (None, {})
+    with pytest.raises(RuntimeError, match="a part of no project"):
+        file.add("loki", LOKI)
+    file.begin("abc")
+    file.add("loki", LOKI)
+    file.add("mosquitto", BROKER)
+    assert (file.token, file.parts) == ("abc", {"loki": LOKI, "mosquitto": BROKER})
+    file.path.write_text('{"token": "abc", "parts"')
+    assert file.token is None
