@@ -51,7 +51,7 @@ def cycle_in(graph: dict[str, set[str]]) -> list[str]:
 
 
 def lonely(graph: dict[str, set[str]], docstrings: dict[str, str]) -> list[str]:
-    """Return modules with one importer whose docstring's first line does not say `Own file: why`."""
+    """Return modules with one importer whose docstring does not begin with a reason (own file)."""
     importers = {
         module: [other for other, imported in graph.items() if module in imported]
         for module in graph

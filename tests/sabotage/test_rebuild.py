@@ -117,7 +117,7 @@ def test_what_was_lost_is_in_the_record(rebuilt):
     ("provisioner", "variant", "verdict", "why"),
     [
         (
-            ByCommand(["true"]),
+            ByCommand(["true"], list),
             runbook.test_service_rebuilt_by_the_operators_command,
             Verdict.NOT_RECOVERED,
             "ended well, but instance mosquitto01 is not in project",
