@@ -1,8 +1,8 @@
 """Loaded by `-p tests.faults.killed_after`: a service that was verified loses its instance."""
 
-from fixtures.recovery.after import Afterwards
+from fixtures.recovery.after import AfterChecks
 
-begin = Afterwards.begin
+begin = AfterChecks.begin
 
 
 def begin_and_kill(self):
@@ -10,4 +10,4 @@ def begin_and_kill(self):
     self.service.instance.kill()
 
 
-Afterwards.begin = begin_and_kill
+AfterChecks.begin = begin_and_kill

@@ -101,6 +101,6 @@ def test_keep_leaves_the_project_of_a_drill_that_fails_afterwards(start, server,
     assert run.finish() == pytest.ExitCode.TESTS_FAILED, run.output
     (kept,) = drill_projects()
     assert run.evidence["cleanup"]["kept"] == [kept]
-    view = server.within(kept)
+    view = server.for_project(kept)
     assert view.exists("instances", "prometheus01"), "there is something to look at"
     remove(server, kept)

@@ -91,7 +91,7 @@ def test_keep_leaves_the_project_of_a_failed_drill_and_says_how_to_remove_it(
     (kept,) = drill_projects()
     assert f"remove it with: incus project delete --force {kept}" in run.output
     assert run.evidence["cleanup"]["kept"] == [kept]
-    view = server.within(kept)
+    view = server.for_project(kept)
     assert view.exists("instances", "prometheus01"), "there is something to look at"
 
     other = start()
@@ -116,5 +116,5 @@ def test_a_project_that_cannot_be_marked_is_kept_and_the_drill_recorded(
 def remove(server, project):
     """Do what the printed command does."""
     owner = type(server)(server.endpoint, OwnServerPolicy(server.endpoint))
-    assert empty(owner.within(project)) == []
+    assert empty(owner.for_project(project)) == []
     owner.delete("projects", project)

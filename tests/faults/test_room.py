@@ -23,8 +23,8 @@ from fixtures.incus.volumes import (
     give_back,
     kept_free,
     must_have_local_room,
+    read_space,
     room_for,
-    space_of,
 )
 from fixtures.recovery.checks import NOT_IN_FLEET
 from fixtures.recovery.service import ServiceUnderDrill
@@ -87,7 +87,7 @@ def source(server, tmp_path_factory):
     features = {f"features.{f}": "true" for f in ("profiles", "storage.volumes")}
     config = {**features, "features.images": "false"}
     server.post("projects", body={"name": SOURCE, "config": config})
-    view, files = server.within(SOURCE), tmp_path_factory.mktemp("tarballs")
+    view, files = server.for_project(SOURCE), tmp_path_factory.mktemp("tarballs")
     root = {"root": {"type": "disk", "path": "/", "pool": POOL}}
     profile = {"description": "", "config": {}, "devices": root}
     view.put("profiles", "default", body=profile)
@@ -150,16 +150,16 @@ def leave(source, server):
 
     def fill(wanted):
         first.must_exec(["sync"])
-        free, _ = space_of(server, POOL)
+        free, _ = read_space(server, POOL)
         first.must_exec(["fallocate", "-l", str(free - wanted), "/root/filler"])
         first.must_exec(["sync"])
-        assert abs(space_of(server, POOL)[0] - wanted) < GIB / 8
+        assert abs(read_space(server, POOL)[0] - wanted) < GIB / 8
 
     yield fill
     first.must_exec(["rm", "-f", "/root/filler"])
     first.must_exec(["sync"])
     deadline = time.monotonic() + 60
-    while space_of(server, POOL)[0] < 7 * GIB and time.monotonic() < deadline:
+    while read_space(server, POOL)[0] < 7 * GIB and time.monotonic() < deadline:
         time.sleep(0.5)
 
 
@@ -229,7 +229,7 @@ def test_a_volume_that_the_fleet_file_does_not_name_is_not_verified(source, serv
 
 
 def test_what_is_spoken_for_is_given_back(server, source):
-    free, _ = space_of(server, POOL)
+    free, _ = read_space(server, POOL)
     half = free // 2
     with room_for(server, POOL, half, "one"):
         refused = pytest.raises(CouldNotLook, match="other drills are writing")
@@ -256,7 +256,7 @@ def test_room_that_may_not_be_read_is_no_room(server, source, monkeypatch):
     def forbidden(*args):
         raise NotAllowed("read how much room pool small has: User does not have permission")
 
-    monkeypatch.setattr("fixtures.incus.volumes.space_of", forbidden)
+    monkeypatch.setattr("fixtures.incus.volumes.read_space", forbidden)
     refused = pytest.raises(CouldNotLook, match="nothing was made for a test")
     with refused, room_for(server, POOL, 1, "a test"):
         raise AssertionError
@@ -279,12 +279,12 @@ def test_a_full_pool_ends_every_import_before_it_begins(make_service, monkeypatc
     _, service = make_service("mosquitto", "tarball")
     service.deploy()
     backup = service.back_up("tarball")
-    monkeypatch.setattr("fixtures.incus.volumes.space_of", lambda *_: (GIB, 10 * GIB))
+    monkeypatch.setattr("fixtures.incus.volumes.read_space", lambda *_: (GIB, 10 * GIB))
     made_at = service.volume.created_at()
     for verb in (service.replace_volume, service.import_as_new_volume, service.import_tarball):
         with pytest.raises(CouldNotLook, match="not enough room for the import"):
             verb(backup)
         assert service.spec.volumes[0].name == service.volume.name.removesuffix("-restored")
-    assert service.volume.beside(service.spec.volumes[0].name).created_at() == made_at
+    assert service.volume.sibling(service.spec.volumes[0].name).created_at() == made_at
     with pytest.raises(CouldNotLook, match="not enough room for a new volume"):
         ServiceUnderDrill.rebuild(service)

@@ -15,7 +15,7 @@ import requests
 
 from fixtures.errors import GuardRefused
 from fixtures.incus.client import Incus
-from fixtures.incus.guard import MARKER_KEY, REQUIRED, STANDING_KEY, DrillPolicy, guarded_session
+from fixtures.incus.guard import MARKER_KEY, PREPARED_KEY, REQUIRED, DrillPolicy, guarded_session
 from tests.guard.wire import BASE, CLOSED, OURS, PREPARED, PROJECTS, RUN, Guarded
 
 IN_OURS = f"?project={OURS}"
@@ -313,9 +313,9 @@ def test_a_prepared_project_needs_the_operators_marker_and_every_restriction(gua
     start = ("PUT", f"/1.0/instances/x/state?project={PREPARED}", {"action": "start"})
     assert not guard.refuses(*start)
     assert Guarded(DrillPolicy(RUN)).refuses(*start), "of another run"
-    prepared = {**REQUIRED, STANDING_KEY: "true"}
+    prepared = {**REQUIRED, PREPARED_KEY: "true"}
     odd = [{k: v for k, v in prepared.items() if k != key} for key in prepared]
-    for config in [*odd, {**prepared, STANDING_KEY: "yes"}, {**REQUIRED, MARKER_KEY: RUN}]:
+    for config in [*odd, {**prepared, PREPARED_KEY: "yes"}, {**REQUIRED, MARKER_KEY: RUN}]:
         monkeypatch.setitem(PROJECTS, PREPARED, config)
         assert guard.refuses(*start), config
 
@@ -323,16 +323,16 @@ def test_a_prepared_project_needs_the_operators_marker_and_every_restriction(gua
 def test_a_dead_runs_project_is_only_removed_and_only_once_adopted(guard):
     scope = "?project=drill-other"
     assert guard.refuses("DELETE", f"/1.0/instances/x{scope}")
-    guard.policy.adopt("drill-other")
+    guard.policy.allow_removal("drill-other")
     assert not guard.refuses("PUT", f"/1.0/instances/x/state{scope}", {"action": "stop"})
     assert not guard.refuses("DELETE", f"/1.0/instances/x{scope}")
     assert not guard.refuses("DELETE", "/1.0/projects/drill-other")
     assert guard.refuses("POST", f"/1.0/instances/x/exec{scope}", {"command": ["x"]})
     assert guard.refuses("PATCH", "/1.0/projects/drill-other", {"config": {}})
-    guard.policy.adopt("drill-unmarked")
+    guard.policy.allow_removal("drill-unmarked")
     assert guard.refuses("DELETE", "/1.0/projects/drill-unmarked")
     with pytest.raises(GuardRefused, match="is no drill project"):
-        guard.policy.adopt("default")
+        guard.policy.allow_removal("default")
 
 
 @pytest.mark.parametrize("status", [301, 403, 500, 200])
@@ -391,7 +391,7 @@ def test_pylxd_speaks_through_the_guard_and_a_redirect_passes_it_again(server):
             incus.session.get("http://127.0.0.1/1.0")
         assert server.seen == [("GET", "/1.0?project=atlas")]
         with pytest.raises(GuardRefused, match="project 'atlas' is no drill project by its name"):
-            incus.within(OURS).post("instances", "x", "exec", body={"command": ["true"]})
+            incus.for_project(OURS).post("instances", "x", "exec", body={"command": ["true"]})
     asked, sent = f"/1.0/projects/{OURS}", f"/1.0/instances/x/exec{IN_OURS}"
     assert server.seen[2:] == [("GET", asked), ("POST", sent)]
 

@@ -14,7 +14,7 @@ import requests
 import requests.adapters
 
 from fixtures.errors import GuardRefused
-from fixtures.incus.guard import MARKER_KEY, REQUIRED, STANDING_KEY, DrillPolicy, GuardAdapter
+from fixtures.incus.guard import MARKER_KEY, PREPARED_KEY, REQUIRED, DrillPolicy, GuardAdapter
 
 BASE = "http+unix://%2Frun%2Fincus%2Funix.socket"
 RUN = "20260101-000000-abcdef"
@@ -23,12 +23,12 @@ PREPARED = "drill-prepared"
 CLOSED = {**REQUIRED, MARKER_KEY: RUN}
 PROJECTS = {
     OURS: CLOSED,
-    PREPARED: {**REQUIRED, STANDING_KEY: "true"},
+    PREPARED: {**REQUIRED, PREPARED_KEY: "true"},
     "drill-unmarked": dict(REQUIRED),
     "drill-other": {**REQUIRED, MARKER_KEY: "another-run"},
     "drill-empty-marker": {**REQUIRED, MARKER_KEY: ""},
     "default": dict(CLOSED),
-    "atlas": {**CLOSED, STANDING_KEY: "true"},
+    "atlas": {**CLOSED, PREPARED_KEY: "true"},
     "Drill-x": dict(CLOSED),
     "drilled": dict(CLOSED),
 }

@@ -20,7 +20,7 @@ from fixtures.errors import (
     WrongData,
 )
 from fixtures.fleet.model import Bucket as BucketSpec
-from fixtures.incus.buckets import s3_of
+from fixtures.incus.buckets import open_s3
 from fixtures.lab import settings
 from fixtures.lab.lab import Lab
 from fixtures.recovery.bucket import BucketUnderDrill
@@ -61,7 +61,7 @@ def lab(drill_project):
 
 @pytest.fixture
 def address(drill_project, lab):
-    with s3_of(drill_project, lab.dial) as address:
+    with open_s3(drill_project, lab.dial) as address:
         yield address
 
 
@@ -225,7 +225,7 @@ def test_a_truncated_export_is_not_imported_and_incus_itself_refuses_it(bucket):
 def test_existing_export_comes_back_beside_its_living_original(make, bucket):
     taken = bucket.back_up()
     other = make(bucket.bucket.name, name=f"{bucket.bucket.name}-2"[-60:].lstrip("-"))
-    existing = other.adopt(taken.tarball.path)
+    existing = other.read_existing(taken.tarball.path)
     assert abs((existing.taken_at - taken.taken_at).total_seconds()) < 5
     other.import_export(existing)
     other.wait_until_healthy()

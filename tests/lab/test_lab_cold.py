@@ -30,7 +30,7 @@ from fixtures.incus.inventory import compare, inventory
 from fixtures.lab import golden, images, settings
 from fixtures.lab.cache import Cache, remove
 from fixtures.lab.lab import Lab
-from fixtures.recovery.source import Source, as_furnished
+from fixtures.recovery.source import Source, with_parts_made_since
 from tests.faults.conftest import WITH_SIGINT
 
 pytestmark = pytest.mark.skipif(
@@ -189,14 +189,14 @@ def source(machine):
 def test_a_change_by_hand_is_seen_while_another_part_is_made(source):
     """1. A part. 2. Its instance is changed by hand. 3. A second part. 4. The change is named."""
     made, server, _ = source
-    assert made.furnish(["mosquitto"]) == {}
-    before, known = inventory(server, "atlas"), made.furnished.parts
+    assert made.ensure(["mosquitto"]) == {}
+    before, known = inventory(server, "atlas"), made.record.parts
     changed = {"config": {"user.by-hand": "yes"}}
-    server.within("atlas").patch("instances", "mosquitto01", body=changed)
-    assert made.furnish(["mosquitto", "alertmanager"]) == {}
+    server.for_project("atlas").patch("instances", "mosquitto01", body=changed)
+    assert made.ensure(["mosquitto", "alertmanager"]) == {}
     after = inventory(server, "atlas")
     assert "instance alertmanager01" in after
-    expected = as_furnished(before, known, made.furnished.parts, made.fleet)
+    expected = with_parts_made_since(before, known, made.record.parts, made.fleet)
     difference = compare(expected, after, datetime.now(UTC))
     assert difference.changed == ["instance mosquitto01 is changed"]
 
@@ -204,17 +204,17 @@ def test_a_change_by_hand_is_seen_while_another_part_is_made(source):
 def test_a_part_that_was_interrupted_is_made_again_and_the_others_stay(source):
     """1. A part. 2. Objects of another one that no record names. 3. That is made."""
     made, server, _ = source
-    assert made.furnish(["mosquitto"]) == {}
-    within = server.within("atlas")
+    assert made.ensure(["mosquitto"]) == {}
+    within = server.for_project("atlas")
     order = {"name": "alertmanager01", "source": {"type": "image", "alias": "alertmanager"}}
     within.post("instances", body=order)
     created = within.get("instances", "mosquitto01")["created_at"]
     made.prepare()
-    assert made.furnish(["mosquitto", "alertmanager"]) == {}
+    assert made.ensure(["mosquitto", "alertmanager"]) == {}
     assert within.get("instances", "mosquitto01")["created_at"] == created
     devices = within.get("instances", "alertmanager01")["devices"]
     assert "alertmanager01-data" in {one.get("source") for one in devices.values()}
-    assert set(made.furnished.parts) == {"mosquitto", "alertmanager"}
+    assert set(made.record.parts) == {"mosquitto", "alertmanager"}
 
 
 @pytest.mark.parametrize("failing", [1, 2])
@@ -231,11 +231,11 @@ def test_a_part_that_fails_is_made_once_more_and_no_oftener(source, failing, mon
                 raise RecoveryFailed("source mosquitto01: was late")
 
     monkeypatch.setattr(Source, "_deploy", late)
-    faults = made.furnish(["mosquitto", "alertmanager"])
+    faults = made.ensure(["mosquitto", "alertmanager"])
     assert len(tries) == 2
     assert any(line.startswith("source mosquitto01: was late; once more") for line in lines)
     assert set(faults) == ({"mosquitto"} if failing == 2 else set())
-    assert set(made.furnished.parts) == {"alertmanager", "mosquitto"} - set(faults)
+    assert set(made.record.parts) == {"alertmanager", "mosquitto"} - set(faults)
     assert ("instance mosquitto01" in inventory(server, "atlas")) is (failing == 1)
 
 

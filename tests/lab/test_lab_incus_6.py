@@ -14,7 +14,7 @@ import pytest
 
 from fixtures.errors import IncusError
 from fixtures.incus import client
-from fixtures.incus.client import Incus, told
+from fixtures.incus.client import Incus, translate_errors
 from fixtures.incus.guard import DrillPolicy
 from fixtures.incus.instance import Instance
 from fixtures.incus.project import DrillProject
@@ -95,7 +95,7 @@ def test_an_export_that_fails_leaves_nothing_on_the_server(lab, volume, monkeypa
     with pytest.raises(IncusError, match="export volume filled .*: still Running after 1 s"):
         list(volume.export("gzip"))
     assert left_on_the_server(lab) == []
-    with contextlib.suppress(IncusError), told("wait for what goes on at the server"):
+    with contextlib.suppress(IncusError), translate_errors("wait for what goes on at the server"):
         volume.incus._wait(begun[0], 600)
     assert left_on_the_server(lab) == []
     assert volume.incus.get_list(*volume._path, "backups") == []

@@ -56,10 +56,10 @@ def instance(made, room):
     if made.status() != "Running":
         made.start()
         made.wait_until_usable()
-        made.hang_up()
+        made.close()
     own = Instance(room, made.name)
     yield own
-    own.hang_up()
+    own.close()
 
 
 @pytest.mark.parametrize(
@@ -100,7 +100,7 @@ def test_no_command_leaves_anything_to_the_next_or_in_the_instance(instance):
     # 3 is the directory that ls reads.
     assert seen == ["/root", "none", "0", "1", "2", "3"]
     assert instance.exec(["sh", "-c", "ls -A /var/tmp /run | grep atlas"]).stdout == ""
-    instance.hang_up()
+    instance.close()
     deadline = time.monotonic() + 5
     count = "grep -lz [m]apfile /proc/[0-9]*/cmdline | wc -l"
     while instance.exec(["sh", "-c", count]).stdout.strip() != "1":
@@ -135,7 +135,7 @@ def test_an_instance_that_died_is_reported_and_a_started_one_is_usable_again(ins
         instance.exec(["true"])
     instance.start()
     assert instance.exec(["echo", "again"]).stdout == "again\n"
-    killer = threading.Timer(0.3, Instance(room.apart(), instance.name).kill)
+    killer = threading.Timer(0.3, Instance(room.clone(), instance.name).kill)
     killer.start()
     begun = time.monotonic()
     with pytest.raises(IncusError, match="the shell in instance mosquitto01 has ended"):
@@ -146,7 +146,7 @@ def test_an_instance_that_died_is_reported_and_a_started_one_is_usable_again(ins
 
 def test_without_bash_there_is_no_shell(instance, room):
     instance.must_exec(["mv", "/bin/bash", "/bin/bash.away"])
-    instance.hang_up()
+    instance.close()
     try:
         with pytest.raises(IncusError, match=r"in instance mosquitto01.* no bash in it"):
             Shell(room, instance.name)
@@ -161,13 +161,13 @@ def test_a_dial_waits_inside_until_the_service_listens(instance, room, monkeypat
     for patience in (0.0, 0.1):
         with pytest.raises(ConnectionRefusedError, match="nothing listens on port 1883"):
             instance.dial(PORT, patience=patience)
-    other = Instance(room.apart(), instance.name)
+    other = Instance(room.clone(), instance.name)
     starter = threading.Timer(0.3, other.exec, [["systemctl", "start", "mosquitto"]])
     starter.start()
     with instance.dial(PORT, patience=10) as connection:
         assert connection.fileno() >= 0
     starter.join()
-    other.hang_up()
+    other.close()
     monkeypatch.setattr(tunnel, "RELAY", f"sleep 2\n{tunnel.RELAY}")
     with instance.dial(PORT, patience=0.5) as connection:
         assert connection.fileno() >= 0, "a relay that begins late says nothing of the port"

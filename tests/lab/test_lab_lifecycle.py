@@ -287,7 +287,7 @@ def test_images_are_added_to_a_lab_that_is_up_and_renewed_when_their_recipe_chan
         pid = lab.status().pid
         assert lab.status().images == ()
         for count, name in enumerate(IMAGES, 1):
-            lab.hold([name])
+            lab.ensure_images([name])
             assert lines[-1] == f"image {name}: added to the running lab"
             assert lab.status().images == IMAGES[:count]
         lines.clear()
@@ -300,17 +300,17 @@ def test_images_are_added_to_a_lab_that_is_up_and_renewed_when_their_recipe_chan
         becomes = images.tarball_of(Cache(own_cache), recipe.load("mosquitto", recipes))
         becomes.symlink_to(was)
         assert lab.status().is_current is False
-        lab.hold(IMAGES)
+        lab.ensure_images(IMAGES)
         assert (lab.status().pid, lab.status().images) == (pid, IMAGES)
         assert lines[-1] == "image mosquitto: added to the running lab"
         assert lab.status().is_current is True
         write_unreachable(tmp_path / "r")
-        lab.hold(["away"])
+        lab.ensure_images(["away"])
         reason = "the vendor's package could not be fetched (http://127.0.0.1:1/key: [Errno 111] "
         assert lab.missing() == {"away": f"{reason}Connection refused)"}
         assert f"no image away: {reason}" in str(lab.status())
         lines.clear()
-        lab.hold(["away"])
+        lab.ensure_images(["away"])
         assert lines == []
     finally:
         lab.down()
@@ -340,9 +340,9 @@ def test_an_image_that_cannot_be_built_is_named_and_not_tried_twice(
         assert lab.status().images == ("mosquitto",)
         lines.clear()
         with pytest.raises(LabError, match="^image broken was not built: recipe broken: root"):
-            lab.hold(["mosquitto", "broken"])
+            lab.ensure_images(["mosquitto", "broken"])
         assert lines == []
-        lab.hold(["mosquitto"])
+        lab.ensure_images(["mosquitto"])
     finally:
         lab.down()
 

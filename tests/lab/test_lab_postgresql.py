@@ -131,13 +131,13 @@ def test_zeros_in_another_database_are_wrong_data(
     monkeypatch.setattr(after, "SOAK_SECONDS", 0.0)
     try:
         runbook.test_service_restored_from_snapshot(drill, service, backup)
-        drill.look_afterwards()
+        drill.run_later_checks()
     except DrillError as error:
         drill.fail(error)
     record = drill.record()
     assert record.verdict is Verdict.WRONG_DATA, record.reason
     assert {check.name for check in record.checks if check.outcome == "broken"} >= broken
-    rows = next(one for one in service.subject.holdings(drill.begun) if "orders" in one.name)
+    rows = next(one for one in service.subject.list_items(drill.begun) if "orders" in one.name)
     assert rows.count == (20000 if relation == "orders_id" else rows.count) < 20001
 
 

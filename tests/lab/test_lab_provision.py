@@ -32,7 +32,7 @@ from fixtures.recovery.provision import (
     ByCommand,
     FromImage,
     FromSource,
-    instance_meanwhile,
+    making_instance,
     must_be_copyable,
     provisioner_of,
 )
@@ -102,7 +102,7 @@ def source(server):
     features = {f"features.{f}": "true" for f in ("profiles", "storage.volumes", "storage.buckets")}
     config = {**features, "features.images": "false"}
     server.post("projects", body={"name": SOURCE, "config": config})
-    view = server.within(SOURCE)
+    view = server.for_project(SOURCE)
     Volume(view, POOL, "production").create({"size": "50MiB"})
     view.post("profiles", body={"name": "svc", **PROFILE})
     Instance(view, NAME).create("mosquitto", DEVICES, CONFIG, profiles=("svc",))
@@ -222,13 +222,13 @@ def test_a_source_that_runs_on_a_pool_without_snapshots_is_not_frozen(server, so
     plain = Instance(source, spec.instance)
     plain.create("mosquitto", {"root": {"type": "disk", "path": "/", "pool": BUCKET_POOL}}, {})
     plain.start()
-    within = server.within(room.project)
+    within = server.for_project(room.project)
     order = {"type": "copy", "source": plain.name, "project": SOURCE, "instance_only": True}
-    with watched(Instance(server.within(SOURCE), plain.name)) as states:
+    with watched(Instance(server.for_project(SOURCE), plain.name)) as states:
         within.post("instances", body={"name": "frozen", "source": order})
     # Freezing, Frozen, or both, as far as it was seen.
     assert states > {"Running"}, "what Incus does unless it is told otherwise"
-    with watched(Instance(server.within(SOURCE), plain.name)) as states:
+    with watched(Instance(server.for_project(SOURCE), plain.name)) as states:
         FromSource(SOURCE).provide(room, spec, volume)
     assert states == {"Running"}
     plain.kill()
@@ -247,7 +247,7 @@ def test_an_instance_made_before_its_volume_is_the_same(unchanged, room, volume,
     instance = Instance(room, NAME)
     instance.remove()
     volume.delete()
-    with instance_meanwhile(provisioner, instance, SPEC, volume) as found:
+    with making_instance(provisioner, instance, SPEC, volume) as found:
         volume.create({"size": "50MiB"})
     assert settled(seen(room)) == wanted
     assert found == lacks
@@ -261,7 +261,7 @@ def test_a_restore_that_fails_comes_before_an_instance_that_fails(room, volume):
         (CouldNotLook, None),
     ):
         why = "the restore failed" if raised else "there is nothing to copy"
-        making = instance_meanwhile(FromSource("none"), Instance(room, NAME), SPEC, volume)
+        making = making_instance(FromSource("none"), Instance(room, NAME), SPEC, volume)
         with pytest.raises(error, match=why), making:
             if raised:
                 raise raised
@@ -283,7 +283,7 @@ def test_incus_gives_a_copy_what_its_order_does_not_name(unchanged, server, room
     assert made["config"]["user.note"] == "local" and "limits.memory" not in made["config"]
     assert made["devices"]["disk0"]["size"] == "3GiB"
     open_again = {"config": {"security.protection.delete": "false"}}
-    server.within(room.project).patch("instances", "x", body=open_again)
+    server.for_project(room.project).patch("instances", "x", body=open_again)
 
 
 @pytest.mark.parametrize(
@@ -348,7 +348,7 @@ def by_command(lab, script, **options):
 @pytest.mark.parametrize("script", [MAKE, BY_PROFILE], ids=["stopped", "running, by a profile"])
 def test_a_command_makes_the_instance(unchanged, lab, room, volume, script):
     instance = Instance(room, NAME)
-    with instance_meanwhile(by_command(lab, script), instance, SPEC, volume) as lacks:
+    with making_instance(by_command(lab, script), instance, SPEC, volume) as lacks:
         assert names(room) == []
     assert lacks == []
     assert seen(room)["status"] == "Stopped"

@@ -103,7 +103,7 @@ def test_no_branch_for_the_errors_of_a_drill_takes_a_refusal():
         raise refusal
 
     checks = Checks(drill=None, kept=[])
-    for act in (lambda: checks.record_proofs(refuse), lambda: remove_all("x", [refuse])):
+    for act in (lambda: checks.record_active_checks(refuse), lambda: remove_all("x", [refuse])):
         with pytest.raises(GuardRefused):
             act()
     assert checks.kept == []

@@ -13,7 +13,7 @@ import urllib3
 from fixtures.errors import IncusError
 from fixtures.incus.guard import MARKER_KEY
 from fixtures.incus.inventory import inventory
-from fixtures.incus.project import KEEP_KEY, LIFETIME, StandingProject
+from fixtures.incus.project import KEEP_KEY, LIFETIME, PreparedProject
 from fixtures.incus.run_lock import EXPIRES_KEY, HOST_KEY, run_lock
 from fixtures.incus.tunnel import Relay
 from fixtures.plugin import certificate
@@ -89,7 +89,7 @@ def must_be_released(far):
     """Raise unless the prepared projects are there, empty and free."""
     assert far.projects("drill-") == list(DRILLS)
     for name in DRILLS:
-        view = far.owner.within(name)
+        view = far.owner.for_project(name)
         assert view.get_list("instances") == []
         assert view.get_list(*VOLUMES) == []
         assert view.get(*PROFILE)["config"] == {}
@@ -208,7 +208,7 @@ def test_without_any_guard_the_server_refuses_to_change_the_source(confined, tru
 def test_a_prepared_project_has_one_run_at_a_time(confined, monkeypatch):
     typed(confined)
     server = confined.owner
-    first, second = (StandingProject(server, f"run-{number}", "drill-a") for number in (1, 2))
+    first, second = (PreparedProject(server, f"run-{number}", "drill-a") for number in (1, 2))
     with run_lock("run-1"):
         view = first.create("local")
         with pytest.raises(IncusError, match=r"drill-a is in use by run run-1 on .*untouched"):
@@ -229,10 +229,10 @@ def test_a_prepared_project_has_one_run_at_a_time(confined, monkeypatch):
 def test_a_kept_drill_is_not_emptied_until_it_is_released(confined):
     typed(confined)
     server = confined.owner
-    kept = StandingProject(server, "run-1", "drill-a", "far:")
+    kept = PreparedProject(server, "run-1", "drill-a", "far:")
     view = kept.create("local")
     assert "incus profile unset far:default user.atlas-drills.keep --project drill-a" in kept.keep()
-    other = StandingProject(server, "run-2", "drill-a")
+    other = PreparedProject(server, "run-2", "drill-a")
     with pytest.raises(IncusError, match="what run run-1 kept for inspection; it is untouched"):
         other.create("local")
     profile = view.get(*PROFILE)
@@ -244,11 +244,11 @@ def test_a_kept_drill_is_not_emptied_until_it_is_released(confined):
 
 def test_a_run_on_another_machine_is_believed_for_a_day(confined):
     typed(confined)
-    view = confined.owner.within("drill-a")
+    view = confined.owner.for_project("drill-a")
     claim = {MARKER_KEY: "far-away", HOST_KEY: "elsewhere/boot/1-2"}
     until = (datetime.now(UTC) + LIFETIME).isoformat()
     view.put(*PROFILE, body={"config": {**claim, EXPIRES_KEY: until}, "devices": {}})
-    mine = StandingProject(confined.owner, "run-2", "drill-a")
+    mine = PreparedProject(confined.owner, "run-2", "drill-a")
     with pytest.raises(IncusError, match="in use by run far-away on elsewhere"):
         mine.create("local")
     until = "2026-01-01T00:00:00+00:00"
@@ -261,7 +261,7 @@ def test_a_project_that_is_not_prepared_is_refused(confined):
     server = confined.owner
     server.post("projects", body={"name": "drill-x", "config": {"features.images": "false"}})
     with pytest.raises(IncusError) as refused:
-        StandingProject(server, "run-1", "drill-x").create("local")
+        PreparedProject(server, "run-1", "drill-x").create("local")
     assert str(refused.value) == (
         "project drill-x is not prepared for drills: it lacks user.atlas-drills.standing=true, "
         "lacks restricted=true, lacks restricted.devices.nic=block, "
@@ -269,4 +269,4 @@ def test_a_project_that_is_not_prepared_is_refused(confined):
         "HINT: ./run certificate prints the commands that make such a project"
     )
     with pytest.raises(IncusError, match="drill-gone is not there, or this certificate may not"):
-        StandingProject(server, "run-1", "drill-gone").create("local")
+        PreparedProject(server, "run-1", "drill-gone").create("local")

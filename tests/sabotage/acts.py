@@ -19,7 +19,7 @@ def attempt(drill: Drill, body: Callable[..., None], *subjects: Any) -> DrillRec
         body(drill, *subjects)
     except DrillError as error:
         drill.fail(error)
-    drill.look_afterwards()
+    drill.run_later_checks()
     return drill.record()
 
 
@@ -88,7 +88,7 @@ def change_a_canary(service: ServiceUnderDrill, backup: Backup) -> None:
 
 def _drop_series(service: ServiceUnderDrill) -> None:
     series = next(iter(service.subject._series.values()))
-    service.subject.way.must(
+    service.subject.client.request_ok(
         "POST",
         "/api/v1/admin/tsdb/delete_series",
         statuses=(204,),
@@ -98,7 +98,7 @@ def _drop_series(service: ServiceUnderDrill) -> None:
 
 def _expire_silence(service: ServiceUnderDrill) -> None:
     key = next(c.key for c in service.held if "silence" in c.id)
-    service.subject.way.must("DELETE", f"/api/v2/silence/{key}")
+    service.subject.client.request_ok("DELETE", f"/api/v2/silence/{key}")
 
 
 def _change_retained(service: ServiceUnderDrill) -> None:
@@ -119,7 +119,7 @@ def _delete_chunk(service: ServiceUnderDrill) -> None:
 def _save_dashboard(service: ServiceUnderDrill) -> None:
     uid = next(c.key for c in service.held if " dashboard " in c.id)
     changed = {"dashboard": {"uid": uid, "title": "changed"}, "overwrite": True}
-    service.subject.must("POST", "/api/dashboards/db", json=changed)
+    service.subject.request_ok("POST", "/api/dashboards/db", json=changed)
 
 
 def _append_to_plan(service: ServiceUnderDrill) -> None:

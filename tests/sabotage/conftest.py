@@ -20,7 +20,7 @@ from fixtures.evidence.record import DrillRecord
 from fixtures.incus.instance import Instance
 from fixtures.incus.volumes import Volume
 from fixtures.plugin.collect import Planned
-from fixtures.plugin.fixtures import bucket_of, platform_of, stage_of
+from fixtures.plugin.fixtures import bucket_of, platform_of, session_of
 from fixtures.recovery.backup import Backup
 from fixtures.recovery.drill import remove_all
 from fixtures.recovery.service import ServiceUnderDrill
@@ -52,11 +52,11 @@ class Kept:
     def __init__(self, service: ServiceUnderDrill, backup: Backup) -> None:
         self.service, self.backup = service, backup
         self.volume = service.volume
-        self.copy = service.volume.beside(f"{service.volume.name}-{backup.kind}-kept")
+        self.copy = service.volume.sibling(f"{service.volume.name}-{backup.kind}-kept")
         self.file = backup.tarball.path if backup.tarball else backup.export
         if self.file:
             shutil.copy(self.file, f"{self.file}.kept")
-        service.subject.hang_up()
+        service.subject.close()
         service.instance.stop()
         service.volume.snapshot("newer")
         self.held, self.own = list(service.held), set(vars(service))
@@ -78,7 +78,7 @@ class Kept:
         service.volume, service.extra_volumes, service.drill = self.volume, [], drill
         service.held, service.reference, service.kept_at = list(self.held), None, None
         service.instance = Instance(service.incus, service.spec.instance)
-        service.subject.enter(service.instance)
+        service.subject.rebind(service.instance)
         if self.file:
             shutil.copy(f"{self.file}.kept", self.file)
         self._copy_all(self.copy, self.volume)
@@ -112,7 +112,7 @@ def deployed(request, all_kept, fleet, drill_project, own_project):
     The canaries `newest` were written after snapshot `older`; snapshot `newer` also holds what was
     written after the backup.
     """
-    stage, (found, scratch), used = stage_of(request.config), all_kept, []
+    stage, (found, scratch), used = session_of(request.config), all_kept, []
 
     def get(name: str, kind: str):
         spec = fleet.service(name)
@@ -167,7 +167,7 @@ def spoiled(deployed):
 @pytest.fixture
 def make_bucket(request, fleet, drill_project, s3, scratch):
     """Makes a bucket under drill with its drill, deployed; removed afterwards."""
-    stage, made = stage_of(request.config), []
+    stage, made = session_of(request.config), []
 
     def make():
         (spec,) = fleet.buckets
@@ -185,7 +185,7 @@ def make_bucket(request, fleet, drill_project, s3, scratch):
 @pytest.fixture
 def make_platform(request, fleet, drill_project, s3, scratch):
     """Makes a small platform with its drill, deployed: some services and the state bucket."""
-    stage, made = stage_of(request.config), []
+    stage, made = session_of(request.config), []
 
     def make(scenario, *names):
         services = tuple(fleet.service(name) for name in names)

@@ -20,7 +20,7 @@ from fixtures.incus.instance import Instance
 from fixtures.incus.project import empty
 from fixtures.incus.volumes import Volume
 from fixtures.plugin.collect import Planned
-from fixtures.plugin.fixtures import backups_of, found_for, stage_of
+from fixtures.plugin.fixtures import backup_locations, find_existing, session_of
 from fixtures.recovery.backup import Form
 from fixtures.recovery.provision import FromSource
 from fixtures.services.mqtt import connected
@@ -149,14 +149,14 @@ def test_a_unit_that_ends_every_three_seconds_is_not_recovered(make_service, kin
     monkeypatch.setattr(after, "SOAK_SECONDS", 5.0)
     drill, service = make_service("mosquitto", kind)
     service.deploy()
-    backup = service.take_stock() if kind == "rebuild" else service.back_up(kind)
+    backup = service.note_loss() if kind == "rebuild" else service.back_up(kind)
     verb = "start_empty" if kind == "rebuild" else "start"
     acts.after(verb, acts.shell(UNSTABLE))(service, backup)
     body = rebuild.test_service_rebuilt_without_its_data if kind == "rebuild" else FROM[kind][0]
     body(drill, service, backup)
     assert drill.record().verdict is Verdict.NOT_VERIFIED
     assert "the run ended before the service was looked at again" in drill.record().reason
-    drill.look_afterwards()
+    drill.run_later_checks()
     record = drill.record()
     assert record.verdict is Verdict.NOT_RECOVERED
     assert "did not stay up after it was healthy: unit mosquitto was restarted" in record.reason
@@ -174,7 +174,7 @@ ENDS = {
 @pytest.mark.parametrize("how", ENDS)
 def test_a_service_that_ends_after_it_was_verified_is_not_recovered(spoiled, how, monkeypatch):
     def end(service, backup):
-        begin = after.Afterwards.begin
+        begin = after.AfterChecks.begin
 
         def begun(self):
             begin(self)
@@ -183,7 +183,7 @@ def test_a_service_that_ends_after_it_was_verified_is_not_recovered(spoiled, how
             else:
                 service.instance.exec(["sh", "-c", how])
 
-        monkeypatch.setattr(after.Afterwards, "begin", begun)
+        monkeypatch.setattr(after.AfterChecks, "begin", begun)
 
     record = spoiled(FROM["snapshot"][0], "mosquitto", "snapshot", end)
     assert record.verdict is Verdict.NOT_RECOVERED
@@ -214,7 +214,7 @@ def production(pytestconfig, drill_project, fleet):
     features = {f"features.{f}": "true" for f in ("profiles", "storage.volumes", "storage.buckets")}
     config = {**features, "features.images": "false"}
     owner.post("projects", body={"name": PRODUCTION, "config": config})
-    view = owner.within(PRODUCTION)
+    view = owner.for_project(PRODUCTION)
     root = {"root": {"type": "disk", "path": "/", "pool": fleet.pool}}
     view.put("profiles", "default", body={"devices": root})
 
@@ -241,12 +241,12 @@ def drilled(pytestconfig, fleet, make_service, drill_project):
     """Drills the newest snapshot of `production`, by a copy of its instance."""
 
     def run(name, **expect):
-        stage = stage_of(pytestconfig)
+        stage = session_of(pytestconfig)
         spec = fleet.service(name).model_copy(update={"provision": "copy", "expect": expect})
         source = drill_project.source(PRODUCTION)
-        place = replace(backups_of(stage), incus=source, places=())
+        place = replace(backup_locations(stage), incus=source, places=())
         drill = stage.new_drill(Planned(spec, "snapshot", "existing"))
-        found = found_for(drill, spec, place, make_service)
+        found = find_existing(drill, spec, place, make_service)
         found.service.provisioner = FromSource(PRODUCTION)
         return acts.attempt(drill, existing_backups.restored, found)
 
@@ -285,9 +285,9 @@ def test_an_alertmanager_whose_data_is_on_the_root_disk_is_wrong_data(production
     )
     instance.must_exec(["sh", "-ec", move])
     subject = SERVICES["alertmanager"](fleet.service("alertmanager"), instance)
-    wait_until(subject.look_healthy, label="alertmanager", timeout=20)
+    wait_until(subject.check_health, label="alertmanager", timeout=20)
     subject.write_canaries("live")
-    subject.hang_up()
+    subject.close()
     instance.must_exec(["systemctl", "restart", "alertmanager"])
     volume.snapshot("nightly")
     assert "silences: " in acts.broken(drilled("alertmanager", silences=2))[after.WITHOUT]
@@ -304,10 +304,10 @@ def test_a_broker_whose_data_is_on_its_volume_is_recovered(production, drilled):
 
 @pytest.mark.parametrize("name", ["prometheus", "loki", "step-ca"])
 def test_a_copy_of_a_service_of_the_lab_is_recovered(pytestconfig, fleet, make_service, name):
-    stage = stage_of(pytestconfig)
+    stage = session_of(pytestconfig)
     spec = fleet.service(name).model_copy(update={"provision": "copy"})
     drill = stage.new_drill(Planned(spec, "snapshot", "existing"))
-    found = found_for(drill, spec, backups_of(stage), make_service)
+    found = find_existing(drill, spec, backup_locations(stage), make_service)
     record = acts.attempt(drill, existing_backups.restored, found)
     assert record.verdict is Verdict.RECOVERED, record.reason
     held = {check.name for check in record.checks if check.outcome == "held"}

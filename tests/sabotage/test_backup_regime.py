@@ -11,7 +11,7 @@ import pytest
 
 import drills.test_backup_regime as regime_drill
 from fixtures.audit.audit import Audit
-from fixtures.audit.inventory import look
+from fixtures.audit.inventory import collect
 from fixtures.backups.find import identify
 from fixtures.evidence.history import HistoryLine
 from fixtures.evidence.verdict import AuditVerdict, Verdict
@@ -19,14 +19,14 @@ from fixtures.incus.client import Incus
 from fixtures.incus.guard import OwnServerPolicy
 from fixtures.incus.instance import Instance
 from fixtures.incus.volumes import Volume
-from fixtures.plugin.audits import RegimeUnderAudit, projection
-from fixtures.plugin.fixtures import backups_of, stage_of
+from fixtures.plugin.audits import PolicyUnderAudit, projection
+from fixtures.plugin.fixtures import backup_locations, session_of
 
 
 @pytest.fixture
 def place(pytestconfig, drill_project, tmp_path):
     """The source's backups, their files as a copy that may be spoiled."""
-    where = backups_of(stage_of(pytestconfig))
+    where = backup_locations(session_of(pytestconfig))
     copy = tmp_path / "backups"
     shutil.copytree(where.places[0], copy)
     copy.chmod(0o700)
@@ -45,8 +45,8 @@ def audited(place, fleet):
     def run(name, where=None, now=None):
         subject = next(part for part in fleet.parts if part.name == name)
         audit = Audit(name, "backup regime")
-        regime = look(where or place, subject, now or datetime.now(UTC))
-        regime_drill.test_backup_regime_is_kept(audit, RegimeUnderAudit(regime))
+        regime = collect(where or place, subject, now or datetime.now(UTC))
+        regime_drill.test_backup_regime_is_kept(audit, PolicyUnderAudit(regime))
         seen = {check.name: check.detail for check in audit.checks if check.outcome != "held"}
         assert (audit.verdict is AuditVerdict.IN_ORDER) == (not seen)
         return seen
@@ -173,7 +173,7 @@ def test_other_settings_of_the_volume_are_seen(audited, place, config, found):
 
 
 def test_a_projection_needs_a_measured_drill(place, fleet):
-    seen = look(place, fleet.service("mosquitto"), datetime.now(UTC))
+    seen = collect(place, fleet.service("mosquitto"), datetime.now(UTC))
     line = HistoryLine(
         run="r",
         begun=datetime.now(UTC),
@@ -213,6 +213,6 @@ def test_half_a_file_is_seen_when_it_is_a_day_old(audited, place):
 
 def test_a_younger_backup_does_not_count_before_its_time(place, fleet):
     before = datetime.now(UTC) - timedelta(days=2)
-    seen = look(replace(place, as_of=before), fleet.service("loki"), before)
+    seen = collect(replace(place, as_of=before), fleet.service("loki"), before)
     assert seen.snapshots == {}
     assert seen.files == {"tarball": []}

@@ -23,9 +23,9 @@ from fixtures.incus.inventory import compare, inventory
 from fixtures.incus.tunnel import Relay
 from fixtures.incus.volumes import Volume
 from fixtures.plugin.collect import Planned
-from fixtures.plugin.fixtures import backups_of, bucket_of, found_for, stage_of
+from fixtures.plugin.fixtures import backup_locations, bucket_of, find_existing, session_of
 from fixtures.secrets import Secret
-from fixtures.services.base import Holding
+from fixtures.services.base import Item
 from fixtures.services.mqtt import connected
 from fixtures.services.step_ca import new_ca
 
@@ -35,8 +35,8 @@ TOPIC = "atlas-drills/earlier/retained/text"
 @pytest.fixture
 def place(pytestconfig, drill_project, tmp_path):
     """The source's backups, their files as a copy that may be spoiled."""
-    stage = stage_of(pytestconfig)
-    where = backups_of(stage)
+    stage = session_of(pytestconfig)
+    where = backup_locations(stage)
     copy = tmp_path / "backups"
     shutil.copytree(where.places[0], copy)
     return replace(where, places=(copy,))
@@ -54,14 +54,17 @@ def drilled(pytestconfig, fleet, make_service, place):
 
     def run(name, kind, sabotage=lambda existing: None, where=None, **spec):
         subject = fleet.service(name).model_copy(update=spec)
-        drill, existing = stage_of(pytestconfig).new_drill(Planned(subject, kind, "existing")), None
+        drill, existing = (
+            session_of(pytestconfig).new_drill(Planned(subject, kind, "existing")),
+            None,
+        )
         try:
-            existing = found_for(drill, subject, where or place, make_service)
+            existing = find_existing(drill, subject, where or place, make_service)
             sabotage(existing)
             runbook.restored(drill, existing)
         except DrillError as error:
             drill.fail(error)
-        drill.look_afterwards()
+        drill.run_later_checks()
         if existing is not None:
             existing.service.remove()
         return drill.record()
@@ -161,7 +164,7 @@ def test_data_that_ends_too_early_is_wrong_data(drilled):
 def test_an_older_backup_under_a_newer_note_is_wrong_data(drilled):
     def one_message_later(existing):
         known = existing.backup.known
-        newer = Holding("retained messages", "newer/topic", "SHA-256 0", 0)
+        newer = Item("retained messages", "newer/topic", "SHA-256 0", 0)
         known = replace(known, held=(*known.held, newer))
         existing.backup = replace(existing.backup, known=known)
 
@@ -272,7 +275,7 @@ def test_the_fleet_files_expectations_are_checked(drilled):
 @pytest.fixture
 def alive(pytestconfig, place, fleet):
     """The source's services as their users reach them, on this host's loopback."""
-    socket = str(stage_of(pytestconfig).target.incus.endpoint)
+    socket = str(session_of(pytestconfig).target.incus.endpoint)
     source = Incus(socket, OwnServerPolicy(socket), project=place.project)
     with contextlib.ExitStack() as open_relays:
 
@@ -381,7 +384,7 @@ def test_a_change_of_the_source_is_named(place):
 
 
 def test_a_spoiled_bucket_export_is_damage(place, pytestconfig, fleet, drill_project, s3, scratch):
-    stage, spec = stage_of(pytestconfig), fleet.buckets[0]
+    stage, spec = session_of(pytestconfig), fleet.buckets[0]
     drill = stage.new_drill(Planned(spec, "native", "existing"))
     bucket = bucket_of(stage, drill_project, spec, s3, drill, scratch)
     assert place.newest_export(bucket).held

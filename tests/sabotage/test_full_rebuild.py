@@ -23,7 +23,7 @@ def drilled(make_platform):
 
     def run(scenario, sabotage):
         drill, platform = make_platform(scenario, "mosquitto", "alertmanager")
-        backups = platform.back_up() if scenario == WITH_DATA else platform.take_stock()
+        backups = platform.back_up() if scenario == WITH_DATA else platform.note_loss()
         sabotage(platform, backups)
         return acts.attempt(drill, BODIES[scenario], platform, backups)
 

@@ -30,7 +30,7 @@ def exposed(make_service, fleet, drill_project, scratch):
         ca = CaUnderDrill(service)
         members = [
             ServiceUnderDrill(
-                drill_project.apart(),
+                drill_project.clone(),
                 fleet.service(name),
                 drill,
                 scratch,

@@ -18,19 +18,19 @@ from fixtures.incus.inventory import inventory
 from fixtures.incus.volumes import Volume
 from fixtures.plugin import observe as command
 from fixtures.plugin.collect import Planned
-from fixtures.plugin.fixtures import backups_of, found_for, stage_of
+from fixtures.plugin.fixtures import backup_locations, find_existing, session_of
 from fixtures.plugin.lab_setup import back_up
 from fixtures.plugin.observe import observe, view_of_lab
 from fixtures.recovery.source import lab_passphrase_file, run_script
 from fixtures.services.mqtt import connected
 from fixtures.services.note import find_notes
-from fixtures.services.read_only import of_source
+from fixtures.services.read_only import open_source
 
 
 @pytest.fixture
 def view(pytestconfig, drill_project, fleet):
     """The lab's source, by which nothing can be changed."""
-    return view_of_lab(stage_of(pytestconfig).target.lab, fleet.source_project)
+    return view_of_lab(session_of(pytestconfig).target.lab, fleet.source_project)
 
 
 @pytest.fixture
@@ -44,7 +44,7 @@ def owner(view):
 @pytest.fixture
 def directory(pytestconfig, fleet):
     """A directory of backups of its own, which the lab sees as well."""
-    lab = stage_of(pytestconfig).target.lab
+    lab = session_of(pytestconfig).target.lab
     made = lab.state_dir / "backups" / "observed"
     made.mkdir(mode=0o700)
     lab_passphrase_file(made)
@@ -93,13 +93,13 @@ def broker(view, owner, fleet):
     """The source's broker, which cannot write its database, with 200 messages in memory alone."""
     instance = Instance(owner, "mosquitto01")
     instance.must_exec(["mkdir", "-p", "/mosquitto/data/mosquitto.db.new/in-the-way"])
-    reached = of_source(view.incus, "mosquitto01", host=view.host, connect=view.connect)
+    reached = open_source(view.incus, "mosquitto01", host=view.host, connect=view.connect)
     with connected(lambda: reached.dial(1883)) as client:
         for number in range(200):
             client.publish(f"in/memory/{number}", b"x", 1, retain=True)
     yield fleet.service("mosquitto")
     instance.must_exec(["rm", "-rf", "/mosquitto/data/mosquitto.db.new"])
-    instance.hang_up()
+    instance.close()
 
 
 def test_what_a_stop_has_lost_is_a_finding_and_the_backup_is_wrong(
@@ -107,7 +107,7 @@ def test_what_a_stop_has_lost_is_a_finding_and_the_backup_is_wrong(
 ):
     """Attack 3: 200 of 503 messages were lost by the stop, and the backup was `recovered`."""
     monkeypatch.setattr(verbs, "HEALTHY_SECONDS", 20.0)
-    stage = stage_of(pytestconfig)
+    stage = session_of(pytestconfig)
     volume = Volume(owner, "local", "mosquitto01-data")
     there = set(volume.snapshots())
     try:
@@ -116,10 +116,10 @@ def test_what_a_stop_has_lost_is_a_finding_and_the_backup_is_wrong(
         run_script(stage.target.lab.command, directory, "/backup/observed", fleet, [broker], [])
         (finding,) = observe(view, [broker], directory).findings
         assert finding.startswith("mosquitto: 200 of 204 retained messages are gone: in/memory/")
-        backups = replace(backups_of(stage), places=(directory,))
+        backups = replace(backup_locations(stage), places=(directory,))
         for kind in ("snapshot", "tarball"):
             drill = stage.new_drill(Planned(broker, kind, "existing"))
-            existing = found_for(drill, broker, backups, make_service)
+            existing = find_existing(drill, broker, backups, make_service)
             with pytest.raises(DrillError) as raised:
                 restored(drill, existing)
             drill.fail(raised.value)
@@ -136,6 +136,6 @@ def test_what_a_stop_has_lost_is_a_finding_and_the_backup_is_wrong(
 
 
 def _refill(view, broker):
-    reached = of_source(view.incus, broker.instance, host=view.host, connect=view.connect)
+    reached = open_source(view.incus, broker.instance, host=view.host, connect=view.connect)
     with connected(lambda: reached.dial(1883)) as client:
         client.publish("in/memory/once-more", b"x", 1, retain=True)

@@ -21,7 +21,7 @@ def rebuilt(make_service):
         service.deploy()
         service.volume.snapshot("older")
         service.held.extend(service.subject.write_canaries("newest"))
-        stock = service.take_stock()
+        stock = service.note_loss()
         sabotage(service, stock)
         return acts.attempt(drill, body, service, stock)
 
@@ -30,7 +30,7 @@ def rebuilt(make_service):
 
 def _keep_the_volume(service, stock):
     """The instance is deleted, its volume forgotten, after all was written to it."""
-    service.subject.hang_up()
+    service.subject.close()
     service.instance.stop()
     service.instance.delete()
 
@@ -44,7 +44,7 @@ def keep_the_old_data(service, stock):
 def wipe(service, stock):
     path, unit = service.spec.volumes[0].path, service.spec.unit
     script = f"systemctl stop {unit}; find {path} -mindepth 1 -delete; systemctl start {unit}"
-    service.subject.hang_up()
+    service.subject.close()
     service.instance.must_exec(["sh", "-c", script])
 
 

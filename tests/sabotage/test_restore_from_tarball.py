@@ -70,7 +70,7 @@ def test_incus_makes_no_volume_of_a_file_that_is_seen_damaged_while_it_is_sent(h
     filler = f"head -c 4000000 /dev/urandom > {service.spec.volumes[0].path}/filler"
     service.instance.must_exec(["sh", "-c", filler])
     backup = service.back_up(kind)
-    tarball, other = backup.tarball, service.volume.beside("made-of-a-damaged-file")
+    tarball, other = backup.tarball, service.volume.sibling("made-of-a-damaged-file")
     whole = tarball.path.read_bytes()
     flipped = [bytearray(whole) for _ in range(3)]
     for place, data in zip((100, len(whole) // 2, -1), flipped, strict=True):

@@ -21,8 +21,8 @@ def drilled(make_bucket):
 
     def run(sabotage):
         drill, bucket = make_bucket()
-        bucket.subject.s3.ask("PUT", "atlas/changed", data=b"whole")
-        bucket.subject.s3.ask("PUT", "atlas/deleted", data=b"whole")
+        bucket.subject.s3.request("PUT", "atlas/changed", data=b"whole")
+        bucket.subject.s3.request("PUT", "atlas/deleted", data=b"whole")
         export = bucket.back_up()
         sabotage(bucket, export)
         return acts.attempt(drill, body, bucket, export)
@@ -90,10 +90,10 @@ def test_whatever_is_changed_or_missing_is_wrong_data_and_named(drilled):
         s3 = bucket.subject.s3
         state = json.loads(s3.get(bucket.spec.key))
         state["lineage"] = "00000000-0000-0000-0000-000000000000"
-        s3.ask("PUT", bucket.spec.key, data=json.dumps(state).encode())
+        s3.request("PUT", bucket.spec.key, data=json.dumps(state).encode())
         bucket.subject.remove_lock()
-        s3.ask("PUT", "atlas/changed", data=b"changed")
-        s3.ask("DELETE", "atlas/deleted")
+        s3.request("PUT", "atlas/changed", data=b"changed")
+        s3.request("DELETE", "atlas/deleted")
         # Of the same name, with another secret.
         bucket.bucket.delete_key("reader")
         bucket.bucket.create_key("reader", "read-only")

@@ -51,7 +51,7 @@ SEEN = {
 
 @pytest.fixture
 def known(target, fleet):
-    found = known_of(target.incus.within(fleet.source_project), None)
+    found = known_of(target.incus.for_project(fleet.source_project), None)
     local = found.volumes[fleet.pool] | {"shared-data"}
     users = {**found.used_by, "shared-data": frozenset({"profile/shared", "instance/loki01"})}
     buckets = {**found.buckets, "terraform-state": frozenset({"atlas-terraform-state"})}
@@ -90,11 +90,11 @@ def test_the_defective_runbook_fails_the_drill(target, known):
     spoiled = Runbook(HERE / "defective-runbook.md", target, known)
     runbook_drill.test_every_command_of_the_runbook(audit, spoiled)
     assert audit.verdict is AuditVerdict.FINDINGS
-    assert re.search(r"line \d+: .*(broken)", audit.told())
+    assert re.search(r"line \d+: .*(broken)", audit.failure_message())
 
 
 def test_the_corrected_runbook_is_in_order(target, fleet):
-    plain = known_of(target.incus.within(fleet.source_project), None)
+    plain = known_of(target.incus.for_project(fleet.source_project), None)
     seen = examine(DEFAULT.read_text(), target.help_of, plain)
     assert [(one.line, one.what) for one in seen.findings] == []
     assert seen.unlooked == []
@@ -102,10 +102,10 @@ def test_the_corrected_runbook_is_in_order(target, fleet):
 
 
 def test_a_client_that_is_not_installed_is_not_looked_at(known):
-    def ask(argv):
+    def request(argv):
         raise CouldNotLook(f"{argv[0]} is not installed here")
 
-    seen = examine("```bash\nincus list\ntofu plan\n```\n", ask, known)
+    seen = examine("```bash\nincus list\ntofu plan\n```\n", request, known)
     assert [one.why for one in seen.unlooked] == [
         "incus is not installed here",
         "tofu is not installed here",
@@ -164,7 +164,7 @@ def test_nothing_of_a_runbook_is_run(target, known, tmp_path):
 def test_the_runbook_of_atlas_has_every_known_defect(target, fleet):
     if not SEED.exists():
         pytest.skip(f"{SEED} is not on this machine; defective-runbook.md stands for it")
-    plain = known_of(target.incus.within(fleet.source_project), None)
+    plain = known_of(target.incus.for_project(fleet.source_project), None)
     names = [one.volumes[0].name for one in fleet.services]
     users = {name: frozenset({f"profile/{name.removesuffix('01-data')}"}) for name in names}
     pools = {**plain.volumes, "terraform-state": frozenset()}

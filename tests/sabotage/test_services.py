@@ -15,7 +15,7 @@ import drills.test_restore_from_snapshot as runbook
 import fixtures.services.alertmanager as alertmanager
 import tests.sabotage.acts as acts
 from fixtures.errors import CouldNotLook
-from fixtures.recovery.checks import Checks, check_facts, judge_holdings
+from fixtures.recovery.checks import Checks, check_facts, judge_items
 from fixtures.services.mqtt import connected
 
 body = runbook.test_service_restored_from_snapshot
@@ -62,10 +62,10 @@ def test_what_a_drill_sees_on_the_clock_is_also_seen_by_writing(
 ):
     monkeypatch.setattr(alertmanager, "RESTART_SECONDS", 5.0)
     service = healthy(name)
-    held = {each.name: each.held for each in service.subject.prove_thoroughly()}
+    held = {each.name: each.held for each in service.subject.slow_active_checks()}
     assert held[proof] is True
     service.instance.must_exec(["sh", "-ec", script])
-    held = {each.name: each.held for each in service.subject.prove_thoroughly()}
+    held = {each.name: each.held for each in service.subject.slow_active_checks()}
     assert held[proof] is False
 
 
@@ -85,15 +85,15 @@ def test_another_root_key_and_another_password_are_found(healthy):
     subject = service.subject
     secrets = "/home/step/.step/secrets"
     service.instance.must_exec(["cp", f"{secrets}/intermediate_ca_key", f"{secrets}/root_ca_key"])
-    held = {proof.name: proof for proof in subject.prove_thoroughly()}
+    held = {proof.name: proof for proof in subject.slow_active_checks()}
     other = held["private key root_ca_key opens with the password"]
     assert (other.held, other.detail) == (False, "its public half is not that of root_ca.crt")
     move = f"cd {secrets}; mv root_ca_key ../elsewhere; ln -s ../elsewhere root_ca_key"
     service.instance.must_exec(["sh", "-ec", move])
-    held = {proof.name: proof.held for proof in subject.prove_thoroughly()}
+    held = {proof.name: proof.held for proof in subject.slow_active_checks()}
     assert held["private key root_ca_key opens with the password"] is False
     service.instance.push(f"{secrets}/password", b"another")
-    keys = [proof for proof in subject.prove_thoroughly() if "private key" in proof.name]
+    keys = [proof for proof in subject.slow_active_checks() if "private key" in proof.name]
     assert [proof.held for proof in keys] == [None, None]
 
 
@@ -103,7 +103,7 @@ def test_odd_names_among_the_files_of_a_ca_are_files_like_others(healthy):
     service.instance.push(f"/home/step/{name}", b"x")
     links = "cd /home/step/.step/certs; ln -s root_ca.crt now.crt; ln -s nowhere gone.crt"
     service.instance.must_exec(["sh", "-ec", links])
-    facts, outside = service.subject.observe(), service.subject.observe_from_outside()
+    facts, outside = service.subject.read_facts(), service.subject.read_facts_remotely()
     assert facts[f"sha256 of {name}"].startswith("2d711642b726b044")
     assert not any("password" in fact for fact in facts if fact.startswith("sha256"))
     differs = {fact for fact in outside if outside[fact] != facts.get(fact)}
@@ -118,20 +118,20 @@ def test_a_group_of_rules_that_is_gone_is_missed(healthy):
     service.instance.must_exec(["install", "-d", "-o", "loki", "-g", "loki", "/loki/rules/fake"])
     service.instance.push("/loki/rules/fake/r.yaml", groups.encode())
     now = datetime.now(UTC)
-    before = {each.id: each.value for each in service.subject.holdings(now)}
+    before = {each.id: each.value for each in service.subject.list_items(now)}
     assert "rule groups: r.yaml/g" in before
     service.instance.must_exec(["rm", "-r", "/loki/rules/fake"])
-    after = {each.id: each.value for each in service.subject.holdings(now)}
-    assert judge_holdings(before, {}, after).lost == ["rule groups: r.yaml/g"]
-    assert judge_holdings(before, {}, after).changed == ["rule groups: all"]
+    after = {each.id: each.value for each in service.subject.list_items(now)}
+    assert judge_items(before, {}, after).lost == ["rule groups: r.yaml/g"]
+    assert judge_items(before, {}, after).changed == ["rule groups: all"]
 
 
 def test_late_lines_add_to_a_number_and_change_no_name(healthy):
     service = healthy("loki")
     now = datetime.now(UTC)
-    before = {each.id: each for each in service.subject.holdings(now)}
+    before = {each.id: each for each in service.subject.list_items(now)}
     service.subject.write_canaries("later-9")
-    after = {each.id: each for each in service.subject.holdings(now)}
+    after = {each.id: each for each in service.subject.list_items(now)}
     assert before.keys() == after.keys()
     name = "log lines: with label job, of the last hour"
     assert before[name].count < after[name].count
@@ -167,7 +167,7 @@ def test_a_retained_message_that_expires_is_known_to_end(healthy):
     with connected(service.subject._dial, version=MQTTv5) as client:
         sent = client._paho.publish("a/b", b"x", 1, True, soon)
         client.wait(sent.is_published, "PUBACK")
-    found = {each.name: each for each in service.subject.holdings(datetime.now(UTC))}
+    found = {each.name: each for each in service.subject.list_items(datetime.now(UTC))}
     assert 500 < (found["a/b"].until - datetime.now(UTC)).total_seconds() <= 600
     assert found["all"].until == found["a/b"].until
     assert found["atlas-drills/earlier/retained/text"].until is None
@@ -176,7 +176,7 @@ def test_a_retained_message_that_expires_is_known_to_end(healthy):
 def test_blocks_that_are_missing_from_an_export_are_missed(deployed, tmp_path):
     drill, service, backup = deployed("prometheus", "native")
     service.wait_until_healthy()
-    noted = service.subject.observe_from_outside()
+    noted = service.subject.read_facts_remotely()
     assert len(noted) == 2
     cut = tmp_path / "cut.tar"
     lost = min(name.removeprefix("block ") for name in noted)
@@ -208,13 +208,13 @@ def test_a_source_is_read_by_dialling_and_file_reads_alone(healthy, name):
 
     service = healthy(name)
     subject, now = service.subject, datetime.now(UTC)
-    facts = subject.observe()
+    facts = subject.read_facts()
     subject.inside = Outside(service.instance)
-    seen = subject.observe_from_outside()
+    seen = subject.read_facts_remotely()
     assert seen.items() <= facts.items()
     assert bool(seen) or name == "loki"
-    assert subject.holdings(now) and subject.version()
+    assert subject.list_items(now) and subject.version()
     assert (subject.newest(now) is not None) == (name in ("prometheus", "loki"))
     with pytest.raises(CouldNotLook):
-        subject.observe()
+        subject.read_facts()
     subject.inside = service.instance

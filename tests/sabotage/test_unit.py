@@ -25,7 +25,7 @@ def broker(healthy):
         said = f"printf 'pass {PASSWORD.reveal()}, and \\\\033[2Jgone\\\\n' >&2; exit 7"
         unit = "[Unit]\nStartLimitIntervalSec=0\n[Service]\nType=simple\nExecStart=\n"
         settings = f'{unit}ExecStart=/bin/sh -c "{said}"\n{restart}\n'
-        service.subject.hang_up()
+        service.subject.close()
         service.instance.must_exec(["mkdir", "-p", DROP_IN.rpartition("/")[0]])
         service.instance.push(DROP_IN, settings.encode())
         service.instance.must_exec(["systemctl", "daemon-reload"])

@@ -207,7 +207,7 @@ def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
     lab = Lab(f"script-{os.getpid()}", config=config, images=())
     lab.up()
     try:
-        lab.hold(["mosquitto", "prometheus", "step-ca"])
+        lab.ensure_images(["mosquitto", "prometheus", "step-ca"])
         yield lab
     finally:
         lab.down()

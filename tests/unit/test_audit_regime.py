@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from fixtures.audit import policy
 from fixtures.audit import policy as rules
-from fixtures.audit.inventory import File, Seen
+from fixtures.audit.inventory import BackupInventory, File
 from fixtures.backups.find import FoundFile
 from fixtures.fleet.load import load_fleet
 from fixtures.fleet.model import Fleet
@@ -32,11 +32,11 @@ def found(kind: str, taken_at: datetime = NOW) -> FoundFile:
     return FoundFile(Path("/srv/x"), kind, "step-ca01-data", taken_at, "index")
 
 
-def seen(atlas: Fleet, name: str, **more: Any) -> Seen:
+def seen(atlas: Fleet, name: str, **more: Any) -> BackupInventory:
     """Daily snapshots for eight days, all well."""
     snapshots = {f"backup-{n}": NOW - n * DAY for n in range(8)}
     known = {"snapshots": snapshots, "status": "Running", "used_bytes": 10**6}
-    return Seen(atlas.service(name), NOW, (Path("/srv"),), **{**known, **more})
+    return BackupInventory(atlas.service(name), NOW, (Path("/srv"),), **{**known, **more})
 
 
 def broken(checks: Any) -> list[str]:
@@ -203,14 +203,14 @@ def test_the_future_is_no_age(atlas: Fleet) -> None:
 
 
 def test_an_expiry_counts_for_snapshots_by_hand_as_well(atlas: Fleet) -> None:
-    def told(config: dict[str, str]) -> list[str]:
+    def expiry_findings(config: dict[str, str]) -> list[str]:
         return broken(policy.snapshot_settings(seen(atlas, "mosquitto", config=config)))
 
-    assert told({"snapshots.expiry": "1d"}) == [
+    assert expiry_findings({"snapshots.expiry": "1d"}) == [
         "snapshots.expiry: Incus removes snapshots after '1d', the fleet file keeps them for '7d'"
     ]
-    assert told({"snapshots.expiry": "1d", "snapshots.expiry.manual": "7d"}) == []
-    assert told({"snapshots.expiry": "7d", "snapshots.expiry.manual": "1H"}) == [
+    assert expiry_findings({"snapshots.expiry": "1d", "snapshots.expiry.manual": "7d"}) == []
+    assert expiry_findings({"snapshots.expiry": "7d", "snapshots.expiry.manual": "1H"}) == [
         "snapshots.expiry.manual: Incus removes snapshots after '1H', the fleet file keeps them "
         "for '7d'"
     ]

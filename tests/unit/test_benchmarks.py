@@ -33,14 +33,14 @@ def test_a_figure_is_judged_by_the_statistic_that_its_goal_is_about():
             Figure("x", "y", "s", values, judged=judged)
 
 
-def test_ways_are_timed_in_turn_and_in_changing_order():
+def test_clients_are_timed_in_turn_and_in_changing_order():
     called, told = [], []
 
-    def way(name, seconds):
+    def client(name, seconds):
         return lambda: called.append(name) or seconds
 
     bench = Bench("rto", 3, told.append)
-    rounds = bench.side_by_side({"a": way("a", 1.0), "b": way("b", 2.0)}, size=7)
+    rounds = bench.side_by_side({"a": client("a", 1.0), "b": client("b", 2.0)}, size=7)
     assert called == ["a", "b", "b", "a", "a", "b"]
     assert rounds[1] == {"size": 7, "round": 1, "a": 1.0, "b": 2.0}
     assert ratios(rounds, "a", "b") == [0.5, 0.5, 0.5]

@@ -17,7 +17,7 @@ import requests
 
 from fixtures.errors import CouldNotLook, IncusError
 from fixtures.incus import bounded, client, tunnel
-from fixtures.incus.client import Incus, told
+from fixtures.incus.client import Incus, translate_errors
 from fixtures.incus.guard import DrillPolicy
 from fixtures.incus.tunnel import open_websocket
 
@@ -224,7 +224,7 @@ def test_a_handshake_ends_within_its_budget(served, say, monkeypatch):
     monkeypatch.setattr(tunnel, "GRACE_SECONDS", SECONDS)
     incus, server = served(say)
     refused = pytest.raises(IncusError, match="read events")
-    with within_budget(server), refused, told("read events"):
+    with within_budget(server), refused, translate_errors("read events"):
         open_websocket(incus, "/1.0/events")
 
 
@@ -233,7 +233,7 @@ def test_a_websocket_follows_no_redirect(served):
         place = b"ws://127.0.0.1:%d/" % elsewhere.getsockname()[1]
         head = b"HTTP/1.1 302 Found\r\nContent-Length: 0\r\nLocation: " + place + b"\r\n\r\n"
         incus, _ = served(lambda _: [head])
-        with pytest.raises(IncusError, match="read events"), told("read events"):
+        with pytest.raises(IncusError, match="read events"), translate_errors("read events"):
             open_websocket(incus, "/1.0/events")
         elsewhere.setblocking(False)
         with pytest.raises(BlockingIOError):
@@ -246,7 +246,7 @@ def test_a_message_of_a_websocket_ends_within_its_budget(served, say):
     stream = open_websocket(incus, "/1.0/events")
     stream.settimeout(SECONDS)
     refused = pytest.raises(IncusError, match="read events")
-    with within_budget(server), refused, told("read events"):
+    with within_budget(server), refused, translate_errors("read events"):
         stream.recv_data()
     stream.shutdown()
 
@@ -267,7 +267,7 @@ def test_a_message_of_a_websocket_ends_within_its_budget(served, say):
 def test_a_fault_of_this_machine_is_named_as_such(fault, words):
     for raised in (fault, requests.ConnectionError(fault), requests.ConnectionError("x", fault)):
         match = f"export x: on this machine: {words}"
-        with pytest.raises(CouldNotLook, match=match), told("export x"):
+        with pytest.raises(CouldNotLook, match=match), translate_errors("export x"):
             raise raised
 
 
@@ -285,5 +285,5 @@ def test_a_fault_of_this_machine_is_named_as_such(fault, words):
 )
 def test_a_fault_of_the_connection_is_named_as_such(fault):
     for raised in (fault, requests.ConnectionError(fault)):
-        with pytest.raises(IncusError, match="export x: "), told("export x"):
+        with pytest.raises(IncusError, match="export x: "), translate_errors("export x"):
             raise raised

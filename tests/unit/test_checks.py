@@ -11,7 +11,7 @@ from fixtures.recovery import checks as module
 from fixtures.recovery.checks import REOWNED, Checks, checking_host
 from fixtures.recovery.drill import Drill
 from fixtures.recovery.existing import AGAIN, NEW_BACKUP, ExistingUnderDrill
-from fixtures.services.base import Proof
+from fixtures.services.base import ActiveCheck
 
 
 @pytest.fixture
@@ -20,9 +20,9 @@ def made():
 
 
 HOST = [
-    (Proof("port", True, "9090"), None, None),
-    (Proof("owner", False, "root"), WrongData, "owner: root"),
-    (Proof("host", None, "no shell"), CouldNotLook, "host: no shell"),
+    (ActiveCheck("port", True, "9090"), None, None),
+    (ActiveCheck("owner", False, "root"), WrongData, "owner: root"),
+    (ActiveCheck("host", None, "no shell"), CouldNotLook, "host: no shell"),
 ]
 
 
@@ -49,7 +49,7 @@ def test_a_defect_in_the_thread_is_not_lost(made, monkeypatch):
 
 
 def test_what_was_seen_of_the_host_is_in_the_evidence_where_the_block_raises(made, monkeypatch):
-    monkeypatch.setattr(module, "check_host", lambda *_: [Proof("port", False, "9090")])
+    monkeypatch.setattr(module, "check_host", lambda *_: [ActiveCheck("port", False, "9090")])
     with (
         pytest.raises(CouldNotLook, match="no canaries"),
         checking_host(made, SimpleNamespace(), SimpleNamespace()),

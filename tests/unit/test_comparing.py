@@ -7,16 +7,16 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from fixtures.clock import AHEAD
+from fixtures.clock import CLOCK_SKEW
 from fixtures.evidence.judge import judge_drill
 from fixtures.evidence.verdict import Verdict
-from fixtures.recovery.checks import Checks, look_at_known, newest_survivor
+from fixtures.recovery.checks import Checks, check_known, newest_survivor
 from fixtures.recovery.drill import Drill
-from fixtures.services.base import Holding, Known, Ledger, each, total
+from fixtures.services.base import Item, Known, Ledger, each, total
 
 NOW = datetime.now(UTC)
 HELD = tuple(each("silences", {"a": "1"}))
-LINES = Holding("series", "in the hour before noon", "7", 7)
+LINES = Item("series", "in the hour before noon", "7", 7)
 
 
 class Restored:
@@ -25,7 +25,7 @@ class Restored:
     def __init__(self, found, newest=None):
         self.found, self.last = found, newest
 
-    def holdings(self, at):
+    def list_items(self, at):
         return self.found
 
     def newest(self, at):
@@ -45,19 +45,19 @@ def checks():
         ((total("metrics", ["up"]), LINES), True),
         ((*HELD, *each("dashboards", {})), True),
         (tuple(each("silences", {})), False),
-        ((Holding("series", "all", "none", 0),), False),
+        ((Item("series", "all", "none", 0),), False),
         ((), False),
     ],
 )
 def test_an_empty_service_that_is_empty_again_is_no_proof(checks, held, is_proof):
     for more in ({}, {"newest": NOW}, {"is_bracketed": True}):
         asked = Checks(checks.drill)
-        look_at_known(asked, Restored(held), Known("the note", NOW, held, **more), "holdings")
+        check_known(asked, Restored(held), Known("the note", NOW, held, **more), "holdings")
         assert (asked.unlooked == []) is is_proof
         assert asked.broken == []
 
 
-@pytest.mark.parametrize("ahead", [timedelta(), AHEAD, AHEAD + timedelta(seconds=1)])
+@pytest.mark.parametrize("ahead", [timedelta(), CLOCK_SKEW, CLOCK_SKEW + timedelta(seconds=1)])
 @pytest.mark.parametrize("way", ["note", "file", "data", "newest of the note"])
 def test_the_age_of_data_that_is_dated_after_the_loss_is_not_known(checks, way, ahead):
     moment = NOW + ahead
@@ -69,9 +69,9 @@ def test_the_age_of_data_that_is_dated_after_the_loss_is_not_known(checks, way, 
         found = newest_survivor(checks, subject, replace(known, newest=moment), NOW, NOW)
     else:
         found = newest_survivor(checks, subject, known, NOW, NOW)
-    assert found == (None if ahead > AHEAD else moment)
+    assert found == (None if ahead > CLOCK_SKEW else moment)
     assert [one.partition(":")[0] for one in checks.unlooked] == (
-        ["age of the data"] if ahead > AHEAD else []
+        ["age of the data"] if ahead > CLOCK_SKEW else []
     )
 
 

@@ -26,7 +26,7 @@ from fixtures.evidence.writer import (
     read_evidence,
     write_evidence,
 )
-from fixtures.plugin.report import Gathered
+from fixtures.plugin.report import ResultCollector
 from tests.unit.test_evidence_judge import drill, run
 
 ROOT = Path(__file__).parents[2]
@@ -98,14 +98,14 @@ os.kill(os.getpid(), signal.SIGKILL)
 """
 
 
-def begin(directory: Path) -> Gathered:
+def begin(directory: Path) -> ResultCollector:
     """Begin a run as the recorder does."""
     begin_journal("r1", directory)
     write_evidence(run(finished=None, drills=[]), directory)
-    return Gathered(SimpleNamespace(id="r1", directory=directory))  # type: ignore[arg-type]
+    return ResultCollector(SimpleNamespace(id="r1", directory=directory))  # type: ignore[arg-type]
 
 
-def end_test(gathered: Gathered, number: int, **changed: Any) -> Any:
+def end_test(gathered: ResultCollector, number: int, **changed: Any) -> Any:
     """Bring the record of a drill that ended, as a test's report does."""
     record = drill(id=f"drill-{number}", **changed)
     properties = [("drill", record.model_dump_json())]

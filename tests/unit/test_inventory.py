@@ -11,7 +11,7 @@ from fixtures.evidence.wording import source_words
 from fixtures.incus.inventory import (
     UNREAD,
     Difference,
-    Seen,
+    ObjectState,
     compare,
     digest,
     digest_of,
@@ -23,11 +23,11 @@ LATER = BEGUN + timedelta(minutes=1)
 VOLUME = "volume loki01-data on pool local"
 SNAPSHOT = f"{VOLUME}: snapshot"
 BEFORE = {
-    VOLUME: Seen("1", schedule="@daily", pattern="auto-{{ creation_date }}"),
-    f"{SNAPSHOT} old": Seen("2", BEGUN - timedelta(days=9), BEGUN + timedelta(seconds=1)),
-    f"{SNAPSHOT} kept": Seen("3", BEGUN - timedelta(days=1)),
-    "instance loki01": Seen("4"),
-    "state of instance loki01": Seen("Running"),
+    VOLUME: ObjectState("1", schedule="@daily", pattern="auto-{{ creation_date }}"),
+    f"{SNAPSHOT} old": ObjectState("2", BEGUN - timedelta(days=9), BEGUN + timedelta(seconds=1)),
+    f"{SNAPSHOT} kept": ObjectState("3", BEGUN - timedelta(days=1)),
+    "instance loki01": ObjectState("4"),
+    "state of instance loki01": ObjectState("Running"),
 }
 
 
@@ -36,7 +36,7 @@ def test_nothing_differs_from_itself() -> None:
 
 
 def test_a_scheduled_snapshot_and_an_expired_one_are_incus_own() -> None:
-    after = {**BEFORE, f"{SNAPSHOT} auto-2026": Seen("5", LATER)}
+    after = {**BEFORE, f"{SNAPSHOT} auto-2026": ObjectState("5", LATER)}
     del after[f"{SNAPSHOT} old"]
     found = compare(BEFORE, after, BEGUN)
     assert found.changed == []
@@ -46,19 +46,23 @@ def test_a_scheduled_snapshot_and_an_expired_one_are_incus_own() -> None:
 @pytest.mark.parametrize(
     "name, seen",
     [
-        (f"{SNAPSHOT} by-hand", Seen("5", LATER)),
-        (f"{SNAPSHOT} auto-2026", Seen("5", BEGUN - timedelta(seconds=1))),
-        (f"{SNAPSHOT} auto-2026", Seen("5")),
-        ("volume other on pool local: snapshot auto-2026", Seen("5", LATER)),
-        ("instance other", Seen("5")),
+        (f"{SNAPSHOT} by-hand", ObjectState("5", LATER)),
+        (f"{SNAPSHOT} auto-2026", ObjectState("5", BEGUN - timedelta(seconds=1))),
+        (f"{SNAPSHOT} auto-2026", ObjectState("5")),
+        ("volume other on pool local: snapshot auto-2026", ObjectState("5", LATER)),
+        ("instance other", ObjectState("5")),
     ],
 )
-def test_what_is_new_for_no_such_reason_is_a_change(name: str, seen: Seen) -> None:
+def test_what_is_new_for_no_such_reason_is_a_change(name: str, seen: ObjectState) -> None:
     assert compare(BEFORE, {**BEFORE, name: seen}, BEGUN).changed == [f"{name} is new"]
 
 
 def test_what_is_gone_or_changed_is_a_change() -> None:
-    after = {**BEFORE, "instance loki01": Seen("6"), "state of instance loki01": Seen("Stopped")}
+    after = {
+        **BEFORE,
+        "instance loki01": ObjectState("6"),
+        "state of instance loki01": ObjectState("Stopped"),
+    }
     del after[f"{SNAPSHOT} kept"]
     assert compare(BEFORE, after, BEGUN).changed == [
         "instance loki01 is changed",
@@ -71,7 +75,7 @@ def test_what_changes_by_itself_has_no_part_in_a_digest() -> None:
     assert digest({"a": 1, "used_by": ["x"]}) == digest({"a": 1, "used_by": []})
     assert digest({"a": [1, 2]}) == digest({"a": [2, 1]})
     assert digest({"size": 1, "config": {}}) == digest({"size": 2, "config": {}})
-    assert digest_of(BEFORE) != digest_of({**BEFORE, "instance loki01": Seen("6")})
+    assert digest_of(BEFORE) != digest_of({**BEFORE, "instance loki01": ObjectState("6")})
 
 
 @pytest.mark.parametrize(
@@ -99,10 +103,10 @@ def test_the_evidence_tells_what_changed() -> None:
 
 def test_snapshots_of_a_member_that_is_gone_are_not_compared_and_told() -> None:
     gone = {name: one for name, one in BEFORE.items() if not name.startswith(SNAPSHOT)}
-    gone[f"{VOLUME}: snapshots"] = Seen(UNREAD)
+    gone[f"{VOLUME}: snapshots"] = ObjectState(UNREAD)
     for one, other in ((BEFORE, gone), (gone, BEFORE), (gone, gone)):
         assert compare(one, other, BEGUN) == Difference(not_compared=[f"{VOLUME}: snapshots"])
-    also = {**gone, "instance loki01": Seen("6")}
+    also = {**gone, "instance loki01": ObjectState("6")}
     assert compare(BEFORE, also, BEGUN).changed == ["instance loki01 is changed"]
     partly = SourceRecord(project="p", before="1", after="2", not_compared=["x: snapshots"])
     assert partly.is_unchanged

@@ -11,7 +11,14 @@ from fixtures.fleet.load import load_fleet
 from fixtures.fleet.model import Fleet
 from fixtures.plugin.audits import Planned as Audited
 from fixtures.plugin.collect import Planned
-from fixtures.plugin.lab_setup import Needs, everything, in_order, needs_of, of_drill, together
+from fixtures.plugin.lab_setup import (
+    Requirements,
+    everything,
+    in_order,
+    merged_requirements,
+    requirements_of,
+    requirements_of_drill,
+)
 from fixtures.plugin.options import ROOT
 
 
@@ -26,52 +33,52 @@ def item(drill: Any = None, fixtures: tuple[str, ...] = ("drill_project",), **pa
 
 
 def test_a_rehearsal_needs_its_image_and_nothing_of_the_source(atlas: Fleet) -> None:
-    needs = of_drill(Planned(atlas.service("mosquitto"), "snapshot"), atlas)
-    assert needs == Needs(images=frozenset({"mosquitto"}))
+    needs = requirements_of_drill(Planned(atlas.service("mosquitto"), "snapshot"), atlas)
+    assert needs == Requirements(images=frozenset({"mosquitto"}))
 
 
 def test_a_drill_of_an_existing_backup_needs_that_part_of_the_source(atlas: Fleet) -> None:
-    needs = of_drill(Planned(atlas.service("loki"), "snapshot", "existing"), atlas)
-    assert needs == Needs(images=frozenset({"loki"}), parts=frozenset({"loki"}))
+    needs = requirements_of_drill(Planned(atlas.service("loki"), "snapshot", "existing"), atlas)
+    assert needs == Requirements(images=frozenset({"loki"}), parts=frozenset({"loki"}))
     [bucket] = atlas.buckets
-    needs = of_drill(Planned(bucket, "native", "existing"), atlas)
-    assert needs == Needs(parts=frozenset({bucket.name}), tofu=True)
+    needs = requirements_of_drill(Planned(bucket, "native", "existing"), atlas)
+    assert needs == Requirements(parts=frozenset({bucket.name}), tofu=True)
 
 
 def test_a_copy_needs_its_source(atlas: Fleet) -> None:
     copied = atlas.service("loki").model_copy(update={"provision": "copy"})
-    needs = of_drill(Planned(copied, "rebuild", variant="copy"), atlas)
+    needs = requirements_of_drill(Planned(copied, "rebuild", variant="copy"), atlas)
     assert needs.parts == {"loki"}
     made = atlas.provisioned("copy")
-    assert of_drill(Planned(made, "full-rebuild"), made).parts == set(made.images)
+    assert requirements_of_drill(Planned(made, "full-rebuild"), made).parts == set(made.images)
 
 
 def test_only_what_has_a_state_needs_opentofu(atlas: Fleet) -> None:
     [bucket] = atlas.buckets
-    whole = of_drill(Planned(atlas, "full-rebuild"), atlas)
-    assert whole == Needs(images=frozenset(atlas.images), tofu=True)
-    assert of_drill(Planned(bucket, "native"), atlas) == Needs(tofu=True)
+    whole = requirements_of_drill(Planned(atlas, "full-rebuild"), atlas)
+    assert whole == Requirements(images=frozenset(atlas.images), tofu=True)
+    assert requirements_of_drill(Planned(bucket, "native"), atlas) == Requirements(tofu=True)
 
 
 def test_a_leaked_key_needs_the_clients_of_the_ca(atlas: Fleet) -> None:
-    needs = of_drill(Planned(atlas.service("step-ca"), "key-compromise"), atlas)
+    needs = requirements_of_drill(Planned(atlas.service("step-ca"), "key-compromise"), atlas)
     assert needs.images == {"step-ca", "prometheus", "mosquitto"}
     assert needs.parts == set()
 
 
 def test_audits_need_what_they_look_at(atlas: Fleet) -> None:
     regime = item(audit=Audited("backup regime", "loki", atlas.service("loki")))
-    assert needs_of(regime, atlas) == Needs(frozenset({"loki"}), frozenset({"loki"}))
-    runbook = needs_of(item(audit=Audited("runbook", "runbook")), atlas)
+    assert requirements_of(regime, atlas) == Requirements(frozenset({"loki"}), frozenset({"loki"}))
+    runbook = requirements_of(item(audit=Audited("runbook", "runbook")), atlas)
     assert runbook == everything(atlas, at_once=False)
 
 
 def test_a_test_of_which_nothing_is_known_gets_everything_at_once(atlas: Fleet) -> None:
-    assert needs_of(item(), atlas) == everything(atlas)
-    assert needs_of(item(fixtures=("tmp_path",)), atlas) == Needs()
+    assert requirements_of(item(), atlas) == everything(atlas)
+    assert requirements_of(item(fixtures=("tmp_path",)), atlas) == Requirements()
     known = item(Planned(atlas.service("loki"), "snapshot"))
-    assert together([known, item()], atlas).at_once
-    assert not together([known], atlas).at_once
+    assert merged_requirements([known, item()], atlas).at_once
+    assert not merged_requirements([known], atlas).at_once
 
 
 def test_what_is_cheap_to_build_is_drilled_first_and_each_image_by_itself(atlas: Fleet) -> None:
@@ -86,4 +93,4 @@ def test_what_is_cheap_to_build_is_drilled_first_and_each_image_by_itself(atlas:
     given = [runbook, whole, ca, board, metrics, broker, rebuild, existing, snapshot]
     expected = [snapshot, rebuild, existing, broker, metrics, board, ca, whole, runbook]
     assert in_order(given, atlas) == expected
-    assert together(given, atlas).tofu
+    assert merged_requirements(given, atlas).tofu

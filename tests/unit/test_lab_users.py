@@ -43,7 +43,7 @@ def alive(run: str, where: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[No
         lab = Lab()
         target.enter(lab, run)
         lab.state_dir.mkdir(exist_ok=True)
-        (lab.state_dir / lab_setup.OWNED).touch()
+        (lab.state_dir / lab_setup.OWNED_BY_RUNS).touch()
         yield
 
 
@@ -62,7 +62,7 @@ def test_the_last_run_takes_the_lab_down(machine, monkeypatch, taken_down, tmp_p
 
 def test_a_lab_that_was_brought_up_by_hand_stays(machine, monkeypatch, taken_down):
     with alive("a", machine, monkeypatch):
-        (machine / "lab" / lab_setup.OWNED).unlink()
+        (machine / "lab" / lab_setup.OWNED_BY_RUNS).unlink()
         target.let_go("a")
     assert taken_down == []
 
@@ -73,7 +73,7 @@ def test_a_lab_that_is_being_brought_up_by_hand_stays(machine, monkeypatch):
 
     def waits(lab: Lab, only_if: Callable[[], bool]) -> None:
         asked.append(only_if())
-        (lab.state_dir / lab_setup.OWNED).unlink()
+        (lab.state_dir / lab_setup.OWNED_BY_RUNS).unlink()
         asked.append(only_if())
 
     monkeypatch.setattr(Lab, "down", waits)

@@ -8,18 +8,18 @@ from pathlib import Path
 import pytest
 
 from fixtures.errors import CouldNotLook
-from fixtures.recovery.checks import Checks, look_at_known
+from fixtures.recovery.checks import Checks, check_known
 from fixtures.recovery.drill import Drill
-from fixtures.services.base import Holding, each
+from fixtures.services.base import Item, each
 from fixtures.services.note import (
     Note,
     NoteFile,
     ServiceNote,
     as_holdings,
     as_sorts,
+    expected_at,
     find_losses,
     find_notes,
-    known_at,
     read_note,
     read_service,
     write_note,
@@ -43,16 +43,16 @@ def judge(known, found, newest=None):
     """The faults of a restored service that holds `found`, and what was not looked at."""
 
     class Restored:
-        def holdings(self, at):
+        def list_items(self, at):
             return found
 
     checks = Checks(Drill("x", "tarball", 900, "drill-x", "low", origin="existing"))
-    look_at_known(checks, Restored(), known, "what the source held")
+    check_known(checks, Restored(), known, "what the source held")
     return checks.broken, checks.unlooked
 
 
 def test_a_note_is_read_as_it_was_written(tmp_path):
-    held = [*topics(a="1"), Holding("silences", "s", "v", 1, T1), Holding("lines", "h", "7", 7)]
+    held = [*topics(a="1"), Item("silences", "s", "v", 1, T1), Item("lines", "h", "7", 7)]
     whole = note(T0, held, software="mq 1", newest=T0, facts={"f": "x"}, not_read=["why"]).note
     assert read_note(write_note(whole).encode()) == whole
     assert as_holdings(whole.services["mq"].holds) == tuple(held)
@@ -79,26 +79,26 @@ def test_a_note_by_hand_has_numbers():
     by_hand = read_note(
         b"note: 1\nat: 2026-11-28T02:00:00Z\nservices: {mq: {holds: {topics: 2}}}\n"
     )
-    known = known_at("mq", TAKEN, [NoteFile(Path("mine.yaml"), by_hand)])
+    known = expected_at("mq", TAKEN, [NoteFile(Path("mine.yaml"), by_hand)])
     assert judge(known, topics(a="1", b="2")) == ([], [])
     _, unlooked = judge(known, topics(a="1"))
     assert "topics: number" in unlooked[0]
     # Bracketed by two such notes it is exact.
     later = by_hand.model_copy(update={"at": T1})
     notes = [NoteFile(Path("mine.yaml"), by_hand), NoteFile(Path("mine2.yaml"), later)]
-    broken, _ = judge(known_at("mq", TAKEN, notes), topics(a="1"))
+    broken, _ = judge(expected_at("mq", TAKEN, notes), topics(a="1"))
     assert broken == ["what the source held: changed: topics: number"]
 
 
 def test_only_a_note_from_before_the_backup_counts():
-    assert known_at("mq", TAKEN, []) is None
-    assert known_at("mq", TAKEN, [note(T1, topics(a="1"))]) is None
-    assert known_at("mq", TAKEN, [note(T0, [])]) is None
-    assert known_at("other", TAKEN, [note(T0, topics(a="1"))]) is None
+    assert expected_at("mq", TAKEN, []) is None
+    assert expected_at("mq", TAKEN, [note(T1, topics(a="1"))]) is None
+    assert expected_at("mq", TAKEN, [note(T0, [])]) is None
+    assert expected_at("other", TAKEN, [note(T0, topics(a="1"))]) is None
     # An archive has its time in whole seconds: a note of the same second was before it.
     within = note(TAKEN + timedelta(milliseconds=600), topics(a="1"))
-    assert known_at("mq", TAKEN, [within]) is not None
-    assert known_at("mq", TAKEN + timedelta(milliseconds=1), [within]) is None
+    assert expected_at("mq", TAKEN, [within]) is not None
+    assert expected_at("mq", TAKEN + timedelta(milliseconds=1), [within]) is None
 
 
 GONE = " (there before the backup, and gone at the source after it)"
@@ -126,7 +126,7 @@ GONE = " (there before the backup, and gone at the source after it)"
     ],
 )
 def test_what_is_the_same_in_two_notes_must_be_back(before, after, restored, faults):
-    known = known_at("mq", TAKEN, [note(T0, topics(**before)), note(T1, topics(**after))])
+    known = expected_at("mq", TAKEN, [note(T0, topics(**before)), note(T1, topics(**after))])
     broken = judge(known, topics(**restored))[0]
     expected = [f"what the source held: {fault}" for fault in faults]
     assert [fault for fault in broken if "topics: all" not in fault] == expected
@@ -134,9 +134,9 @@ def test_what_is_the_same_in_two_notes_must_be_back(before, after, restored, fau
 
 def test_a_number_that_moved_lies_between():
     def rows(number):
-        return [Holding("rows", "orders", str(number), number)]
+        return [Item("rows", "orders", str(number), number)]
 
-    known = known_at("mq", TAKEN, [note(T0, rows(10)), note(T1, rows(20))])
+    known = expected_at("mq", TAKEN, [note(T0, rows(10)), note(T1, rows(20))])
     for number in (10, 15, 20):
         assert judge(known, rows(number)) == ([], [])
     for number in (9, 21):
@@ -145,25 +145,25 @@ def test_a_number_that_moved_lies_between():
 
 def test_what_was_to_end_by_itself_is_not_missed():
     def silences(until):
-        return [Holding("silences", "s", "v", until=until), Holding("silences", "t", "v")]
+        return [Item("silences", "s", "v", until=until), Item("silences", "t", "v")]
 
     notes = [note(T0, silences(T0 + timedelta(seconds=90))), note(T1, silences(None)[1:])]
-    known = known_at("mq", TAKEN, notes)
+    known = expected_at("mq", TAKEN, notes)
     assert judge(known, silences(None)[1:]) == ([], [])
     assert find_losses(notes[0].note.services["mq"], notes[1].note.services["mq"], T0, T1) == []
 
 
 def test_data_with_a_time_is_compared_as_of_the_first_note():
     def lines(number):
-        return [Holding("lines", "of the last hour", str(number), number)]
+        return [Item("lines", "of the last hour", str(number), number)]
 
     later = note(T1, lines(90), newest=T1, again={"at": T0, "holds": as_sorts(lines(101))})
-    known = known_at("mq", TAKEN, [note(T0, lines(100), newest=T0), later])
+    known = expected_at("mq", TAKEN, [note(T0, lines(100), newest=T0), later])
     for number in (100, 101):
         assert judge(known, lines(number)) == ([], [])
     assert judge(known, lines(99))[0]
     # Without that reading only more than was there can be late.
-    alone = known_at("mq", TAKEN, [note(T0, lines(100), newest=T0)])
+    alone = expected_at("mq", TAKEN, [note(T0, lines(100), newest=T0)])
     assert judge(alone, lines(99))[0]
     broken, unlooked = judge(alone, lines(101))
     assert broken == []
@@ -171,7 +171,7 @@ def test_data_with_a_time_is_compared_as_of_the_first_note():
 
 
 def test_one_note_alone_cannot_tell_a_change_from_a_loss():
-    known = known_at("mq", TAKEN, [note(T0, topics(a="1", b="2"))])
+    known = expected_at("mq", TAKEN, [note(T0, topics(a="1", b="2"))])
     assert judge(known, topics(a="1", b="2")) == ([], [])
     broken, unlooked = judge(known, topics(a="1"))
     assert broken == []
@@ -191,10 +191,10 @@ def test_what_could_not_be_read_is_in_the_note():
         def adopt(self):
             raise CouldNotLook("no address")
 
-        def observe_from_outside(self):
+        def read_facts_remotely(self):
             raise CouldNotLook("a command")
 
-        def hang_up(self):
+        def close(self):
             return
 
     found = read_service(None, Mute(), T0)

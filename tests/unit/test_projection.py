@@ -8,7 +8,7 @@ import pytest
 
 from fixtures.clock import PHASES
 from fixtures.recovery.drill import PROJECTABLE_BYTES, Drill
-from fixtures.recovery.service import look_at_pool
+from fixtures.recovery.service import read_pool_driver
 
 MIB = 2**20
 
@@ -62,7 +62,7 @@ def test_little_data_and_existing_backups_have_no_projection():
 )
 def test_a_snapshot_comes_back_without_a_copy_on_some_pools_alone(scenario, driver, is_copied):
     drill = drilled(100 * MIB, scenario=scenario)
-    look_at_pool(SimpleNamespace(drill=drill, volume=SimpleNamespace(driver=lambda: driver)))
+    read_pool_driver(SimpleNamespace(drill=drill, volume=SimpleNamespace(driver=lambda: driver)))
     restore = drill.record().restore
     assert restore.projected_rto == pytest.approx(15 - 4 + 4 * 10 if is_copied else 15)
     assert restore.throughput == (25 * MIB if is_copied else None)

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from fixtures.errors import CouldNotLook
-from fixtures.scratch import OLD_SECONDS, PREFIX, reap_scratch, scratch_directory
+from fixtures.scratch import OLD_SECONDS, PREFIX, delete_left_scratch, scratch_directory
 
 HOLD = """
 import sys, time
@@ -54,14 +54,14 @@ def test_no_room_for_it_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tempfile.tempdir", "/proc/none")
     with pytest.raises(CouldNotLook, match="no directory for /proc/none/atlas-drills-scratch-"):
         scratch_directory().__enter__()
-    assert reap_scratch() == []
+    assert delete_left_scratch() == []
 
 
 def test_that_of_a_living_process_stays(holder: tuple[subprocess.Popen[str], Path]) -> None:
-    assert reap_scratch() == []
+    assert delete_left_scratch() == []
     assert (holder[1] / "plain.tar").exists()
     with scratch_directory() as own:
-        assert reap_scratch() == []
+        assert delete_left_scratch() == []
         assert own.exists()
 
 
@@ -70,7 +70,7 @@ def test_that_of_a_killed_process_goes(holder: tuple[subprocess.Popen[str], Path
     process.send_signal(signal.SIGKILL)
     process.wait()
     assert path.exists()
-    assert reap_scratch() == [str(path)]
+    assert delete_left_scratch() == [str(path)]
     assert not path.exists()
 
 
@@ -83,7 +83,7 @@ def test_what_is_nobodys_scratch_stays(temporary: Path) -> None:
     for name in ("atlas-drills-0", "atlas-drills-young", "other"):
         (temporary / name).mkdir()
     os.utime(temporary / "atlas-drills-0", (old, old))
-    assert reap_scratch() == []
+    assert delete_left_scratch() == []
     assert len(list(temporary.iterdir())) == 6
 
 
@@ -92,4 +92,4 @@ def test_what_older_versions_left_goes_when_it_is_old(temporary: Path) -> None:
     left.mkdir()
     old = time.time() - 2 * OLD_SECONDS
     os.utime(left, (old, old))
-    assert reap_scratch() == [str(left)]
+    assert delete_left_scratch() == [str(left)]

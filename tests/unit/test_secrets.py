@@ -6,7 +6,7 @@ import logging
 
 import pytest
 
-from fixtures.plugin.options import careful_logs
+from fixtures.plugin.options import redact_logs
 from fixtures.secrets import Secret, publish, redact
 
 
@@ -23,7 +23,7 @@ def test_text_is_redacted_longest_first():
 
 
 def test_a_log_line_is_redacted_and_steers_no_terminal(caplog):
-    careful_logs()
+    redact_logs()
     Secret("s3cr3t-key")
     logging.getLogger("x").warning("key is %s\x1b[2J", "s3cr3t-key")
     logging.getLogger("x").info("%d of %s", 1)

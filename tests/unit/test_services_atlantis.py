@@ -19,7 +19,7 @@ from fixtures.incus.instance import CommandResult
 from fixtures.services import atlantis as module
 from fixtures.services.atlantis import Atlantis, bolt_database, canonical, name_of, plan_file
 from fixtures.services.base import judge_canaries
-from fixtures.services.http import Way
+from fixtures.services.http import HttpClient
 from fixtures.waiting import wait_until
 from tests.imitations.instance import FILES, Loopback, Program, spec_of
 
@@ -48,15 +48,15 @@ def program(tmp_path: Path) -> Iterator[Program]:
 def atlantis(program: Program) -> Iterator[Atlantis]:
     service = Atlantis(spec_of("atlantis", program.data), Loopback(program))
     yield service
-    service.hang_up()
+    service.close()
 
 
 def test_an_empty_atlantis_is_healthy_and_lists_no_locks(atlantis: Atlantis) -> None:
-    assert atlantis.look_healthy() == '{"status": "ok"}'
+    assert atlantis.check_health() == '{"status": "ok"}'
     assert atlantis.version() == "atlantis imitation (API of 0.47)"
-    assert atlantis.way.must("GET", "/api/locks").json() == {"Locks": None}
-    assert atlantis.observe_from_outside() == {"number of locks": "0"}
-    assert not any(name.endswith("/repos") for name in atlantis.observe()), (
+    assert atlantis.client.request_ok("GET", "/api/locks").json() == {"Locks": None}
+    assert atlantis.read_facts_remotely() == {"number of locks": "0"}
+    assert not any(name.endswith("/repos") for name in atlantis.read_facts()), (
         "made at the first clone"
     )
 
@@ -72,14 +72,14 @@ def test_locks_and_plans_of_two_generations_are_read_back(
         "repos/atlas-drills/g1/2/production/modules/network/network-production.tfplan",
     ]
     assert not {canary.value for canary in first} & {canary.value for canary in later}
-    atlantis.hang_up()
+    atlantis.close()
     program.stop()
     program.start()
     ledger = judge_canaries(first, later, atlantis.read_canaries([*first, *later]))
     assert len(ledger.recovered) == len(ledger.unexpected) == 4
-    facts = atlantis.observe()
+    facts = atlantis.read_facts()
     assert (facts["number of locks"], facts["number of plans"]) == ("4", "4")
-    assert [proof.held for proof in atlantis.prove()] == [True]
+    assert [proof.held for proof in atlantis.active_checks()] == [True]
 
 
 def test_changed_and_lost_plans_and_locks_are_seen(atlantis: Atlantis, program: Program) -> None:
@@ -90,7 +90,7 @@ def test_changed_and_lost_plans_and_locks_are_seen(atlantis: Atlantis, program: 
     (program.data / lost.key).unlink()
     ledger = judge_canaries(canaries, [], atlantis.read_canaries(canaries))
     assert (ledger.changed, ledger.lost) == ([changed.id], [lock.id, lost.id])
-    assert [proof.held for proof in atlantis.prove()] == [True], "a plan needs no lock"
+    assert [proof.held for proof in atlantis.active_checks()] == [True], "a plan needs no lock"
 
 
 def test_the_lock_of_another_is_never_overwritten(atlantis: Atlantis) -> None:
@@ -98,7 +98,7 @@ def test_the_lock_of_another_is_never_overwritten(atlantis: Atlantis) -> None:
     another = Atlantis(atlantis.spec, atlantis.inside)
     with pytest.raises(CouldNotLook, match="holds locks that this drill did not make"):
         another.write_canaries("g2")
-    another.hang_up()
+    another.close()
     assert len(atlantis._shown_locks()) == 2
 
 
@@ -122,14 +122,14 @@ def test_a_page_with_status_200_is_no_answer(
 ) -> None:
     answer = requests.Response()
     answer.status_code, answer._content = 200, b"<html>maintenance</html>"
-    monkeypatch.setattr(Way, "must", lambda *_, **__: answer)
+    monkeypatch.setattr(HttpClient, "request_ok", lambda *_, **__: answer)
     for look in (atlantis.version, atlantis.observe_from_outside, atlantis.prove):
         with pytest.raises(CouldNotLook, match="answered no JSON"):
             look()
     for body in (b"[]", b'"x"', b"{}", b'{"Locks": [{"Name": "x"}]}', b'{"Locks": [7]}'):
         answer._content = body
         with pytest.raises(CouldNotLook, match="JSON without Locks|another form"):
-            atlantis.holdings(datetime.now(UTC))
+            atlantis.list_items(datetime.now(UTC))
 
 
 def test_an_atlantis_that_asks_its_vcs_is_not_waited_for(
@@ -140,10 +140,10 @@ def test_an_atlantis_that_asks_its_vcs_is_not_waited_for(
     monkeypatch.setattr(atlantis.inside, "exec", lambda *_, **__: answer)
     monkeypatch.setattr(module, "LOG_SECONDS", 0.05)
     program.stop()
-    atlantis.hang_up()
+    atlantis.close()
     begun = time.monotonic()
     with pytest.raises(CouldNotLook, match="asks its VCS at the start"):
-        wait_until(atlantis.look_healthy, label="atlantis", timeout=30)
+        wait_until(atlantis.check_health, label="atlantis", timeout=30)
     assert time.monotonic() - begun < 15
 
 

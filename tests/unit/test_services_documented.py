@@ -14,7 +14,7 @@ from fixtures.services.alertmanager import Alertmanager
 from fixtures.services.atlantis import Atlantis
 from fixtures.services.base import ServiceUnderTest
 from fixtures.services.grafana import Grafana
-from fixtures.services.http import Way
+from fixtures.services.http import HttpClient
 from fixtures.services.loki import Loki
 from fixtures.services.prometheus import Prometheus
 from fixtures.services.step_ca import StepCa, new_ca
@@ -36,12 +36,12 @@ KINDS: dict[str, Callable[..., ServiceUnderTest]] = {
 def test_an_answer_of_another_form_is_no_traceback(
     monkeypatch: pytest.MonkeyPatch, kind: str, body: bytes
 ) -> None:
-    def ask(*_: Any, **__: Any) -> requests.Response:
+    def request(*_: Any, **__: Any) -> requests.Response:
         answer = requests.Response()
         answer.status_code, answer._content = 200, body
         return answer
 
-    monkeypatch.setattr(Way, "ask", ask)
+    monkeypatch.setattr(HttpClient, "request", request)
     monkeypatch.setenv("ATLAS_DRILLS_GRAFANA_TOKEN", "x")
     service = KINDS[kind](spec_of(kind), None)
     if isinstance(service, StepCa):
@@ -50,7 +50,7 @@ def test_an_answer_of_another_form_is_no_traceback(
     with pytest.raises(CouldNotLook):
         service.version()
     try:
-        held = service.holdings(now)
+        held = service.list_items(now)
     except CouldNotLook:
         return
     # An empty list is what some of them answer where they hold nothing.

@@ -175,12 +175,12 @@ def test_commands_run_as_the_user_and_initialise_as_root() -> None:
 def test_facts_and_version() -> None:
     keeper = Keeper()
     subject = service(keeper)
-    assert (subject.version(), subject.observe()) == ("keeper 1.0", {"number": "0"})
+    assert (subject.version(), subject.read_facts()) == ("keeper 1.0", {"number": "0"})
     keeper.commands["count"] = lambda: "x" * 201
-    long = subject.observe()["number"]
+    long = subject.read_facts()["number"]
     keeper.commands["count"] = lambda: "x" * 200 + "y"
     assert long.startswith("201 characters, SHA-256 ")
-    assert long != subject.observe()["number"]
+    assert long != subject.read_facts()["number"]
     for answer in ("", "\n", (2, "gone")):
         keeper.commands["count"] = keeper.commands["version"] = lambda said=answer: said
         for check in (subject.observe, subject.version):
@@ -191,30 +191,30 @@ def test_facts_and_version() -> None:
 def test_lines_with_a_name_are_holdings_of_their_own_and_their_numbers_move() -> None:
     keeper = Keeper(count=lambda: "app.a: 3\napp.odd: name: 4\n")
     subject = service(keeper)
-    before = subject.holdings(NOW)
+    before = subject.list_items(NOW)
     assert [(h.what, h.name, h.value, h.count) for h in before] == [
         ("number", "app.a", "3", 3),
         ("number", "app.odd: name", "4", 4),
     ]
     keeper.commands["count"] = lambda: "app.a: 5\napp.odd: name: 4\n"
-    held, moving = compare(before, subject.holdings(NOW))
+    held, moving = compare(before, subject.list_items(NOW))
     assert [h.name for h in held] == ["app.odd: name"]
     assert moving == {"number: app.a": ("3", "5")}
     for whole in ("7", "a: 1\nno number here", "a: 1\na: 1"):
         keeper.commands["count"] = lambda shown=whole: shown
-        [holding] = subject.holdings(NOW)
+        [holding] = subject.list_items(NOW)
         assert (holding.name, holding.value) == ("all", whole)
 
 
 def test_what_is_proven_is_new_data() -> None:
     keeper = Keeper()
-    [proof] = service(keeper).prove()
+    [proof] = service(keeper).active_checks()
     assert proof.held
     keeper.commands["put"] = lambda key, value: (1, "read-only file system")
-    [proof] = service(keeper).prove()
+    [proof] = service(keeper).active_checks()
     assert not proof.held and "read-only file system" in proof.detail
     keeper.commands["put"] = lambda key, value: ""
-    [proof] = service(keeper).prove()
+    [proof] = service(keeper).active_checks()
     assert not proof.held and proof.detail.endswith("read None")
 
 
@@ -223,7 +223,7 @@ def test_what_is_proven_is_new_data() -> None:
 )
 def test_what_verifies_ends_with_status_0(answer: Any, held: bool | None) -> None:
     subject = service(Keeper(check=lambda: answer), verify={"sound": ["check"]})
-    [proof] = subject.prove_thoroughly()
+    [proof] = subject.slow_active_checks()
     assert (proof.name, proof.held) == ("sound", held)
     assert not isinstance(answer, tuple) or answer[1] in proof.detail
 
@@ -231,9 +231,9 @@ def test_what_verifies_ends_with_status_0(answer: Any, held: bool | None) -> Non
 def test_health_by_a_command() -> None:
     keeper = Keeper(ready=lambda: "accepting\n", asleep=lambda: (2, "starting up"))
     health = {"protocol": "command", "command": ["ready"]}
-    assert service(keeper, health).look_healthy() == "accepting"
+    assert service(keeper, health).check_health() == "accepting"
     with pytest.raises(NotYet, match="status 2: starting up"):
-        service(keeper, health | {"command": ["asleep"]}).look_healthy()
+        service(keeper, health | {"command": ["asleep"]}).check_health()
 
 
 def test_health_by_tcp_and_mqtt() -> None:
@@ -243,14 +243,14 @@ def test_health_by_tcp_and_mqtt() -> None:
     ]
     for subject in subjects:
         with pytest.raises(NotYet, match="refused"):
-            subject.look_healthy()
+            subject.check_health()
 
     def broker(connection: socket.socket) -> None:
         if connection.recv(100):
             connection.sendall(b"\x20\x02\x00\x00")
 
     with server(broker) as keeper.connect:
-        healthy = [subject.look_healthy() for subject in subjects]
+        healthy = [subject.check_health() for subject in subjects]
     assert healthy == ["port 5432 takes connections", "MQTT CONNACK"]
 
 
@@ -264,12 +264,12 @@ def test_health_by_http_is_verified(protocol: str) -> None:
     context = context_of(own) if protocol == "https" else None
     with server(pages({"/ready": b"answer"}), context) as keeper.connect:
         subject = service(keeper, health)
-        assert subject.look_healthy() == "/ready: answer"
-        subject.hang_up()
+        assert subject.check_health() == "/ready: answer"
+        subject.close()
         subject = service(keeper, health | {"paths": ["/ready", "/live"]})
         with pytest.raises(NotYet, match="/live: status 503"):
-            subject.look_healthy()
-        subject.hang_up()
+            subject.check_health()
+        subject.close()
         if protocol == "https":
             with pytest.raises(CouldNotLook, match=r"other\.example"):
-                service(keeper, health | {"host": "other.example"}).look_healthy()
+                service(keeper, health | {"host": "other.example"}).check_health()

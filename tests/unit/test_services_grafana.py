@@ -23,7 +23,7 @@ from fixtures.secrets import Secret
 from fixtures.services import grafana as module
 from fixtures.services.base import Canary, judge_canaries
 from fixtures.services.grafana import FIRST_PASSWORD, TOKEN, TOKEN_FILE, UNREAD, Grafana, token_of
-from fixtures.services.http import Way
+from fixtures.services.http import HttpClient
 from tests.imitations.instance import FILES, Loopback, Program, spec_of
 
 NOW = datetime.now(UTC)
@@ -61,7 +61,7 @@ def make(tmp_path: Path) -> Iterator[Callable[[str], Grafana]]:
 
     yield make_grafana
     for service, program in made:
-        service.hang_up()
+        service.close()
         program.stop()
 
 
@@ -77,7 +77,7 @@ def program_of(grafana: Grafana) -> Program:
 
 def save(grafana: Grafana, uid: str, **more: Any) -> None:
     body = {"dashboard": {"uid": uid, "title": uid}, "overwrite": True, **more}
-    grafana.must("POST", "/api/dashboards/db", json=body)
+    grafana.request_ok("POST", "/api/dashboards/db", json=body)
 
 
 def of_kind(canaries: list[Canary], kind: str) -> Canary:
@@ -86,9 +86,9 @@ def of_kind(canaries: list[Canary], kind: str) -> Canary:
 
 def forge(monkeypatch: pytest.MonkeyPatch, *rules: tuple[str, str, int, Any]) -> None:
     """Answer requests whose method and path begin so with a status and a body."""
-    real = Way.ask
+    real = HttpClient.ask
 
-    def ask(self: Way, method: str, path: str, **options: Any) -> requests.Response:
+    def request(self: HttpClient, method: str, path: str, **options: Any) -> requests.Response:
         for verb, start, status, body in rules:
             if verb == method and path.startswith(start):
                 answer = requests.Response()
@@ -96,12 +96,12 @@ def forge(monkeypatch: pytest.MonkeyPatch, *rules: tuple[str, str, int, Any]) ->
                 return answer
         return real(self, method, path, **options)
 
-    monkeypatch.setattr(Way, "ask", ask)
+    monkeypatch.setattr(HttpClient, "request", request)
 
 
 def test_the_first_password_is_roots_alone_and_in_no_argument(grafana: Grafana) -> None:
     assert grafana.version() == "grafana imitation (API of 12.x)"
-    assert json.loads(grafana.look_healthy())["database"] == "ok"
+    assert json.loads(grafana.check_health())["database"] == "ok"
     assert grafana.password is not None and isinstance(grafana.inside, Instance)
     assert grafana.inside.pushed[FIRST_PASSWORD][1] == 0o600
     program = program_of(grafana)
@@ -119,25 +119,25 @@ def test_canaries_of_two_generations_outlive_every_stop(grafana: Grafana, how: A
     assert sorted(kinds) == sorted([*twice, *twice, "data-source", "user", "preferences"])
     assert not {canary.id for canary in first} & {canary.id for canary in later}
     assert not {canary.value for canary in first} & {canary.value for canary in later}
-    grafana.hang_up()
+    grafana.close()
     program_of(grafana).stop(how)
     program_of(grafana).start()
     ledger = judge_canaries(first, later, grafana.read_canaries([*first, *later]))
     assert ledger.recovered == [canary.id for canary in first]
     assert ledger.unexpected == [canary.id for canary in later]
-    assert grafana.observe_from_outside() == {"number of dashboards": "4", "number of folders": "4"}
+    assert grafana.read_facts_remotely() == {"number of dashboards": "4", "number of folders": "4"}
 
 
 def test_every_change_of_a_dashboard_and_each_loss_is_seen(grafana: Grafana) -> None:
     canaries = grafana.write_canaries("g1")
     details, overview = (f"drill-g1-{name}" for name in ("details", "overview"))
-    shown = grafana.must_json("GET", f"/api/dashboards/uid/{overview}")["dashboard"]
+    shown = grafana.get_json("GET", f"/api/dashboards/uid/{overview}")["dashboard"]
     save(grafana, overview, dashboard={**shown, "title": "x"}, folderUid="drill-g1")
-    shown = grafana.must_json("GET", f"/api/dashboards/uid/{details}")["dashboard"]
+    shown = grafana.get_json("GET", f"/api/dashboards/uid/{details}")["dashboard"]
     save(grafana, details, dashboard=shown)  # in another folder
     grafana._passwords["drill-g1"] = Secret("another")
-    grafana.must("DELETE", "/api/datasources/uid/drill-g1")
-    grafana.must("DELETE", "/api/folders/drill-g1-inner")
+    grafana.request_ok("DELETE", "/api/datasources/uid/drill-g1")
+    grafana.request_ok("DELETE", "/api/folders/drill-g1-inner")
     ledger = judge_canaries(canaries, [], grafana.read_canaries(canaries))
     changed = [f"{kind} {uid}" for kind in ("dashboard", "history") for uid in (overview, details)]
     assert ledger.changed == [f"g1 {name}" for name in (*changed, "user drill-g1")]
@@ -151,7 +151,7 @@ def test_an_administrator_who_is_refused_means_other_data_but_in_a_copy(grafana:
         grafana.read_canaries(canaries)
     grafana._is_ours = False
     with pytest.raises(CouldNotLook, match="refuses the token or password"):
-        grafana.holdings(NOW)
+        grafana.list_items(NOW)
 
 
 def test_a_refused_token_is_reported_and_never_shown(
@@ -160,7 +160,7 @@ def test_a_refused_token_is_reported_and_never_shown(
     monkeypatch.setenv(TOKEN, "glsa_unknown")
     grafana.password = None
     with pytest.raises(CouldNotLook, match="refuses the token") as caught:
-        grafana.holdings(NOW)
+        grafana.list_items(NOW)
     assert "glsa_unknown" not in str(caught.value)
 
 
@@ -171,19 +171,19 @@ def test_the_administrator_of_a_copy_gets_a_new_password_whatever_the_login(
     monkeypatch.delenv(TOKEN, raising=False)
     save(grafana, "d")
     program_of(grafana).stop()
-    grafana.hang_up()
+    grafana.close()
     with closing(sqlite3.connect(program_of(grafana).data / "grafana.db")) as database:
         database.execute("UPDATE user SET login = ? WHERE id = 1", (login,))
         database.commit()
     program_of(grafana).start()
     copy = Grafana(grafana.spec, grafana.inside)
-    copy.take_over()
+    copy.gain_access()
     assert list(copy.dashboards()) == ["d"]
-    copy.hang_up()
+    copy.close()
 
 
 def test_proofs_hold_and_leave_nothing(grafana: Grafana) -> None:
-    assert [proof.held for proof in grafana.prove()] == [True, True, True]
+    assert [proof.held for proof in grafana.active_checks()] == [True, True, True]
     assert grafana.hits("dash-db") == []
 
 
@@ -205,13 +205,13 @@ def test_a_stale_save_is_refused_by_either_status(
 ) -> None:
     real = Grafana.must
 
-    def must(self: Grafana, method: str, path: str, **options: Any) -> requests.Response:
+    def request_ok(self: Grafana, method: str, path: str, **options: Any) -> requests.Response:
         answer = real(self, method, path, **options)
         if answer.status_code == 412:
             answer.status_code = status
         return answer
 
-    monkeypatch.setattr(Grafana, "must", must)
+    monkeypatch.setattr(Grafana, "request_ok", request_ok)
     assert grafana._check_saving().held is held
 
 
@@ -246,7 +246,7 @@ def test_a_dashboard_of_schema_v2_is_named_and_the_others_are_read(
     for uid in ("old", "v2"):
         save(grafana, uid)
     forge(monkeypatch, ("GET", "/api/dashboards/uid/v2", 406, {}))
-    held = {item.id: item for item in grafana.holdings(NOW)}
+    held = {item.id: item for item in grafana.list_items(NOW)}
     assert held["dashboards: all"].count == 1
     assert f"{UNREAD}: v2" in held
     export = module.read(grafana.export_native(tmp_path))
@@ -308,7 +308,7 @@ def test_an_import_writes_over_what_is_there(grafana: Grafana, tmp_path: Path) -
     export = grafana.export_native(tmp_path)
     save(grafana, of_kind(canaries, "dashboard").key)
     folder = of_kind(canaries, "folder").key
-    grafana.must("PUT", f"/api/folders/{folder}", json={"title": "x", "overwrite": True})
+    grafana.request_ok("PUT", f"/api/folders/{folder}", json={"title": "x", "overwrite": True})
     assert len(judge_canaries(canaries, [], grafana.read_canaries(canaries)).changed) == 2
     grafana.import_native(export)
     assert judge_canaries(canaries, [], grafana.read_canaries(canaries)).faults == []
@@ -320,14 +320,16 @@ def test_an_import_has_library_panels_first_and_no_provisioned_dashboard(
     for uid in ("own", "given"):
         save(grafana, uid)
     panel = {"uid": "p", "name": "P", "kind": 1, "model": {"type": "text"}, "folderUid": ""}
-    grafana.must("POST", "/api/library-elements", json=panel)
+    grafana.request_ok("POST", "/api/library-elements", json=panel)
     given = {"dashboard": {"uid": "given"}, "meta": {"provisioned": True}}
     forge(monkeypatch, ("GET", "/api/dashboards/uid/given", 200, given))
     path = grafana.export_native(tmp_path)
     assert module.read(path).library == [panel]
     posted: list[str] = []
     answer = requests.Response()
-    monkeypatch.setattr(Grafana, "must", lambda _, __, path, **___: posted.append(path) or answer)
+    monkeypatch.setattr(
+        Grafana, "request_ok", lambda _, __, path, **___: posted.append(path) or answer
+    )
     left_out = grafana.import_native(path)
     assert posted == ["/api/library-elements", "/api/dashboards/db"]
     assert left_out == ["dashboard given is not in the export: it is provisioned"]

@@ -15,7 +15,7 @@ from fixtures.errors import CouldNotLook, IncusError
 from fixtures.incus.buckets import BucketKey, S3Address
 from fixtures.secrets import Secret
 from fixtures.services import http, mqtt
-from fixtures.services.http import NotTrusted, Way
+from fixtures.services.http import HttpClient, NotTrusted
 from fixtures.services.step_ca import bootstrap
 from fixtures.services.terraform_state import S3
 from fixtures.waiting import NotYet
@@ -49,8 +49,8 @@ def body(text: bytes, *headers: bytes) -> Answer:
 
 
 def ask(answer: Answer, **options: float) -> None:
-    with server(answer) as dial, closing(Way(dial, "http://service")) as client:
-        client.ask("GET", "/", **options)
+    with server(answer) as dial, closing(HttpClient(dial, "http://service")) as client:
+        client.request("GET", "/", **options)
 
 
 MIB = b"x" * (1 << 20)
@@ -93,7 +93,7 @@ def test_a_health_check_has_its_two_seconds_in_all() -> None:
         server(DRIPS["body"], TLS) as dial,
         pytest.raises(NotYet, match="not whole within 2 s"),
     ):
-        Way(dial, "https://ca.test", ROOT).look("/")
+        HttpClient(dial, "https://ca.test", ROOT).get_text("/")
     assert time.monotonic() - begun < 6
 
 
@@ -139,10 +139,10 @@ def test_what_is_no_http_is_no_answer(said: bytes) -> None:
 def test_a_body_that_is_not_what_was_asked_for_is_in_the_message(text: bytes, message: str) -> None:
     with (
         server(pages({"/api": text})) as dial,
-        closing(Way(dial, "http://service")) as client,
+        closing(HttpClient(dial, "http://service")) as client,
         pytest.raises(CouldNotLook) as caught,
     ):
-        client.must_json("GET", "/api", "data", "result")
+        client.get_json("GET", "/api", "data", "result")
     assert caught.value.message.startswith(f"GET /api: {message}")
     assert len(caught.value.message) < 400
 
@@ -151,7 +151,7 @@ def test_a_service_writes_no_line_of_its_own() -> None:
     said = b"busy\nHINT: rm -rf /\x1b[2J"
     refusal = b"HTTP/1.1 503 x\r\nContent-Length: %d\r\n\r\n" % len(said) + said
     with server(say(refusal)) as dial, pytest.raises(CouldNotLook) as caught:
-        Way(dial, "http://service").must("GET", "/")
+        HttpClient(dial, "http://service").request_ok("GET", "/")
     assert str(caught.value) == "GET /: status 503: busy HINT: rm -rf /\\x1b[2J"
 
 
@@ -160,7 +160,7 @@ def test_a_long_answer_is_read_in_no_time_whatever_its_charset(charset: bytes) -
     answer = body(b"\xff\xfe{}" * (1 << 20), b"Content-Type: text/html; charset=" + charset)
     begun = time.monotonic()
     with server(answer) as dial, pytest.raises(CouldNotLook, match="answered no JSON"):
-        Way(dial, "http://service").must_json("GET", "/")
+        HttpClient(dial, "http://service").get_json("GET", "/")
     assert time.monotonic() - begun < 10
 
 
@@ -169,28 +169,28 @@ def test_a_connection_is_kept_verified_and_uses_no_proxy(monkeypatch: pytest.Mon
     dialled = []
     found = {"/ok": b"fine", "/api": b'{"data": {"result": [1, {"a": 2}]}}'}
     with server(pages(found), TLS) as dial:
-        client = Way(lambda: dialled.append(1) or dial(), "https://ca.test", ROOT)
-        assert [client.look("/ok") for _ in range(3)] == ["fine"] * 3
-        assert client.must_json("GET", "/api", "data", "result", 1, "a") == 2
+        client = HttpClient(lambda: dialled.append(1) or dial(), "https://ca.test", ROOT)
+        assert [client.get_text("/ok") for _ in range(3)] == ["fine"] * 3
+        assert client.get_json("GET", "/api", "data", "result", 1, "a") == 2
         with pytest.raises(NotYet, match=r"^/other: status 503: not here$"):
-            client.look("/other")
+            client.get_text("/other")
         with pytest.raises(CouldNotLook, match=r"^GET /other: status 503: not here$"):
-            client.must("GET", "/other")
-        assert client.must("GET", "/other", statuses=(503,)).text == "not here"
+            client.request_ok("GET", "/other")
+        assert client.request_ok("GET", "/other", statuses=(503,)).text == "not here"
         assert len(dialled) == 1
         client.close()
-        assert (client.look("/ok"), len(dialled)) == ("fine", 2)
+        assert (client.get_text("/ok"), len(dialled)) == ("fine", 2)
         client.close()
 
 
 def test_another_root_or_name_is_refused_for_good() -> None:
     with server(pages({"/ok": b"fine"}), TLS) as dial:
         with pytest.raises(NotTrusted, match="self-signed certificate"):
-            Way(dial, "https://ca.test", identity("ca.test").pem.decode()).look("/ok")
+            HttpClient(dial, "https://ca.test", identity("ca.test").pem.decode()).get_text("/ok")
         with pytest.raises(NotTrusted, match="Hostname mismatch"):
-            Way(dial, "https://other.test", ROOT).look("/ok")
+            HttpClient(dial, "https://other.test", ROOT).get_text("/ok")
         with pytest.raises(ValueError, match="needs a root"):
-            Way(dial, "https://ca.test")
+            HttpClient(dial, "https://ca.test")
 
 
 @pytest.mark.parametrize(
@@ -204,7 +204,7 @@ def test_a_failure_of_incus_is_not_taken_for_one_of_the_service(
         raise fault
 
     with pytest.raises(family, match=str(fault)):
-        Way(dial, "http://service").look("/ok")
+        HttpClient(dial, "http://service").get_text("/ok")
 
 
 @pytest.fixture

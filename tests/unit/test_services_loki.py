@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from fixtures.services.http import Way
+from fixtures.services.http import HttpClient
 from fixtures.services.loki import Loki, Stream, as_pushed, build_stream, canonical, selector_of
 from tests.imitations.instance import spec_of
 
@@ -27,7 +27,7 @@ def test_what_was_pushed_is_equal_to_what_is_read() -> None:
 
 def test_a_push_holds_every_line_out_of_order(monkeypatch: Any) -> None:
     bodies = []
-    monkeypatch.setattr(Way, "must", lambda *_, json, **__: bodies.append(json))
+    monkeypatch.setattr(HttpClient, "request_ok", lambda *_, json, **__: bodies.append(json))
     loki = Loki(spec_of("loki"), None)  # type: ignore[arg-type]
     loki._push([STREAM])
     (pushed,) = bodies[0]["streams"]
@@ -81,6 +81,6 @@ def test_a_metric_is_summed_over_its_series_and_without_one_it_is_not_zero(
     class Answer:
         text = '# TYPE a counter\na{type="x y"} 1\na{type="y"} 2\nab 5\nb 0\n\n'
 
-    monkeypatch.setattr(Way, "must", lambda *_, **__: Answer)
+    monkeypatch.setattr(HttpClient, "request_ok", lambda *_, **__: Answer)
     loki = Loki(spec_of("loki"), None)  # type: ignore[arg-type]
     assert loki.read_metrics() == {"a": 3, "ab": 5, "b": 0}

@@ -18,12 +18,12 @@ from fixtures.services import step_ca
 from fixtures.services.base import Canary
 from fixtures.services.step_ca import StepCa
 from tests.unit.servers import context_of, identity, pages, server
-from tests.unit.test_tls import NEW, Volume, leak_of
+from tests.unit.test_tls import NEW, Volume, steal_keys
 
 NAME = "a.test"
 TOKEN = Canary("g1 token 1", step_ca.USED, datetime.now(UTC), key=NAME)
 MADE = step_ca.new_ca("/home/step", "ca.test")
-OWN = leak_of(Volume(MADE.files), "/home/step", MADE.root, MADE.provisioner)  # type: ignore[arg-type]
+OWN = steal_keys(Volume(MADE.files), "/home/step", MADE.root, MADE.provisioner)  # type: ignore[arg-type]
 
 
 @pytest.fixture
@@ -112,7 +112,7 @@ def test_a_token_of_another_ca_is_not_remembered(ca: StepCa, refuse: Any) -> Non
 
 def test_without_a_trusted_root_nothing_is_said() -> None:
     with pytest.raises(CouldNotLook, match="no root certificate is known"):
-        StepCa(None, None).look_healthy()  # type: ignore[arg-type]
+        StepCa(None, None).check_health()  # type: ignore[arg-type]
 
 
 def test_only_the_root_of_the_published_fingerprint_is_trusted() -> None:
@@ -133,11 +133,11 @@ def test_what_was_given_up_must_be_refused(ca: StepCa, monkeypatch: pytest.Monke
     monkeypatch.setattr(ca, "_certificates", lambda _path: [OWN.intermediate])
     own, foreign = OWN.forge("own.test"), NEW.forge("foreign.test")
     ca._issued = [own, foreign]
-    assert [proof.held for proof in ca.prove()] == [True, True, False]
-    ca.give_up()
+    assert [proof.held for proof in ca.active_checks()] == [True, True, False]
+    ca.forget_state()
     assert ca.retired == [own, foreign]
     # The first would still be accepted: it is not refused.
-    assert [proof.held for proof in ca.prove()] == [True, False, True]
+    assert [proof.held for proof in ca.active_checks()] == [True, False, True]
 
 
 @pytest.mark.parametrize(

@@ -139,7 +139,7 @@ def test_lack_of_permission_is_an_error_of_its_own(server, status, error, is_per
     assert isinstance(refused.value, NotAllowed) is is_permission
     incus.known_pools = ("b", "a")
     if is_permission:
-        assert incus.within("drill-y").pools() == ["a", "b"]
+        assert incus.for_project("drill-y").pools() == ["a", "b"]
 
 
 def test_s3_that_cannot_be_reached_is_an_error_before_the_drill(server):
@@ -150,6 +150,6 @@ def test_s3_that_cannot_be_reached_is_an_error_before_the_drill(server):
     server.answers["/1.0"] = (200, {"type": "sync", "metadata": metadata})
     with (
         pytest.raises(CouldNotLook, match=rf"S3 at https://127.0.0.1:{port} cannot be reached"),
-        buckets.s3_of(view(server)),
+        buckets.open_s3(view(server)),
     ):
         raise AssertionError("opened")

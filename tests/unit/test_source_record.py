@@ -10,7 +10,7 @@ import pytest
 from fixtures.fleet.load import load_fleet
 from fixtures.incus.inventory import Difference, Seen, compare
 from fixtures.plugin.options import ROOT
-from fixtures.recovery.source import Furnished, as_furnished, belongs
+from fixtures.recovery.source import SourceRecord, is_object_of, with_parts_made_since
 
 BEGUN = datetime.now(UTC)
 PROJECT = {"project atlas": Seen("0"), "profile default": Seen("1")}
@@ -28,12 +28,12 @@ ATLAS = load_fleet(ROOT / "fleets" / "atlas.yaml")
 
 def test_a_part_is_its_instance_its_volumes_and_their_snapshots() -> None:
     loki = ATLAS.service("loki")
-    assert all(belongs(name, loki, "local") for name in LOKI)
-    assert belongs("volume loki01-data on pool local of m2: snapshot one", loki, "local")
+    assert all(is_object_of(name, loki, "local") for name in LOKI)
+    assert is_object_of("volume loki01-data on pool local of m2: snapshot one", loki, "local")
     others = [*PROJECT, *BROKER, "instance loki012", "volume loki01-data on pool local2"]
-    assert not any(belongs(name, loki, "local") for name in others)
+    assert not any(is_object_of(name, loki, "local") for name in others)
     [bucket] = ATLAS.buckets
-    assert belongs(f"bucket {bucket.name} on pool {bucket.pool}", bucket, "local")
+    assert is_object_of(f"bucket {bucket.name} on pool {bucket.pool}", bucket, "local")
 
 
 @pytest.mark.parametrize(
@@ -49,7 +49,7 @@ def test_a_part_is_its_instance_its_volumes_and_their_snapshots() -> None:
     ],
 )
 def test_only_what_else_happened_is_a_change(changed: dict[str, Seen], found: list[str]) -> None:
-    before = as_furnished({**PROJECT, **BROKER}, {}, {"loki": LOKI}, ATLAS)
+    before = with_parts_made_since({**PROJECT, **BROKER}, {}, {"loki": LOKI}, ATLAS)
     after = {**PROJECT, **BROKER, **LOKI, **changed}
     difference = compare(before, after, BEGUN)
     assert difference.changed == found
@@ -58,18 +58,18 @@ def test_only_what_else_happened_is_a_change(changed: dict[str, Seen], found: li
 
 def test_a_part_that_was_there_at_the_start_is_compared_with_the_start() -> None:
     changed = {**LOKI, "instance loki01": Seen("since changed")}
-    before = as_furnished({**PROJECT, **changed}, {"loki": LOKI}, {"loki": LOKI}, ATLAS)
+    before = with_parts_made_since({**PROJECT, **changed}, {"loki": LOKI}, {"loki": LOKI}, ATLAS)
     assert before == {**PROJECT, **changed}
 
 
 def test_what_an_interrupted_attempt_had_left_of_a_part_is_replaced() -> None:
     left = {**PROJECT, "volume loki01-data on pool local: snapshot backup-0": Seen("8")}
-    before = as_furnished(left, {}, {"loki": LOKI}, ATLAS)
+    before = with_parts_made_since(left, {}, {"loki": LOKI}, ATLAS)
     assert compare(before, {**PROJECT, **LOKI}, BEGUN) == Difference()
 
 
 def test_parts_are_recorded_in_a_file(tmp_path: Path) -> None:
-    file = Furnished(tmp_path / "source.json")
+    file = SourceRecord(tmp_path / "source.json")
     assert (file.token, file.parts) == (None, {})
     with pytest.raises(RuntimeError, match="a part of no project"):
         file.add("loki", LOKI)

@@ -229,7 +229,7 @@ def test_exports_of_operators_are_read(inspected, tmp_path):
     }
     for name, count in entries.items():
         seen = inspect(CASES / name, volume=VOLUME)
-        assert (seen.volume, seen.entries, seen.told) == (VOLUME, count, ())
+        assert (seen.volume, seen.entries, seen.remarks) == (VOLUME, count, ())
     with pytest.raises(CouldNotLook, match="No such file"):
         inspect(tmp_path / "gone.tar.gz", volume="x")
 
@@ -290,7 +290,7 @@ def test_what_is_only_worth_knowing_is_a_remark(tmp_path):
         entry(f"{V}/gone", tarfile.CHRTYPE),
         entry(f"{V}/again", tarfile.LNKTYPE, linkname=f"{V}/grafana.db"),
         *(entry(f"{V}/s{number}", mode=0o2755) for number in range(9)),
-    ).told
+    ).remarks
     assert "has 10 setuid or setgid files: run (4755), s0 (2755), s1 (2755), ..." in setuid
     assert "has 2 links out of the volume: d/out -> ../../x, hosts -> /etc/hosts" in links
 

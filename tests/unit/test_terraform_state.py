@@ -13,7 +13,7 @@ import fixtures.services.terraform_state as tofu
 from fixtures.errors import CouldNotLook
 from fixtures.incus.buckets import BucketKey
 from fixtures.secrets import Secret
-from fixtures.services.terraform_state import StateBucket, prove_existing
+from fixtures.services.terraform_state import StateBucket, active_checks_existing
 
 KEY = BucketKey("admin", "admin", "ACCESS", Secret("very-secret-key"))
 ENCRYPTED = (Path(__file__).parents[1] / "cases" / "state" / "encrypted.tfstate").read_bytes()
@@ -82,20 +82,22 @@ def bucket(state):
 
 
 def test_an_encrypted_state_is_no_wrong_data_and_nothing_is_applied_over_it():
-    (proof,) = prove_existing(bucket(ENCRYPTED))
+    (proof,) = active_checks_existing(bucket(ENCRYPTED))
     assert proof.held
     assert "encrypted by OpenTofu (serial 7, lineage 3f1c9f0e-" in proof.detail
     assert "compared by its checksum, not looked at inside" in proof.detail
     with pytest.raises(CouldNotLook, match="is encrypted by OpenTofu: it is no drill's own"):
         StateBucket.must_be_canaries(bucket(ENCRYPTED))
     for changed in ({"encrypted_data": ""}, {"encryption_version": None}):
-        (proof,) = prove_existing(bucket(json.dumps(json.loads(ENCRYPTED) | changed).encode()))
+        (proof,) = active_checks_existing(
+            bucket(json.dumps(json.loads(ENCRYPTED) | changed).encode())
+        )
         assert not proof.held
 
 
 @pytest.mark.parametrize("state", [b"", b"null", b"[]", b"[" * 100_000, b"{}", b"\xff", b'"x"'])
 def test_what_is_no_state_is_an_error(state):
-    (proof,) = prove_existing(bucket(state))
+    (proof,) = active_checks_existing(bucket(state))
     assert not proof.held and "cannot be read as one" in proof.detail
     with pytest.raises(CouldNotLook, match="is no state of OpenTofu"):
         StateBucket.must_be_canaries(bucket(state))

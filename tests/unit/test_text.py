@@ -16,7 +16,7 @@ from fixtures.evidence.html import render_summary
 from fixtures.evidence.openmetrics import metrics
 from fixtures.evidence.record import AuditRecord, CheckRecord, DrillRecord, RunRecord
 from fixtures.evidence.terminal import summary_lines
-from fixtures.plugin.options import careful_logs
+from fixtures.plugin.options import redact_logs
 from fixtures.text import printable
 from tests.unit.test_evidence_judge import BEGUN, drill, run
 
@@ -82,7 +82,7 @@ def test_every_report_shows_it_printably(said: RunRecord) -> None:
 
 
 def test_a_log_says_it_printably(caplog: pytest.LogCaptureFixture, tmp_path: Path) -> None:
-    careful_logs()
+    redact_logs()
     logging.getLogger("drills").warning("said: %s", ESCAPES)
     assert is_shown(caplog.messages[-1])
 

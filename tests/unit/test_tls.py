@@ -15,7 +15,7 @@ from fixtures.fleet.load import load_fleet
 from fixtures.recovery.key_compromise import ClientsUnderDrill, clients_of
 from fixtures.services.certificates import Handshake, Issued, fault_of, shake_hands
 from fixtures.services.step_ca import new_ca
-from fixtures.services.step_ca_attacker import Leak, leak_of
+from fixtures.services.step_ca_attacker import StolenKeys, steal_keys
 from fixtures.waiting import NotYet
 from tests.unit.servers import context_of, server
 
@@ -33,10 +33,10 @@ class Volume:
         return self.files[path.removeprefix("/home/step/")][0]
 
 
-def leaked_ca() -> Leak:
+def leaked_ca() -> StolenKeys:
     """Return all keys of a new CA."""
     ca = new_ca("/home/step", "ca.test")
-    return leak_of(Volume(ca.files), "/home/step", ca.root, ca.provisioner)  # type: ignore[arg-type]
+    return steal_keys(Volume(ca.files), "/home/step", ca.root, ca.provisioner)  # type: ignore[arg-type]
 
 
 OLD, NEW = leaked_ca(), leaked_ca()
