@@ -8,7 +8,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from fixtures.plugin.interrupts import TOLD
+from fixtures.plugin.interrupts import ENDING_MESSAGE
 from tests.faults.test_kill import remove
 
 UNLOOKED = "stays up: the run ended before the service was looked at again"
@@ -57,7 +57,7 @@ def test_a_second_signal_is_answered_while_it_ends(start, drill_projects, direct
     run.hurt(signal.SIGTERM)
     time.sleep(0.2)
     run.hurt(signal.SIGINT)
-    run.read_until(TOLD)
+    run.read_until(ENDING_MESSAGE)
     assert run.finish() == pytest.ExitCode.INTERRUPTED, run.output
     (drill,) = run.evidence["drills"]
     assert (drill["verdict"], drill["reason"]) == ("not verified", UNLOOKED)

@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 
 from fixtures.lab.daemon import Daemon
-from fixtures.plugin.interrupts import TOLD
+from fixtures.plugin.interrupts import ENDING_MESSAGE
 from tests.faults.conftest import WITH_SIGINT
 from tests.faults.test_after import UNLOOKED
 
@@ -108,7 +108,7 @@ def test_ctrl_c_leaves_a_report_and_no_lab(home: Path, at: list[str]) -> None:
     assert record["interrupted"]
     (page,) = (home / "reports").glob("*/report.html")
     assert "interrupted" in page.read_text()
-    assert (TOLD in output) == (AGAIN in at)
+    assert (ENDING_MESSAGE in output) == (AGAIN in at)
     reasons = [drill["reason"] for drill in record["drills"]]
     assert reasons == ([UNLOOKED] if RESTING in at else [])
 
@@ -155,6 +155,6 @@ def test_a_terminal_that_is_gone_ends_the_run_as_ctrl_c_does(home: Path) -> None
 
 def test_ctrl_c_after_the_last_drill_is_answered_and_the_report_is_whole(home: Path) -> None:
     _, output, record = interrupted(home, "[1/1]")
-    assert TOLD in output
+    assert ENDING_MESSAGE in output
     assert not record["interrupted"]
     assert [drill["verdict"] for drill in record["drills"]] == ["recovered"]

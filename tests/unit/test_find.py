@@ -201,3 +201,8 @@ def test_what_cannot_be_searched_says_nothing():
     for content in (b"no archive" * 1000, archive({"a": b"x" * 5000})[:3000]):
         with pytest.raises(CouldNotLook, match="cannot be searched"):
             search(iter([content]), {"key": KEY})
+
+
+def test_an_index_is_searched_like_every_other_file():
+    assert searched({"backup/index.yaml": b"name: v\n", "a": KEY}) == ["a"]
+    assert searched({"backup/index.yaml": KEY, "a": b"x"}) == ["backup/index.yaml"]

@@ -15,7 +15,7 @@ from fixtures.services.note import (
     Note,
     NoteFile,
     ServiceNote,
-    as_holdings,
+    as_items,
     as_sorts,
     expected_at,
     find_losses,
@@ -55,7 +55,7 @@ def test_a_note_is_read_as_it_was_written(tmp_path):
     held = [*topics(a="1"), Item("silences", "s", "v", 1, T1), Item("lines", "h", "7", 7)]
     whole = note(T0, held, software="mq 1", newest=T0, facts={"f": "x"}, not_read=["why"]).note
     assert read_note(write_note(whole).encode()) == whole
-    assert as_holdings(whole.services["mq"].holds) == tuple(held)
+    assert as_items(whole.services["mq"].holds) == tuple(held)
     (tmp_path / "n.yaml").write_text(write_note(whole))
     (tmp_path / "fleet.yaml").write_text("name: atlas\n")
     (tmp_path / "bad.yaml").write_text("note: 1\nat: yesterday\n")
@@ -188,7 +188,7 @@ def test_a_loss_is_described_in_words():
 
 def test_what_could_not_be_read_is_in_the_note():
     class Mute:
-        def adopt(self):
+        def load_trust(self):
             raise CouldNotLook("no address")
 
         def read_facts_remotely(self):
