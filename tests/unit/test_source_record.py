@@ -20,7 +20,10 @@ LOKI = {
     "volume loki01-data on pool local": ObjectState("3", schedule="@weekly"),
     "volume loki01-data on pool local: snapshot backup-1": ObjectState("4", BEGUN, BEGUN),
 }
-BROKER = {"instance mosquitto01": ObjectState("5"), "volume mosquitto01-data on pool local": ObjectState("6")}
+BROKER = {
+    "instance mosquitto01": ObjectState("5"),
+    "volume mosquitto01-data on pool local": ObjectState("6"),
+}
 
 
 ATLAS = load_fleet(ROOT / "fleets" / "atlas.yaml")
@@ -45,10 +48,15 @@ def test_a_part_is_its_instance_its_volumes_and_their_snapshots() -> None:
             ["state of instance loki01 is changed: was Running, is Stopped"],
         ),
         ({"instance mosquitto01": ObjectState("other")}, ["instance mosquitto01 is changed"]),
-        ({"volume by-hand on pool local": ObjectState("7")}, ["volume by-hand on pool local is new"]),
+        (
+            {"volume by-hand on pool local": ObjectState("7")},
+            ["volume by-hand on pool local is new"],
+        ),
     ],
 )
-def test_only_what_else_happened_is_a_change(changed: dict[str, ObjectState], found: list[str]) -> None:
+def test_only_what_else_happened_is_a_change(
+    changed: dict[str, ObjectState], found: list[str]
+) -> None:
     before = with_parts_made_since({**PROJECT, **BROKER}, {}, {"loki": LOKI}, ATLAS)
     after = {**PROJECT, **BROKER, **LOKI, **changed}
     difference = compare(before, after, BEGUN)
