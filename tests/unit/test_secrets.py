@@ -7,7 +7,7 @@ import logging
 import pytest
 
 from fixtures.plugin.options import redact_logs
-from fixtures.secrets import Secret, publish, redact
+from fixtures.secrets import Secret, mark_public, redact
 
 
 def test_a_secret_shows_nothing():
@@ -41,7 +41,7 @@ def test_a_word_that_anybody_writes_blackens_no_report(word):
 def test_what_the_fleet_file_says_is_no_secret():
     Secret("zz-grafana01-data")
     assert redact("volume zz-grafana01-data") == "volume [redacted]"
-    publish("volumes: [zz-grafana01-data]")
+    mark_public("volumes: [zz-grafana01-data]")
     assert redact("volume zz-grafana01-data") == "volume zz-grafana01-data"
 
 

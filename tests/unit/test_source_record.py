@@ -8,19 +8,22 @@ from pathlib import Path
 import pytest
 
 from fixtures.fleet.load import load_fleet
-from fixtures.incus.inventory import Difference, Seen, compare
+from fixtures.incus.inventory import Difference, ObjectState, compare
 from fixtures.plugin.options import ROOT
 from fixtures.recovery.source import SourceRecord, is_object_of, with_parts_made_since
 
 BEGUN = datetime.now(UTC)
-PROJECT = {"project atlas": Seen("0"), "profile default": Seen("1")}
+PROJECT = {"project atlas": ObjectState("0"), "profile default": ObjectState("1")}
 LOKI = {
-    "instance loki01": Seen("2"),
-    "state of instance loki01": Seen("Running"),
-    "volume loki01-data on pool local": Seen("3", schedule="@weekly"),
-    "volume loki01-data on pool local: snapshot backup-1": Seen("4", BEGUN, BEGUN),
+    "instance loki01": ObjectState("2"),
+    "state of instance loki01": ObjectState("Running"),
+    "volume loki01-data on pool local": ObjectState("3", schedule="@weekly"),
+    "volume loki01-data on pool local: snapshot backup-1": ObjectState("4", BEGUN, BEGUN),
 }
-BROKER = {"instance mosquitto01": Seen("5"), "volume mosquitto01-data on pool local": Seen("6")}
+BROKER = {
+    "instance mosquitto01": ObjectState("5"),
+    "volume mosquitto01-data on pool local": ObjectState("6"),
+}
 
 
 ATLAS = load_fleet(ROOT / "fleets" / "atlas.yaml")
@@ -41,14 +44,19 @@ def test_a_part_is_its_instance_its_volumes_and_their_snapshots() -> None:
     [
         ({}, []),
         (
-            {"state of instance loki01": Seen("Stopped")},
+            {"state of instance loki01": ObjectState("Stopped")},
             ["state of instance loki01 is changed: was Running, is Stopped"],
         ),
-        ({"instance mosquitto01": Seen("other")}, ["instance mosquitto01 is changed"]),
-        ({"volume by-hand on pool local": Seen("7")}, ["volume by-hand on pool local is new"]),
+        ({"instance mosquitto01": ObjectState("other")}, ["instance mosquitto01 is changed"]),
+        (
+            {"volume by-hand on pool local": ObjectState("7")},
+            ["volume by-hand on pool local is new"],
+        ),
     ],
 )
-def test_only_what_else_happened_is_a_change(changed: dict[str, Seen], found: list[str]) -> None:
+def test_only_what_else_happened_is_a_change(
+    changed: dict[str, ObjectState], found: list[str]
+) -> None:
     before = with_parts_made_since({**PROJECT, **BROKER}, {}, {"loki": LOKI}, ATLAS)
     after = {**PROJECT, **BROKER, **LOKI, **changed}
     difference = compare(before, after, BEGUN)
@@ -57,13 +65,13 @@ def test_only_what_else_happened_is_a_change(changed: dict[str, Seen], found: li
 
 
 def test_a_part_that_was_there_at_the_start_is_compared_with_the_start() -> None:
-    changed = {**LOKI, "instance loki01": Seen("since changed")}
+    changed = {**LOKI, "instance loki01": ObjectState("since changed")}
     before = with_parts_made_since({**PROJECT, **changed}, {"loki": LOKI}, {"loki": LOKI}, ATLAS)
     assert before == {**PROJECT, **changed}
 
 
 def test_what_an_interrupted_attempt_had_left_of_a_part_is_replaced() -> None:
-    left = {**PROJECT, "volume loki01-data on pool local: snapshot backup-0": Seen("8")}
+    left = {**PROJECT, "volume loki01-data on pool local: snapshot backup-0": ObjectState("8")}
     before = with_parts_made_since(left, {}, {"loki": LOKI}, ATLAS)
     assert compare(before, {**PROJECT, **LOKI}, BEGUN) == Difference()
 
