@@ -138,7 +138,7 @@ def test_a_ca_whose_root_must_be_fetched_is_asked_again_while_nothing_listens() 
 
     service = StepCa(None, Instance())  # type: ignore[arg-type]
     service.load_facts({"root fingerprint": "0" * 64})
-    with pytest.raises(NotYet, match="hands out no root for a fingerprint: nothing listens on 9000"):
+    with pytest.raises(NotYet, match="no root for a fingerprint: nothing listens on 9000"):
         service.check_health()
 
 
