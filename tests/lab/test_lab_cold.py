@@ -80,7 +80,7 @@ class Machine:
         argv = [*WITH_SIGINT, sys.executable, "-m", "pytest", "-o", "testpaths=drills"]
         argv += [f"--fleet={self.home}/fleet.yaml", f"--reports={self.home}/reports"]
         return subprocess.Popen(
-            [*argv, "-p", "no:cacheprovider", *options],
+            [*argv, "-p", "no:cacheprovider", "-p", "tests.faults.brief", *options],
             cwd=REPO,
             env=self.environment,
             stdout=subprocess.PIPE,
