@@ -1,4 +1,4 @@
-"""Loaded by `-p tests.faults.patient`: a drill's last checks come so late that something can come before them."""
+"""Loaded by `-p tests.faults.patient`: a drill's last checks are late: something comes before them."""
 
 import fixtures.recovery.after as after
 
