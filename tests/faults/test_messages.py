@@ -132,6 +132,7 @@ def test_a_full_disk_leaves_no_half_tarball(make_service, disk, monkeypatch):
         with pytest.raises(CouldNotLook, match="write tarball .*: No space left on device"):
             service.back_up("tarball")
     assert [path.name for path in disk.iterdir()] == ["filler"]
+    service.wait_until_healthy()
     match = (
         r"not enough room for the export of .*: needs [1-9][0-9.]* [KM]iB, "
         rf"{disk} on this machine has 0 B free, of which 3\.2 MiB stay free; nothing was written"
