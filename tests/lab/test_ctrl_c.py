@@ -90,10 +90,8 @@ RESTING = "mosquitto-snapshot-rehearsal: checked again in"
 WHEN = {
     "while the lab comes up": ["golden state: in the cache"],
     "while it is filled": ["lab lab: up on"],
-    "while a service is restored": [RESTORING],
-    "and again while the run ends": [RESTORING, AGAIN],
+    "while a service is restored, and again while the run ends": [RESTORING, AGAIN],
     "while a restored service is left alone": [RESTING],
-    "and again while that run ends": [RESTING, AGAIN],
 }
 
 
