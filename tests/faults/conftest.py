@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from fixtures.evidence.writer import read_evidence
 from fixtures.incus.client import Incus
 from fixtures.incus.guard import DrillPolicy
 from fixtures.scratch import PREFIX
@@ -70,9 +71,9 @@ class DrillRun:
 
     @property
     def evidence(self):
-        """The evidence of this run."""
+        """The evidence of this run; if it was killed, with what its journal holds."""
         newest = max(self.reports.glob("*/evidence.json"), key=lambda path: path.stat().st_mtime)
-        return json.loads(newest.read_text())
+        return json.loads(read_evidence(newest).model_dump_json())
 
 
 @pytest.fixture

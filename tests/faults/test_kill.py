@@ -12,7 +12,7 @@ from fixtures.incus.project import empty
 from fixtures.waiting import NotYet, wait_until
 
 BEFORE = {
-    "destroy": "collected",
+    "destroy": ": being prepared",
     "restore": ": destroy ",
     "start": ": restore ",
     "healthy": ": start ",

@@ -14,7 +14,7 @@ DRILL = "encrypted_tarball"
 
 
 @pytest.mark.parametrize(
-    ("work", "after"), [("--symmetric", "collected"), ("--decrypt", ": destroy ")]
+    ("work", "after"), [("--symmetric", ": being prepared"), ("--decrypt", ": destroy ")]
 )
 def test_a_killed_drill_leaves_no_plaintext(start, drill_projects, work, after):
     run = start(drill=DRILL)

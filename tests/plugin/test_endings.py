@@ -11,7 +11,7 @@ from fixtures.errors import DrillError, GuardRefused
 from fixtures.evidence.record import STOPPED_BY_GUARD
 from fixtures.evidence.verdict import Verdict
 from fixtures.recovery.checks import Checks
-from fixtures.recovery.drill import remove_all, verdict_of
+from fixtures.recovery.drill import Drill, remove_all, verdict_of
 from tests.plugin.conftest import ROOT, evidence_of, run_pytest
 
 
@@ -102,11 +102,11 @@ def test_no_branch_for_the_errors_of_a_drill_takes_a_refusal():
     def refuse():
         raise refusal
 
-    checks = Checks(drill=None, kept=[])
+    checks = Checks(Drill("x", "snapshot", target=0, project="x", criticality="critical"))
     for act in (lambda: checks.record_active_checks(refuse), lambda: remove_all("x", [refuse])):
         with pytest.raises(GuardRefused):
             act()
-    assert checks.kept == []
+    assert checks.drill.checks == []
     for before in (True, False):
         verdict, reason, _ = verdict_of(refusal, before_the_loss=before)
         assert verdict is Verdict.NOT_VERIFIED

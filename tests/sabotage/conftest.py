@@ -68,7 +68,7 @@ class Kept:
         """Copy a volume with its snapshots."""
         order = {"type": "copy", "name": source.name, "pool": source.pool}
         body = {"name": target.name, "type": "custom", "source": order}
-        source.incus.wait(source._all.post(json=body))
+        source.incus.post(*source._all, body=body)
 
     def put_back(self, drill) -> tuple[ServiceUnderDrill, Backup]:
         """The service runs again, as it was; nothing of an earlier sabotage is left."""
@@ -88,7 +88,7 @@ class Kept:
         backup = replace(self.backup, later=list(self.backup.later))
         drill.take_backup(backup, software="as it was deployed")
         drill.not_looked_at.extend(service.subject.not_looked_at(drill.scenario, drill.origin))
-        verbs.look_at_pool(service)
+        verbs.read_pool_driver(service)
         return service, backup
 
     def remove_service(self) -> None:
@@ -120,7 +120,7 @@ def deployed(request, all_kept, fleet, drill_project, own_project):
         if (name, kind) not in found:
             provisioner = stage.provisioner(spec)
             place = scratch / f"{name}-{kind}"
-            place.mkdir()
+            place.mkdir(exist_ok=True)
             service = ServiceUnderDrill(drill_project, spec, drill, place, fleet.pool, provisioner)
             try:
                 service.deploy()

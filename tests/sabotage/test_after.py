@@ -37,7 +37,10 @@ PRODUCTION = "plays-production"
 
 
 def on_its_volume(script):
-    """Run a script on the volume, below another instance: the service has not started on it."""
+    """Run a script on the volume, below another instance: the service has not started on it.
+
+    The volume is kept at once: while the service boots, a busy machine may be too late.
+    """
 
     def act(service, *_):
         helper = Instance(service.incus, "helper")
@@ -49,12 +52,14 @@ def on_its_volume(script):
             helper.must_exec(["sh", "-ec", f"cd /srv; {script}"])
         finally:
             helper.remove()
+        service._keep_as_restored()
+        service._is_fresh = False
 
     return act
 
 
 CHANGES = {
-    "chown 0:0 chunks_head": "chunks_head is owned by 0:0, was by 1100:1100",
+    "chown 0:0 01*": "is owned by 0:0, was by 1100:1100",
     "chgrp 0 wal": "wal is owned by 1100:0, was by 1100:1100",
     "chmod u+s wal/*": "has mode 4644, had 0644",
     "touch \"$(printf 'extra\\nfile')\"": r"extra\nfile is there, and not in the backup",
@@ -68,7 +73,7 @@ CHANGES = {
 
 @pytest.mark.parametrize("kind", ["snapshot", "tarball"])
 def test_what_comes_back_otherwise_than_the_backup_has_it_is_wrong_data(spoiled, kind, monkeypatch):
-    monkeypatch.setattr("fixtures.backups.listing.MOST_NAMED", 30)
+    monkeypatch.setattr("fixtures.backups.listing.MAX_NAMED", 30)
     body, verb = FROM[kind]
     act = acts.after(verb, on_its_volume("; ".join(CHANGES)))
     record = spoiled(body, "prometheus", kind, act)

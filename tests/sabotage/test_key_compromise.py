@@ -159,7 +159,7 @@ def test_keys_that_are_left_and_certificates_that_are_not_revoked_are_found(
         sealed = instance.pull(f"/home/step/.step/secrets/{KEYS[0]}")
         source = {"type": "copy", "name": ca.service.volume.name, "pool": fleet.pool}
         body = {"name": copy.name, "type": "custom", "source": source}
-        drill_project.wait(copy._all.post(json=body))
+        drill_project.post(*copy._all, body=body)
 
         def leave():
             pem = ca.leak.key.private_bytes(

@@ -99,7 +99,6 @@ def broker(view, owner, fleet):
             client.publish(f"in/memory/{number}", b"x", 1, retain=True)
     yield fleet.service("mosquitto")
     instance.must_exec(["rm", "-rf", "/mosquitto/data/mosquitto.db.new"])
-    instance.close()
 
 
 def test_what_a_stop_has_lost_is_a_finding_and_the_backup_is_wrong(

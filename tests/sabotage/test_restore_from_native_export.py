@@ -95,7 +95,7 @@ def test_an_export_that_lacks_or_changed_dashboards_is_wrong_data(spoiled, chang
     def sabotage(service, backup):
         held = grafana.read(backup.export)
         other = replace(held, dashboards=change(held.dashboards))
-        assert grafana.write(other, "sabotage", backup.export.parent) == backup.export
+        assert grafana.write(other, backup.export.parent) == backup.export
 
     drill = spoiled(body, "grafana", "native", sabotage)
     assert drill.verdict is Verdict.WRONG_DATA

@@ -86,7 +86,7 @@ def of_kind(canaries: list[Canary], kind: str) -> Canary:
 
 def forge(monkeypatch: pytest.MonkeyPatch, *rules: tuple[str, str, int, Any]) -> None:
     """Answer requests whose method and path begin so with a status and a body."""
-    real = HttpClient.ask
+    real = HttpClient.request
 
     def request(self: HttpClient, method: str, path: str, **options: Any) -> requests.Response:
         for verb, start, status, body in rules:
@@ -203,7 +203,7 @@ def test_a_damaged_or_absent_database_is_seen(grafana: Grafana) -> None:
 def test_a_stale_save_is_refused_by_either_status(
     grafana: Grafana, monkeypatch: pytest.MonkeyPatch, status: int, held: bool
 ) -> None:
-    real = Grafana.must
+    real = Grafana.request_ok
 
     def request_ok(self: Grafana, method: str, path: str, **options: Any) -> requests.Response:
         answer = real(self, method, path, **options)

@@ -17,6 +17,7 @@ from fixtures.errors import CouldNotLook, WrongData
 from fixtures.services import step_ca
 from fixtures.services.base import Canary
 from fixtures.services.step_ca import StepCa
+from fixtures.waiting import NotYet
 from tests.unit.servers import context_of, identity, pages, server
 from tests.unit.test_tls import NEW, Volume, steal_keys
 
@@ -126,6 +127,19 @@ def test_only_the_root_of_the_published_fingerprint_is_trusted() -> None:
             step_ca.bootstrap(dial, "ca.test", wrong)
         with pytest.raises(CouldNotLook, match="has no root of fingerprint other: not here"):
             step_ca.bootstrap(dial, "ca.test", "other")
+
+
+def test_a_ca_whose_root_must_be_fetched_is_asked_again_while_nothing_listens() -> None:
+    class Instance:
+        name = "ca01"
+
+        def dial(self, port: int, *, patience: float) -> Any:
+            raise ConnectionRefusedError(f"nothing listens on {port} after {patience} s")
+
+    service = StepCa(None, Instance())  # type: ignore[arg-type]
+    service.load_facts({"root fingerprint": "0" * 64})
+    with pytest.raises(NotYet, match="no root for a fingerprint: nothing listens on 9000"):
+        service.check_health()
 
 
 def test_what_was_given_up_must_be_refused(ca: StepCa, monkeypatch: pytest.MonkeyPatch) -> None:
