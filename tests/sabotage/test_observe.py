@@ -57,13 +57,13 @@ def test_every_service_of_the_lab_is_read_and_nothing_is_changed(view, fleet, tm
     before = inventory(view.incus, view.incus.project)
     seen = observe(view, real, tmp_path)
     assert inventory(view.incus, view.incus.project) == before
-    assert {name for name, one in seen.note.services.items() if one.holds} == {
-        one.name for one in real
+    assert {name for name, found in seen.note.services.items() if found.holds} == {
+        spec.name for spec in real
     }
     assert seen.path.stat().st_mode & 0o777 == 0o600
     again = observe(view, real, tmp_path)
     assert again.findings == []
-    assert [one.note for one in find_notes(sorted(tmp_path.iterdir()))[0]] == [
+    assert [found.note for found in find_notes(sorted(tmp_path.iterdir()))[0]] == [
         seen.note,
         again.note,
     ]
@@ -73,17 +73,17 @@ def test_by_hand_it_says_what_it_read(pytestconfig, view, tmp_path, capsys):
     argv = ["--incus=lab", f"--to={tmp_path}", "--only"]
     assert command.main([*argv, "mosquitto"]) == 0
     assert "1 of 1 services read" in capsys.readouterr().out
-    assert command.main([*argv, "nobody"]) == 2
+    assert command.main([*argv, "absent"]) == 2
     assert command.main(["--incus=lab", f"--to={tmp_path}/none"]) == 2
     assert "nothing was contacted" in capsys.readouterr().out
 
 
-def test_a_service_that_is_away_is_told(view, owner, fleet, tmp_path):
+def test_a_service_that_is_away_is_named(view, owner, fleet, tmp_path):
     instance = Instance(owner, "alertmanager01")
     instance.must_exec(["systemctl", "stop", "alertmanager"])
     try:
-        (told,) = observe(view, [fleet.service("alertmanager")], tmp_path).not_read[:1]
-        assert told.startswith("alertmanager: ")
+        (fault,) = observe(view, [fleet.service("alertmanager")], tmp_path).not_read[:1]
+        assert fault.startswith("alertmanager: ")
     finally:
         instance.must_exec(["systemctl", "start", "alertmanager"])
 
