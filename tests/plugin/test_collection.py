@@ -9,6 +9,7 @@ from fixtures.fleet.model import declared_cells
 from fixtures.plugin.collect import (
     ENCRYPTED_ONES,
     NO_DIRECTORY,
+    NO_FILE,
     NO_IMAGE,
     NOT_PROMISED,
     ONE_BY_ONE,
@@ -105,6 +106,9 @@ def test_what_cannot_be_drilled_says_why(fleet):
     assert why_not(fleet.service("step-ca"), "tarball", "existing") == ENCRYPTED_ONES
     assert why_not(fleet.service("step-ca"), "tarball", "rehearsal") is None
     assert why_not(fleet.service("loki"), "tarball", "existing") is None
+    assert why_not(fleet.service("grafana"), "native", "existing") == NO_FILE
+    assert why_not(fleet.service("grafana"), "native", "rehearsal") is None
+    assert why_not(fleet.service("prometheus"), "native", "existing") is None
     without = fleet.service("loki").model_copy(update={"image": None})
     assert why_not(without, "snapshot", "rehearsal") == NO_IMAGE
     copied = without.model_copy(update={"provision": "copy"})

@@ -85,3 +85,47 @@ def test_audits_in_order_end_well_and_claim_no_recovery(run_tests, tmp_path):
     assert "verdict of the audit: in order" in done.stdout
     (page,) = (tmp_path / "reports").glob("*/report.html")
     assert "audit: in order" in page.read_text()
+
+
+RECOVERED = """
+import pytest
+from fixtures.plugin.fixtures import skip
+from tests.unit.test_evidence_judge import drill as recovered
+CELL = {"scenario": "snapshot", "origin": "rehearsal"}
+
+@pytest.fixture(params=["mosquitto", "grafana", "atlantis"])
+def service(request):
+    if request.param != "mosquitto":
+        skip(request.node, request.param, f"{request.param}: no package", **CELL)
+    return request.param
+
+def test_drill(request, service):
+    found = recovered(service=service, **CELL).model_dump_json()
+    request.node.user_properties.append(("drill", found))
+"""
+
+
+def test_exit_status_headline_page_and_metrics_of_a_run_with_skips_agree(run_tests, tmp_path):
+    for options, status in (((), 0), (("--strict",), 1)):
+        done, evidence = run_tests(RECOVERED, *options)
+        assert done.returncode == status, done.stdout
+        words = "recovered, with gaps: grafana, atlantis"
+        assert f"verdict of the run: {words}" in done.stdout.splitlines()
+        assert "not verified: grafana, atlantis (2 drills skipped): no package" in done.stdout
+        (report,) = (path.parent for path in (tmp_path / "reports").glob("*/evidence.json"))
+        assert words in (report / "report.html").read_text()
+        # A skip is a pass nowhere.
+        metrics = (report / "metrics.prom").read_text()
+        assert 'dr_run_verdict{verdict="not-verified"} 1' in metrics
+        assert 'dr_run_verdict{verdict="recovered"} 0' in metrics
+        assert [drill["service"] for drill in evidence["drills"]] == ["mosquitto"]
+        (report / "evidence.json").unlink()
+    lines = (tmp_path / "reports" / "history.jsonl").read_text().splitlines()
+    assert len(lines) == 2 and all("mosquitto" in line for line in lines)
+
+
+def test_a_run_of_which_nothing_is_left_but_skips_proves_nothing_and_does_not_end_well(run_tests):
+    done, evidence = run_tests(RECOVERED, "-k", "grafana or atlantis")
+    assert evidence["drills"] == []
+    assert "verdict of the run: not verified" in done.stdout
+    assert done.returncode == pytest.ExitCode.TESTS_FAILED

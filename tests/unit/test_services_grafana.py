@@ -262,6 +262,23 @@ def test_a_history_is_read_in_both_of_its_forms() -> None:
     assert module.canonical_history(old) != module.canonical_history(other)
 
 
+def test_a_grafana_that_another_object_has_set_up_is_read_by_its_credentials(
+    grafana: Grafana, make: Callable[[str], Grafana]
+) -> None:
+    other = Grafana(grafana.spec, grafana.inside)
+    with pytest.raises(UsageError, match="no credentials for Grafana"):
+        other.list_items(NOW)
+    assert grafana.credentials is not None
+    other.take_credentials(grafana.credentials)
+    grafana.write_canaries("g1")
+    assert other.list_items(NOW) == grafana.list_items(NOW) != []
+    other.take_credentials(Secret("another password"))
+    # It says nothing of any recovery.
+    with pytest.raises(CouldNotLook, match="refuses the token or password"):
+        other.list_items(NOW)
+    other.close()
+
+
 def test_the_token_comes_from_a_file_or_a_variable(tmp_path: Path) -> None:
     (tmp_path / "token").write_text("glsa_file\n")
     assert token_of({TOKEN_FILE: str(tmp_path / "token")}).reveal() == "glsa_file"
