@@ -207,11 +207,6 @@ def test_two_workers_do_not_count_the_same_room_twice(source, server, writers, l
     assert any(drill["verdict"] == "recovered" for drill in drills), text
 
 
-def test_with_room_it_is_restored(source, server, tmp_path):
-    text, drills = drilled(server, source[1], tmp_path, "-k", BROKERS[0])
-    assert [drill["verdict"] for drill in drills] == ["recovered"], text
-
-
 def test_a_volume_that_the_fleet_file_does_not_name_is_not_verified(source, server, tmp_path):
     view, files = source
     second, instance = Volume(view, POOL, "forgotten"), Instance(view, f"{BROKERS[1]}01")
