@@ -1,4 +1,4 @@
-"""A run that ends between a drill and its last look: never green, and nothing is left."""
+"""A run that ends between a drill and its last checks: never green, and nothing is left."""
 
 from __future__ import annotations
 

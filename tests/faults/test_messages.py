@@ -152,7 +152,7 @@ def tiny_pool(drill_project):
     owner.delete("storage-pools", "tiny")
 
 
-def test_a_full_pool_is_told_and_leaves_no_volume(tiny_pool, drill_project, make_service):
+def test_a_full_pool_is_named_and_leaves_no_volume(tiny_pool, drill_project, make_service):
     _drill, service = make_service("prometheus", "tarball")
     service.deploy()
     filler = "head -c 400000000 /dev/urandom > /prometheus/filler"

@@ -33,7 +33,7 @@ from fixtures.services.mqtt import connected
 ROOT = Path(__file__).resolve().parents[2]
 SOURCE, BROKERS = "short-of-room", ("broker-a", "broker-b")
 POOL = f"small-{os.getpid()}"
-"""Labs have one certificate: those beside this one would speak for room on a pool of this name."""
+"""Labs have one certificate: others would reserve room on a pool of the same name."""
 SPARSE = GIB
 FLEET = f"""
 name: short
@@ -75,7 +75,7 @@ echo "$ok $bad" >/run/counted; mv /run/counted /run/count
 
 @pytest.fixture(scope="module")
 def server(drill_project):
-    """The lab's own server, whoever may do anything there."""
+    """The lab's own server, with every right."""
     return Incus(drill_project.endpoint, OwnServerPolicy(drill_project.endpoint))
 
 

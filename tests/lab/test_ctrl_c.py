@@ -32,7 +32,7 @@ DRILL = ("drills", "-v", "-k", "mosquitto and snapshot and rehearsal")
 PAUSE_SECONDS = 0.5
 """Before Ctrl-C is pressed again; the run takes 3 s to end."""
 AGAIN = ""
-"""After a pause, whatever was printed meanwhile."""
+"""After a pause, whatever was printed in it."""
 
 
 @pytest.fixture
@@ -108,7 +108,7 @@ def test_ctrl_c_leaves_a_report_and_no_lab(home: Path, at: list[str]) -> None:
 
 
 def await_the_end(home: Path) -> dict[str, Any]:
-    """The evidence of a run whose end nobody is told: its page is written and its lab gone."""
+    """The evidence of a run that no process waits for: its page is written and its lab gone."""
     ends = time.monotonic() + 90
     while time.monotonic() < ends:
         for evidence in (home / "reports").glob("*/evidence.json"):
