@@ -36,6 +36,7 @@ def drilled(cluster: Cluster, reports: Path, *options: str):
     backups = cluster.backups
     done = cluster.run(
         *("-m", "pytest", "drills", "-q", "-p", "no:cacheprovider", "--incus=far"),
+        *("-p", "tests.faults.brief"),
         *(f"--fleet={cluster.home / 'fleet.yaml'}", f"--backups={backups}"),
         *(f"--passphrase-file={backups / 'passphrase'}", f"--reports={reports}"),
         *options,

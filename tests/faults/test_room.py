@@ -34,7 +34,7 @@ ROOT = Path(__file__).resolve().parents[2]
 SOURCE, BROKERS = "short-of-room", ("broker-a", "broker-b")
 POOL = f"small-{os.getpid()}"
 """Labs have one certificate: those beside this one would speak for room on a pool of this name."""
-SPARSE = 3 * GIB
+SPARSE = GIB
 FLEET = f"""
 name: short
 pool: {POOL}
@@ -81,7 +81,7 @@ def server(drill_project):
 
 @pytest.fixture(scope="module")
 def source(server, tmp_path_factory):
-    """Two brokers on a pool of 10 GiB, and of each a tarball with a sparse file of 3 GiB."""
+    """Two brokers on a pool of 10 GiB, and of each a tarball with a sparse file of 1 GiB."""
     pool = {"name": POOL, "driver": "btrfs", "config": {"size": "10GiB"}}
     server.post("storage-pools", body=pool)
     features = {f"features.{f}": "true" for f in ("profiles", "storage.volumes")}
@@ -170,7 +170,7 @@ def drilled(server, files, tmp_path, *options):
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "drills", "--incus=unix", f"--fleet={fleet}"]
         + ["-m", "existing and tarball", f"--backups={files}", "-p", "no:cacheprovider"]
-        + [f"--reports={tmp_path}/reports", *options],
+        + [f"--reports={tmp_path}/reports", "-p", "tests.faults.brief", *options],
         cwd=ROOT,
         env={**os.environ, "INCUS_SOCKET": str(server.endpoint)},
         capture_output=True,
@@ -191,13 +191,13 @@ def test_no_write_of_production_fails(source, server, writers, leave, tmp_path):
     for drill in drills:
         assert drill["reason"].startswith("not enough room for the import of broker-"), text
         assert (
-            f"needs 3.0 GiB, pool {POOL} has 1.5 GiB free, of which 2.0 GiB stay" in drill["reason"]
+            f"needs 1.0 GiB, pool {POOL} has 1.5 GiB free, of which 2.0 GiB stay" in drill["reason"]
         )
     assert inventory(server, SOURCE) == before
 
 
 def test_two_workers_do_not_count_the_same_room_twice(source, server, writers, leave, tmp_path):
-    leave(kept_free(10 * GIB) + int(1.15 * SPARSE))
+    leave(kept_free(10 * GIB) + int(1.5 * SPARSE))
     text, drills = drilled(server, source[1], tmp_path, "-n", "2")
     counts = writers()
     assert all(ok > 20 and bad == 0 for ok, bad in counts), f"{counts}: {text}"

@@ -42,6 +42,7 @@ def test_its_rows_come_back_from_an_encrypted_tarball(postgresql, tmp_path):
     """By its fleet file alone; what another fleet has in the same lab stays."""
     command = [sys.executable, "-m", "pytest", "drills", f"--fleet={FLEET}"]
     command += ["-k", "restored_from_encrypted", f"--reports={tmp_path}", "-p", "no:cacheprovider"]
+    command += ["-p", "tests.faults.brief"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stdout
     [path] = tmp_path.glob("*/evidence.json")

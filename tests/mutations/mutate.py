@@ -51,9 +51,9 @@ def put_in(dice: random.Random, whole: bytes) -> bytes:
 
 def exchange_blocks(dice: random.Random, whole: bytes) -> bytes:
     size = min(4096, len(whole) // 3)
-    one, other = sorted(dice.sample(range(len(whole) // size), 2))
+    first, second = sorted(dice.sample(range(len(whole) // size), 2))
     blocks = [whole[n : n + size] for n in range(0, len(whole), size)]
-    blocks[one], blocks[other] = blocks[other], blocks[one]
+    blocks[first], blocks[second] = blocks[second], blocks[first]
     return b"".join(blocks)
 
 

@@ -30,7 +30,7 @@ KINDS = [
 
 
 def newest(place, fleet, service, kind):
-    """The newest backup of a kind; files are looked for anew."""
+    """The newest backup of a kind; files are searched again."""
     return replace(place).newest(fleet.service(service), kind)
 
 
@@ -39,7 +39,7 @@ def file_of(place, fleet, service, kind):
 
 
 @pytest.mark.parametrize("service, kind", KINDS, ids=["-".join(kind) for kind in KINDS])
-def test_no_damage_passes_the_checksum_beside_the_file(place, fleet, service, kind):
+def test_no_damage_passes_the_checksum_next_to_the_file(place, fleet, service, kind):
     file = file_of(place, fleet, service, kind)
     whole = file.read_bytes()
     assert check_sum(file) == hashlib.sha256(whole).hexdigest()
@@ -67,12 +67,12 @@ def content(backup):
 
 @pytest.mark.parametrize("service, kind", KINDS[:3], ids=["-".join(kind) for kind in KINDS[:3]])
 def test_damage_without_a_checksum_is_seen_by_reading(place, fleet, service, kind, capsys):
-    """As of a file that was damaged before anybody looked at it."""
+    """As of a file that was damaged before it was read for the first time."""
     file = file_of(place, fleet, service, kind)
-    beside = file.with_name(f"{file.name}.sha256")
-    whole, said, seen = file.read_bytes(), beside.read_bytes(), Counter()
+    noted = file.with_name(f"{file.name}.sha256")
+    whole, said, seen = file.read_bytes(), noted.read_bytes(), Counter()
     right = content(newest(place, fleet, service, kind))
-    beside.unlink()
+    noted.unlink()
     try:
         for what, damaged in mutations(f"covered {service} {kind}", whole, COUNT):
             file.write_bytes(damaged)
@@ -89,7 +89,7 @@ def test_damage_without_a_checksum_is_seen_by_reading(place, fleet, service, kin
                 seen["the same content"] += 1
     finally:
         file.write_bytes(whole)
-        beside.write_bytes(said)
+        noted.write_bytes(said)
     assert sum(seen.values()) == COUNT
     assert seen["named damaged"] > COUNT * 0.8
     with capsys.disabled():
@@ -116,9 +116,9 @@ def test_a_bucket_export_names_its_damage(place, fleet):
         file.write_bytes(whole)
 
 
-def test_a_damaged_note_is_told_or_says_what_it_says(place):
+def test_a_damaged_note_is_reported_or_says_what_it_says(place):
     """A note has no checksum: what is still YAML of its form is another note."""
-    (file,) = {one.path for one in replace(place).notes[:1]}
+    (file,) = {found.path for found in replace(place).notes[:1]}
     whole, seen = file.read_bytes(), Counter()
     try:
         for _, damaged in mutations("note", whole, COUNT):
@@ -126,7 +126,7 @@ def test_a_damaged_note_is_told_or_says_what_it_says(place):
             found, faults = find_notes([file])
             if found:
                 assert found[0].note == read_note(damaged)
-            seen["read" if found else "told" if faults else "no note"] += 1
+            seen["read" if found else "reported" if faults else "no note"] += 1
     finally:
         file.write_bytes(whole)
     assert sum(seen.values()) == COUNT

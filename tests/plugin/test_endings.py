@@ -42,7 +42,6 @@ def test_an_error_of_pytest_itself_is_an_error_of_the_run(tmp_path):
 
 
 REFUSED = """
-from concurrent.futures import ThreadPoolExecutor
 import pytest
 from fixtures.errors import GuardRefused
 pytestmark = pytest.mark.audit("backup regime")
@@ -58,7 +57,6 @@ def because_of_it():
 
 ACTS = {
     "body": refuse,
-    "thread": lambda: ThreadPoolExecutor(1).submit(refuse).result(),
     "chained": because_of_it,
 }
 
@@ -78,7 +76,7 @@ def test_regime(audit, place):
 
 @pytest.mark.parametrize(
     "place, workers",
-    [*((place, ()) for place in ("body", "thread", "chained", "fixture", "teardown"))]
+    [*((place, ()) for place in ("body", "chained", "fixture", "teardown"))]
     + [("body", ("-n", "2"))],
 )
 def test_a_refusal_ends_the_run_at_once(run_tests, place, workers, tmp_path):

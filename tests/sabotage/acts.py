@@ -32,10 +32,17 @@ def broken(record: DrillRecord) -> dict[str, str]:
 Act = Callable[[ServiceUnderDrill, Backup], Any]
 
 
+def skip(thing: Any, verb: str) -> None:
+    """Make a method, which must exist under this name, do nothing."""
+    assert callable(getattr(thing, verb))
+    setattr(thing, verb, lambda *_: None)
+
+
 def instead(verb: str, act: Act) -> Act:
     """Put `act(service, backup)` in the place of one of the runbook's verbs."""
 
     def sabotage(service: ServiceUnderDrill, backup: Backup) -> None:
+        assert callable(getattr(service, verb))
         setattr(service, verb, lambda *_: act(service, backup))
 
     return sabotage

@@ -42,7 +42,7 @@ def after(platform, verb, act):
 
 
 def skip(verb):
-    return lambda platform, backups: setattr(platform, verb, lambda *_: None)
+    return lambda platform, backups: acts.skip(platform, verb)
 
 
 def faulty(drill):
@@ -59,7 +59,7 @@ def test_a_rebuild_that_is_not_spoiled_is_recovered_member_by_member(drilled):
 
 def test_one_empty_volume_and_a_bucket_without_its_state_are_wrong_data_and_named(drilled):
     def sabotage(platform, backups):
-        platform.services["mosquitto"].replace_volume = lambda _: None
+        acts.skip(platform.services["mosquitto"], "replace_volume")
         (bucket,) = platform.buckets.values()
         after(platform, "restore_state", lambda: bucket.subject.s3.delete(bucket.spec.key))
 
@@ -71,7 +71,7 @@ def test_one_empty_volume_and_a_bucket_without_its_state_are_wrong_data_and_name
 
 
 def no_start(platform, backups):
-    platform.services["mosquitto"].start = lambda: None
+    acts.skip(platform.services["mosquitto"], "start")
 
 
 def started_too_early(platform, backups):
@@ -106,7 +106,7 @@ def test_members_that_are_not_rebuilt_leave_the_whole_unproven(drilled):
 
 
 def test_data_that_was_to_be_given_up_and_is_there_is_wrong_data(drilled):
-    def sabotage(platform, stocks):
+    def sabotage(platform, lost):
         tarballs = {name: each.back_up("tarball") for name, each in platform.services.items()}
 
         def restore_all():

@@ -136,11 +136,11 @@ def test_a_client_that_knows_the_old_root_alone_does_not_come_up(spoiled):
 @pytest.mark.parametrize(
     ("name", "verb"),
     # Prometheus' target is not among the second: it reads its certificate at each handshake.
-    [("prometheus", "take"), ("mosquitto", "reload")],
+    [("prometheus", "set_identity"), ("mosquitto", "reload")],
 )
 def test_a_client_that_keeps_its_old_certificate_is_wrong_data(spoiled, name, verb):
     def sabotage(ca, clients):
-        setattr(client_of(clients, name), verb, lambda *_: None)
+        acts.skip(client_of(clients, name), verb)
 
     record = spoiled(sabotage, [name])
     assert record.verdict is Verdict.WRONG_DATA
@@ -173,7 +173,7 @@ def test_keys_that_are_left_and_certificates_that_are_not_revoked_are_found(
             instance.push("/home/step/forgotten.pem", pem)
 
         after(ca, "start", leave)
-        ca.revoke_the_old = lambda: None
+        acts.skip(ca, "revoke_the_old")
 
     try:
         seen = acts.broken(spoiled(sabotage, ["mosquitto"]))

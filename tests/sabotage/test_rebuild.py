@@ -21,27 +21,27 @@ def rebuilt(make_service):
         service.deploy()
         service.volume.snapshot("older")
         service.held.extend(service.subject.write_canaries("newest"))
-        stock = service.note_loss()
-        sabotage(service, stock)
-        return acts.attempt(drill, body, service, stock)
+        lost = service.note_loss()
+        sabotage(service, lost)
+        return acts.attempt(drill, body, service, lost)
 
     return run
 
 
-def _keep_the_volume(service, stock):
+def _keep_the_volume(service, lost):
     """The instance is deleted, its volume forgotten, after all was written to it."""
     service.subject.close()
     service.instance.stop()
     service.instance.delete()
 
 
-def keep_the_old_data(service, stock):
+def keep_the_old_data(service, lost):
     """The loss and the rebuild spare the volume."""
-    acts.instead("destroy", _keep_the_volume)(service, stock)
-    acts.instead("rebuild", lambda service, _: service.create_instance())(service, stock)
+    acts.instead("destroy", _keep_the_volume)(service, lost)
+    acts.instead("rebuild", lambda service, _: service.create_instance())(service, lost)
 
 
-def wipe(service, stock):
+def wipe(service, lost):
     path, unit = service.spec.volumes[0].path, service.spec.unit
     script = f"systemctl stop {unit}; find {path} -mindepth 1 -delete; systemctl start {unit}"
     service.subject.close()
@@ -55,13 +55,13 @@ def test_data_that_was_to_be_given_up_and_is_there_is_wrong_data(rebuilt):
 
 
 def test_an_old_snapshot_that_is_put_back_is_wrong_data(rebuilt):
-    def old_snapshot(service, stock):
+    def old_snapshot(service, lost):
         service.volume.restore("older")
         service.create_instance()
 
-    def sabotage(service, stock):
-        keep_the_old_data(service, stock)
-        acts.instead("rebuild", old_snapshot)(service, stock)
+    def sabotage(service, lost):
+        keep_the_old_data(service, lost)
+        acts.instead("rebuild", old_snapshot)(service, lost)
 
     drill = rebuilt("prometheus", sabotage)
     assert drill.verdict is Verdict.WRONG_DATA
@@ -76,10 +76,10 @@ def test_an_account_of_before_is_wrong_data(rebuilt):
 
 
 def test_a_ca_that_still_has_its_old_key_is_not_rebuilt(rebuilt):
-    def sabotage(service, stock):
-        keep_the_old_data(service, stock)
+    def sabotage(service, lost):
+        keep_the_old_data(service, lost)
         # As it is: no new CA is made over the old one.
-        acts.instead("start_empty", lambda s, _: s.start())(service, stock)
+        acts.instead("start_empty", lambda s, _: s.start())(service, lost)
 
     drill = rebuilt("step-ca", sabotage)
     assert drill.verdict is Verdict.WRONG_DATA
@@ -107,7 +107,7 @@ def test_a_service_that_does_not_work_is_no_rebuilt_one(rebuilt, verb, act, verd
 
 
 def test_what_was_lost_is_in_the_record(rebuilt):
-    drill = rebuilt("mosquitto", lambda service, stock: None)
+    drill = rebuilt("mosquitto", lambda service, lost: None)
     assert drill.verdict is Verdict.RECOVERED
     assert [loss for loss in drill.losses if "retained" in loss]
     assert drill.rpo is None, "what is new did not survive the loss"
@@ -132,7 +132,7 @@ def test_what_was_lost_is_in_the_record(rebuilt):
     ids=["a command that makes nothing", "a source that is not there"],
 )
 def test_an_instance_that_was_not_made_is_named(rebuilt, provisioner, variant, verdict, why):
-    def sabotage(service, stock):
+    def sabotage(service, lost):
         service.provisioner = provisioner
 
     drill = rebuilt("mosquitto", sabotage, variant)

@@ -77,12 +77,12 @@ def test_each_defect_is_found_where_it_stands(target, known, title):
     if title == "13":
         joined = text.replace("## 13\n", "")
         found = examine(joined, target.help_of, known).findings
-        assert any(SEEN[title] in one.what for one in found)
+        assert any(SEEN[title] in each.what for each in found)
         return
     lines = sections(text)[title]
-    told = [one.what for one in found if one.line in lines]
-    assert any(SEEN[title] in what for what in told), told
-    assert all(one.advice for one in found)
+    seen = [each.what for each in found if each.line in lines]
+    assert any(SEEN[title] in what for what in seen), seen
+    assert all(each.advice for each in found)
 
 
 def test_the_defective_runbook_fails_the_drill(target, known):
@@ -96,7 +96,7 @@ def test_the_defective_runbook_fails_the_drill(target, known):
 def test_the_corrected_runbook_is_in_order(target, fleet):
     plain = known_of(target.incus.for_project(fleet.source_project), None)
     seen = examine(DEFAULT.read_text(), target.help_of, plain)
-    assert [(one.line, one.what) for one in seen.findings] == []
+    assert [(each.line, each.what) for each in seen.findings] == []
     assert seen.unlooked == []
     assert seen.looked["incus"] > 20
 
@@ -106,7 +106,7 @@ def test_a_client_that_is_not_installed_is_not_looked_at(known):
         raise CouldNotLook(f"{argv[0]} is not installed here")
 
     seen = examine("```bash\nincus list\ntofu plan\n```\n", request, known)
-    assert [one.why for one in seen.unlooked] == [
+    assert [each.why for each in seen.unlooked] == [
         "incus is not installed here",
         "tofu is not installed here",
     ]
@@ -122,7 +122,7 @@ def test_make_targets_are_those_of_the_makefile(target, known, tmp_path):
     assert targets == {"backup", "list"}
     text = "```bash\nmake backup\nmake restore\n```\n"
     seen = examine(text, target.help_of, replace(known, targets=targets))
-    assert [one.what for one in seen.findings] == ["the Makefile has no target restore"]
+    assert [each.what for each in seen.findings] == ["the Makefile has no target restore"]
     seen = examine(text, target.help_of, known)
     assert len(seen.unlooked) == 2
     assert list(tmp_path.iterdir()) == [makefile]
@@ -152,7 +152,7 @@ incus storage volume snapshot local x y
 def test_correct_forms_are_silent(target, known):
     text = SILENT.replace("local custom/mosquitto01-data", "local mosquitto01-data")
     seen = examine(text, target.help_of, known)
-    assert [(one.line, one.what) for one in seen.findings] == []
+    assert [(each.line, each.what) for each in seen.findings] == []
 
 
 def test_nothing_of_a_runbook_is_run(target, known, tmp_path):
@@ -165,13 +165,13 @@ def test_the_runbook_of_atlas_has_every_known_defect(target, fleet):
     if not SEED.exists():
         pytest.skip(f"{SEED} is not on this machine; defective-runbook.md stands for it")
     plain = known_of(target.incus.for_project(fleet.source_project), None)
-    names = [one.volumes[0].name for one in fleet.services]
+    names = [each.volumes[0].name for each in fleet.services]
     users = {name: frozenset({f"profile/{name.removesuffix('01-data')}"}) for name in names}
     pools = {**plain.volumes, "terraform-state": frozenset()}
     buckets = {**plain.buckets, "terraform-state": frozenset({"atlas-terraform-state"})}
     world = replace(plain, used_by=users, volumes=pools, buckets=buckets)
     found = examine(SEED.read_text(), target.help_of, world).findings
-    where = {one.line for one in found}
+    where = {each.line for each in found}
     # Line -> number in runbook-defects.md, one of each that a reading can tell.
     for line in (
         60,

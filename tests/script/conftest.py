@@ -77,7 +77,7 @@ class Place:
         self.settle(instance)
 
     def settle(self, instance: str) -> None:
-        """Wait until it can be told to stop."""
+        """Wait until it takes an order to stop."""
         look = ("incus", "--project", self.name, "exec", instance, "-n", "-T", "--")
 
         def is_up() -> None:
@@ -143,9 +143,9 @@ class Place:
     def must_be_whole(self) -> list[Path]:
         """Every file is what its sum says; returns them."""
         for file in self.files():
-            told, name = file.with_name(file.name + ".sha256").read_text().split()
+            noted, name = file.with_name(file.name + ".sha256").read_text().split()
             assert name == file.name
-            assert hashlib.sha256(file.read_bytes()).hexdigest() == told, file
+            assert hashlib.sha256(file.read_bytes()).hexdigest() == noted, file
         return self.files()
 
     def holding(self, marker: bytes) -> list[Path]:
@@ -158,7 +158,7 @@ class Place:
                 if path.is_file() and not path.is_symlink() and marker in path.read_bytes():
                     found.append(path)
             except OSError:
-                continue  # It went away meanwhile.
+                continue  # It is gone by now.
         return found
 
 
@@ -219,7 +219,7 @@ def place_in(lab: Lab, name: str) -> Place:
     place.home.mkdir(mode=0o700)
     features = ("features.images=false", "features.profiles=true")
     more = ("features.storage.volumes=true", "features.storage.buckets=true")
-    config = [word for one in (*features, *more) for word in ("-c", one)]
+    config = [word for feature in (*features, *more) for word in ("-c", feature)]
     place.run("incus", "project", "create", name, *config)
     place.incus("profile", "device", "add", "default", "root", "disk", "path=/", "pool=local")
     return place

@@ -34,7 +34,7 @@ def place(machine):
 
 @pytest.fixture(scope="module", autouse=True)
 def long_stops(machine):
-    """Two runs whose service needs 70 s to stop (attack 23); one is ended meanwhile."""
+    """Two runs whose service needs 70 s to stop (attack 23); one is ended while it waits."""
     runs = []
     for name in ("patient", "ended"):
         place = place_in(machine, name)
@@ -157,7 +157,7 @@ def test_all_that_needs_a_stop_shares_one(mq: Place) -> None:
 
 
 def test_neither_plaintext_nor_passphrase_is_ever_seen(mq: Place) -> None:
-    """gpg begins late: whatever were exported to a file first would lie there meanwhile.
+    """gpg begins late: whatever were exported to a file first would lie there until then.
 
     The passphrase is in no argument and in no environment of any process.
     """
@@ -168,14 +168,14 @@ def test_neither_plaintext_nor_passphrase_is_ever_seen(mq: Place) -> None:
     (mq.home / "blob").unlink()
     mq.environment = shim(mq, "sleep 3; touch /backup/one/late", "gpg")
     mq.services = ["mq mq-data encrypted=live"]
-    running, looks, seen = Running(mq), 0, 0
+    running, rounds, seen = Running(mq), 0, 0
     while running.process.poll() is None:
         assert mq.holding(marker) == []
         seen += look_at_processes()
-        looks += 1
+        rounds += 1
     status, said = running.end()
     assert (status, (mq.home / "late").exists()) == (0, True), said
-    assert looks > 10
+    assert rounds > 10
     assert seen, "gpg was never seen at work"
     mq.incus("exec", "mq", "--", "rm", "/mosquitto/data/blob")
 
@@ -251,7 +251,7 @@ def test_the_next_run_starts_what_was_left_stopped(mq: Place) -> None:
     assert mq.state("mq") == "RUNNING"
 
 
-def test_an_instance_that_does_not_run_is_told_and_stays_so(mq: Place) -> None:
+def test_an_instance_that_does_not_run_is_reported_and_stays_so(mq: Place) -> None:
     mq.incus("stop", "mq")
     try:
         done = mq.back_up()
@@ -270,7 +270,7 @@ def test_a_failure_stops_no_other_backup(mq: Place) -> None:
     mq.incus("launch", "mosquitto", "brief", "--ephemeral")
     mq.settle("brief")
     mq.services = [
-        "nobody nobody-data snapshot=live/7 tarball=stop/7",
+        "absent absent-data snapshot=live/7 tarball=stop/7",
         "brief mq-data tarball=stop/7",
         "mq mq-data encrypted=live/7",
         MQ.replace("unit=mosquitto", "unit=nothing"),
@@ -280,11 +280,11 @@ def test_a_failure_stops_no_other_backup(mq: Place) -> None:
     (mq.home / "empty").write_text("\n")
     done = mq.back_up()
     assert done.returncode == 1
-    told = [line.removeprefix("FAILED: ") for line in lines(done.stdout, "FAILED: ")]
-    assert told == [
-        "nobody does not run: it is backed up as it is, and stays so",
-        "snapshot of nobody-data",
-        "tarball of nobody-data",
+    faults = [line.removeprefix("FAILED: ") for line in lines(done.stdout, "FAILED: ")]
+    assert faults == [
+        "absent does not run: it is backed up as it is, and stays so",
+        "snapshot of absent-data",
+        "tarball of absent-data",
         "brief is ephemeral: a stop would delete it",
         "encrypted of mq-data",
         "mq runs again, but its unit nothing is not active after 2 s",
@@ -298,7 +298,7 @@ def test_a_failure_stops_no_other_backup(mq: Place) -> None:
     mq.incus("delete", "--force", "brief")
 
 
-def test_a_full_disk_is_told_and_leaves_no_half_file(mq: Place) -> None:
+def test_a_full_disk_is_reported_and_leaves_no_half_file(mq: Place) -> None:
     mq.run("sh", "-c", "mkdir -p /run/small; mount -t tmpfs -o size=64k,mode=700 tmpfs /run/small")
     mq.incus("exec", "mq", "--", "sh", "-c", "head -c 1000000 /dev/urandom >/mosquitto/data/big")
     mq.services = [MQ, "mq mq-data encrypted=live"]
@@ -348,7 +348,7 @@ def old_run(place: Place, days: float, name: str = "mq-data.tar.zst") -> Path:
 
 
 def old_snapshots(place: Place, ages: dict[str, float]) -> None:
-    """Import a volume `aged` with snapshots that Incus was told to be so many days old."""
+    """Import a volume `aged` with snapshots that Incus believes to be so many days old."""
     for name in ages:
         place.incus("storage", "volume", "snapshot", "create", "local", "mq-data", name)
     plain, made = place.home / "plain", place.home / "made"
@@ -413,13 +413,13 @@ def test_snapshots_are_pruned_by_the_time_that_incus_tells(mq: Place) -> None:
         mq.incus("storage", "volume", "delete", "local", "aged")
 
 
-@pytest.mark.parametrize("ahead", ["400 days", "-1 hour"])
-def test_nothing_is_pruned_while_the_clocks_contradict(mq: Place, ahead: str) -> None:
+@pytest.mark.parametrize("shift", ["400 days", "-1 hour"])
+def test_nothing_is_pruned_while_the_clocks_contradict(mq: Place, shift: str) -> None:
     kept = [old_run(mq, days) for days in (1, 8, 30)]
     mq.environment = shim(
         mq,
-        f"""[ "$1" != -d ] || exec /bin/date -d "$2 {ahead}" "$3"
-exec /bin/date -d '{ahead}' "$@\"""",
+        f"""[ "$1" != -d ] || exec /bin/date -d "$2 {shift}" "$3"
+exec /bin/date -d '{shift}' "$@\"""",
     )
     done = mq.back_up()
     assert done.returncode == 1
@@ -435,7 +435,7 @@ def test_old_files_of_ours_are_pruned_and_nothing_else(mq: Place) -> None:
     for name in ("mq-data.tar.zst", "mq-data.tar.zst.sha256"):
         (victim / name).write_text("precious")
     young, *old = [old_run(mq, days) for days in (6, 8, 30)]
-    unmade = [old_run(mq, days, "nobody-data.tar.zst") for days in (1.1, 8.1, 30.1)]
+    unmade = [old_run(mq, days, "absent-data.tar.zst") for days in (1.1, 8.1, 30.1)]
     shared = old_run(mq, 31)
     (shared.parent / "notes.txt").write_text("precious")
     unsummed = mq.backups / "20200103T000000Z"
@@ -448,7 +448,7 @@ def test_old_files_of_ours_are_pruned_and_nothing_else(mq: Place) -> None:
     (mq.backups / ".unfinished-one").mkdir()
     (mq.backups / ".unfinished-one" / "mq-data.tar.zst.partial").write_text("half, of a dead run")
     before = tree(mq)
-    mq.services = [MQ, "mq nobody-data tarball=live/7"]
+    mq.services = [MQ, "mq absent-data tarball=live/7"]
     assert mq.back_up().returncode == 1
     gone = {path.relative_to(mq.home) for path in before.keys() - tree(mq).keys()}
     pruned = [shared, *old]
