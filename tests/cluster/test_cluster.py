@@ -88,9 +88,9 @@ def test_without_quorum_nothing_is_made(cluster, tmp_path):
     cluster.kill("m3")
     done, _, seconds = drilled(cluster, tmp_path, "-m", "existing")
     assert done.returncode != 0
-    told = done.stdout + done.stderr
+    printed = done.stdout + done.stderr
     # Which one depends on the request that was the first to miss it.
-    assert "the cluster has no quorum" in told or "has it a quorum?" in told, told
-    assert "No drill was made" in told
-    assert "Traceback" not in told
+    assert "the cluster has no quorum" in printed or "has it a quorum?" in printed, printed
+    assert "No drill was made" in printed
+    assert "Traceback" not in printed
     assert seconds < 90
