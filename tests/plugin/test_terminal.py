@@ -2,7 +2,18 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
+
+from fixtures.fleet.load import load_fleet
+from fixtures.plugin.collect import Planned
+from fixtures.plugin.fixtures import SESSION
+from fixtures.plugin.options import DEFAULT_FLEET, RUN
+from fixtures.plugin.progress import Progress
+from fixtures.plugin.report import COLLECTOR
+from fixtures.plugin.terminal import DrillTerminal
+from tests.unit.test_evidence_judge import drill as recovered
 
 WHY = "grafana: the vendor's package could not be fetched (https://vendor: timed out)"
 TESTS = f"""
@@ -129,3 +140,21 @@ def test_a_run_of_which_nothing_is_left_but_skips_proves_nothing_and_does_not_en
     assert evidence["drills"] == []
     assert "verdict of the run: not verified" in done.stdout
     assert done.returncode == pytest.ExitCode.TESTS_FAILED
+
+
+@pytest.mark.parametrize("rto", [1.87, 12.5])
+def test_the_line_of_a_drill_that_was_selected_fits_into_100_columns(rto):
+    fleet = load_fleet(DEFAULT_FLEET)
+    planned = Planned(fleet.service("mosquitto"), "tarball", variant="new-volume")
+    about = {"service": "mosquitto", "scenario": "tarball", "variant": "new-volume", "rto": rto}
+    taken = SimpleNamespace(drills={"t": recovered(**about)}, audits={}, skips={})
+    run, stage = (
+        SimpleNamespace(fleet=fleet, target="lab"),
+        SimpleNamespace(progress=Progress(None)),
+    )
+    terminal = DrillTerminal(SimpleNamespace(stash={RUN: run, SESSION: stage, COLLECTOR: taken}))
+    item = SimpleNamespace(callspec=SimpleNamespace(params={"drill": planned}))
+    terminal.pytest_collection_finish(SimpleNamespace(items=[item]))
+    (line,), _ = terminal._result(SimpleNamespace(nodeid="t"))
+    assert len(f"[1/1] {line}") <= 100, line
+    assert "mosquitto  tarball (new-volume)  rehearsal  RTO" in line

@@ -26,6 +26,7 @@ def attempt(drill: Drill, body: Callable[..., None], *subjects: Any) -> DrillRec
 def broken(record: DrillRecord) -> dict[str, str]:
     """Return name -> detail of the checks that did not hold, of a drill with wrong data."""
     assert record.verdict is Verdict.WRONG_DATA, record.reason
+    print(*(check for check in record.checks if check.outcome != "held"), sep="\n")
     return {check.name: check.detail for check in record.checks if check.outcome == "broken"}
 
 

@@ -41,6 +41,12 @@ def impatient(monkeypatch):
     monkeypatch.setattr("fixtures.recovery.bucket.HEALTHY_SECONDS", 4.0)
 
 
+@pytest.fixture
+def never_healthy(impatient, monkeypatch):
+    """Waits 3 s only, in a test whose service never becomes healthy."""
+    monkeypatch.setattr(verbs, "HEALTHY_SECONDS", 3.0)
+
+
 class Kept:
     """A service as it was when it was backed up; at rest it is a volume alone.
 

@@ -337,6 +337,7 @@ def disable(existing):
     existing.service.instance.must_exec(["systemctl", "disable", "--now", "mosquitto"])
 
 
+@pytest.mark.usefixtures("never_healthy")
 @pytest.mark.parametrize(
     ("kind", "sabotage", "why"),
     [

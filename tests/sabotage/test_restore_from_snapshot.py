@@ -28,6 +28,7 @@ def test_a_skipped_restore_is_wrong_data(spoiled):
     assert drill.canaries.lost, "the ledger names the lost canaries"
 
 
+@pytest.mark.usefixtures("never_healthy")
 def test_a_ca_that_is_not_restored_does_not_come_up(spoiled):
     drill = spoiled(body, "step-ca", "snapshot", acts.instead("restore_snapshot", acts.nothing))
     assert drill.verdict is Verdict.NOT_RECOVERED

@@ -17,6 +17,7 @@ import tests.sabotage.acts as acts
 from fixtures.errors import CouldNotLook
 from fixtures.recovery.checks import Checks, check_facts, judge_items
 from fixtures.services.mqtt import connected
+from fixtures.services.step_ca import prove_keys
 
 body = runbook.test_service_restored_from_snapshot
 WRITABLE = "user {} can write what is below the root of the state"
@@ -81,20 +82,16 @@ def test_a_root_key_that_was_broken_already_at_the_source_is_wrong_data(deployed
 
 
 def test_another_root_key_and_another_password_are_found(healthy):
-    service = healthy("step-ca")
-    subject = service.subject
-    secrets = "/home/step/.step/secrets"
-    service.instance.must_exec(["cp", f"{secrets}/intermediate_ca_key", f"{secrets}/root_ca_key"])
-    held = {proof.name: proof for proof in subject.slow_active_checks()}
-    other = held["private key root_ca_key opens with the password"]
+    instance, home = healthy("step-ca").instance, "/home/step"
+    secrets, name = f"{home}/.step/secrets", "private key root_ca_key opens with the password"
+    instance.must_exec(["cp", f"{secrets}/intermediate_ca_key", f"{secrets}/root_ca_key"])
+    other = {proof.name: proof for proof in prove_keys(instance, home)}[name]
     assert (other.held, other.detail) == (False, "its public half is not that of root_ca.crt")
     move = f"cd {secrets}; mv root_ca_key ../elsewhere; ln -s ../elsewhere root_ca_key"
-    service.instance.must_exec(["sh", "-ec", move])
-    held = {proof.name: proof.held for proof in subject.slow_active_checks()}
-    assert held["private key root_ca_key opens with the password"] is False
-    service.instance.push(f"{secrets}/password", b"another")
-    keys = [proof for proof in subject.slow_active_checks() if "private key" in proof.name]
-    assert [proof.held for proof in keys] == [None, None]
+    instance.must_exec(["sh", "-ec", move])
+    assert {proof.name: proof.held for proof in prove_keys(instance, home)}[name] is False
+    instance.push(f"{secrets}/password", b"another")
+    assert [proof.held for proof in prove_keys(instance, home)] == [None, None]
 
 
 def test_odd_names_among_the_files_of_a_ca_are_files_like_others(healthy):

@@ -55,9 +55,9 @@ def test_a_unit_that_has_failed_for_good_ends_the_wait(broker, monkeypatch):
 
 
 def test_a_unit_that_is_started_again_is_waited_for(broker, monkeypatch):
-    monkeypatch.setattr(verbs, "HEALTHY_SECONDS", 6.0)
+    monkeypatch.setattr(verbs, "HEALTHY_SECONDS", 3.0)
     service = broker("Restart=always\nRestartSec=300ms")
-    with pytest.raises(RecoveryFailed, match="not within 6 s") as raised:
+    with pytest.raises(RecoveryFailed, match="not within 3 s") as raised:
         service.wait_until_healthy()
     assert "NRestarts=0" not in raised.value.message
     assert "NRestarts=" in raised.value.message
