@@ -11,7 +11,6 @@ import sys
 import pytest
 
 from fixtures.errors import CouldNotLook, IncusError
-from fixtures.fleet.load import load_fleet
 from fixtures.incus.client import Incus
 from fixtures.incus.guard import OwnServerPolicy
 from fixtures.incus.volumes import Volume, must_have_local_room
@@ -85,10 +84,7 @@ def test_nothing_selected_is_no_success(tmp_path):
     status, output = pytest_of("-k", "no-such-service", f"--reports={tmp_path}")
     assert status == pytest.ExitCode.NO_TESTS_COLLECTED
     words = " ".join(output.split())
-    assert "recoveries that the fleet file promises are not verified:" in words
-    (services,) = re.findall(r"([^:]*) \(\d+\): not selected in this run", words)
-    names = {service.name for service in load_fleet(ROOT / "fleets" / "atlas.yaml").services}
-    assert names < set(re.split(r"[, ]+", services))
+    assert re.search(r"\b[1-9]\d+ other promised recoveries were not selected in this run", words)
     assert "No drill was made: this run proves nothing." in words
     assert "verdict of the run: not verified" in output
 
@@ -155,7 +151,7 @@ def tiny_pool(drill_project):
 def test_a_full_pool_is_named_and_leaves_no_volume(tiny_pool, drill_project, make_service):
     _drill, service = make_service("prometheus", "tarball")
     service.deploy()
-    filler = "head -c 400000000 /dev/urandom > /prometheus/filler"
+    filler = "head -c 280000000 /dev/urandom > /prometheus/filler"
     service.instance.must_exec(["sh", "-c", filler])
     backup = service.back_up("tarball")
     there = Volume(drill_project, tiny_pool, service.volume.name)
