@@ -1,4 +1,4 @@
-"""Loaded by `-p tests.faults.brief`: a drill's last looks come after one second, not after ten."""
+"""Loaded by `-p tests.faults.brief`: a drill's last checks come after one second, not after ten."""
 
 import fixtures.recovery.after as after
 

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from fixtures.evidence.writer import read_evidence
 from fixtures.incus.client import Incus
 from fixtures.incus.guard import DrillPolicy
 from fixtures.scratch import PREFIX
@@ -35,7 +36,7 @@ class DrillRun:
         self.process = subprocess.Popen(
             [*WITH_SIGINT, sys.executable, "-m", "pytest", "drills", "--incus=unix"]
             + ["-k", f"({drill}) and rehearsal", f"--reports={reports}"]
-            # The last look comes sooner: what it sees is another test's. -v: a line for each phase.
+            # The last checks come sooner: other tests are about them. -v: a line for each phase.
             + ["-v", "-p", "no:cacheprovider", "-p", "tests.faults.brief", *options],
             cwd=ROOT,
             env={**os.environ, **own, **(environment or {})},
@@ -70,16 +71,16 @@ class DrillRun:
 
     @property
     def evidence(self):
-        """The evidence of this run."""
+        """The evidence of this run; if it was killed, with what its journal holds."""
         newest = max(self.reports.glob("*/evidence.json"), key=lambda path: path.stat().st_mtime)
-        return json.loads(newest.read_text())
+        return json.loads(read_evidence(newest).model_dump_json())
 
 
 @pytest.fixture
 def directories(monkeypatch):
     """Names of the directories for exports that the test's runs have left.
 
-    The runs keep them apart from those of every other run, which would reap them.
+    They are not where those of other runs are: each run would reap those of the others.
     """
     with tempfile.TemporaryDirectory(prefix="ad-", dir="/var/tmp") as place:
         monkeypatch.setenv("TMPDIR", place)

@@ -1,4 +1,4 @@
-"""Loaded by `-p tests.faults.patient`: a drill's last looks come late enough to be before them."""
+"""Loaded by `-p tests.faults.patient`: a drill's last checks come late, after something else."""
 
 import fixtures.recovery.after as after
 

@@ -12,7 +12,7 @@ from fixtures.incus.project import empty
 from fixtures.waiting import NotYet, wait_until
 
 BEFORE = {
-    "destroy": "collected",
+    "destroy": ": being prepared",
     "restore": ": destroy ",
     "start": ": restore ",
     "healthy": ": start ",
@@ -96,7 +96,7 @@ def test_keep_leaves_the_project_of_a_failed_drill_and_says_how_to_remove_it(
 
     other = start()
     assert other.finish() == 0, other.output
-    assert drill_projects() == {kept}, "what is kept for a look is not reaped"
+    assert drill_projects() == {kept}, "what is kept is not reaped"
     remove(server, kept)
 
 

@@ -6,32 +6,33 @@ import signal
 import time
 from pathlib import Path
 
-import pytest
-
 from tests.faults.plaintext import plaintext_in
 
 DRILL = "encrypted_tarball"
 
 
-@pytest.mark.parametrize(
-    ("work", "after"), [("--symmetric", "collected"), ("--decrypt", ": destroy ")]
-)
-def test_a_killed_drill_leaves_no_plaintext(start, drill_projects, work, after):
-    run = start(drill=DRILL)
-    run.read_until(after)
-    wait_for_gpg(run.process.pid, work)
-    run.hurt(signal.SIGKILL)
-    assert run.finish() == -signal.SIGKILL
-    left = [path for path in run.temporary.rglob("*") if path.is_file()]
-    assert left, "the kill came while the export was on its way"
-    assert plaintext_in(run.temporary) == []
-    assert plaintext_in(run.reports) == []
-    scratch = {f"directory {path}" for path in run.temporary.glob("atlas-drills-scratch-*")}
-    orphans = drill_projects()
+BEFORE = {"--symmetric": ": being prepared", "--decrypt": ": destroy "}
+"""What gpg does when a run is killed -> what was printed last before it."""
 
-    second = start(drill=DRILL)
-    assert second.finish() == 0, second.output
-    assert set(second.evidence["cleanup"]["reaped"]) == orphans | scratch
+
+def test_killed_drills_leave_no_plaintext_and_the_next_run_is_green(start, drill_projects):
+    orphans = set()
+    for work, printed in BEFORE.items():
+        run = start(drill=DRILL)
+        run.read_until(printed)
+        wait_for_gpg(run.process.pid, work)
+        run.hurt(signal.SIGKILL)
+        assert run.finish() == -signal.SIGKILL
+        left = [path for path in run.temporary.rglob("*") if path.is_file()]
+        assert left, "the kill came while the export was on its way"
+        assert plaintext_in(run.temporary) == []
+        assert plaintext_in(run.reports) == []
+        assert not drill_projects() & orphans, "what the last one left was cleaned up by this one"
+        orphans = drill_projects()
+    scratch = {f"directory {path}" for path in run.temporary.glob("atlas-drills-scratch-*")}
+    last = start(drill=DRILL)
+    assert last.finish() == 0, last.output
+    assert set(last.evidence["cleanup"]["reaped"]) == orphans | scratch
     assert not any(run.temporary.glob("atlas-drills-scratch-*"))
     assert drill_projects() == set()
 

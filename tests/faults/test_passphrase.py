@@ -19,7 +19,7 @@ WORDS = (b"--symmetric", b"--decrypt")
 
 
 class Watch(threading.Thread):
-    """Looks at every process and at every file of a directory, again and again, until `end`.
+    """Reads every process and every file of a directory, again and again, until `end`.
 
     Args:
         directory: of temporary files.
@@ -34,9 +34,9 @@ class Watch(threading.Thread):
 
     def run(self):
         while not self.ended.is_set():
-            self.look()
+            self.read_all()
 
-    def look(self):
+    def read_all(self):
         self.rounds += 1
         for process in Path("/proc").glob("[0-9]*"):
             for what in ("cmdline", "environ"):
@@ -83,9 +83,9 @@ def run(start, watch, tmp_path):
 
     def run(*options, **environment):
         log = tmp_path / "log"
-        told = (f"--log-file={log}", "--log-file-level=DEBUG", "--log-level=DEBUG", "-vv")
+        logged = (f"--log-file={log}", "--log-file-level=DEBUG", "--log-level=DEBUG", "-vv")
         where = {"TMPDIR": str(watch.directory), **environment}
-        child = start(*PLUGIN, *told, *options, drill=DRILL, environment=where)
+        child = start(*PLUGIN, *logged, *options, drill=DRILL, environment=where)
         watch.start()
         child.finish()
         watch.end()
@@ -104,7 +104,7 @@ def test_a_passphrase_on_a_command_line_and_in_an_environment_would_be_seen(watc
     try:
         # Popen returns a moment before the kernel shows the arguments of what it has started.
         for _ in range(100):
-            watch.look()
+            watch.read_all()
             if len(watch.found) == 3:
                 break
     finally:

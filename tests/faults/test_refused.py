@@ -10,7 +10,7 @@ from fixtures.incus.inventory import inventory
 TWO = "snapshot and (prometheus or mosquitto or alertmanager)"
 
 
-@pytest.mark.parametrize(("swallowed", "workers"), [("no", ()), ("yes", ()), ("yes", ("-n", "2"))])
+@pytest.mark.parametrize(("swallowed", "workers"), [("no", ()), ("yes", ("-n", "2"))])
 def test_a_drill_that_aims_at_the_source_ends_the_run(
     start, server, fleet, drill_projects, swallowed, workers
 ):

@@ -56,10 +56,10 @@ def instance(made, room):
     if made.status() != "Running":
         made.start()
         made.wait_until_usable()
-        made.close()
+        made.close_shell()
     own = Instance(room, made.name)
     yield own
-    own.close()
+    own.close_shell()
 
 
 @pytest.mark.parametrize(
@@ -100,7 +100,7 @@ def test_no_command_leaves_anything_to_the_next_or_in_the_instance(instance):
     # 3 is the directory that ls reads.
     assert seen == ["/root", "none", "0", "1", "2", "3"]
     assert instance.exec(["sh", "-c", "ls -A /var/tmp /run | grep atlas"]).stdout == ""
-    instance.close()
+    instance.close_shell()
     deadline = time.monotonic() + 5
     count = "grep -lz [m]apfile /proc/[0-9]*/cmdline | wc -l"
     while instance.exec(["sh", "-c", count]).stdout.strip() != "1":
@@ -146,7 +146,7 @@ def test_an_instance_that_died_is_reported_and_a_started_one_is_usable_again(ins
 
 def test_without_bash_there_is_no_shell(instance, room):
     instance.must_exec(["mv", "/bin/bash", "/bin/bash.away"])
-    instance.close()
+    instance.close_shell()
     try:
         with pytest.raises(IncusError, match=r"in instance mosquitto01.* no bash in it"):
             Shell(room, instance.name)
@@ -167,7 +167,7 @@ def test_a_dial_waits_inside_until_the_service_listens(instance, room, monkeypat
     with instance.dial(PORT, patience=10) as connection:
         assert connection.fileno() >= 0
     starter.join()
-    other.close()
+    other.close_shell()
     monkeypatch.setattr(tunnel, "RELAY", f"sleep 2\n{tunnel.RELAY}")
     with instance.dial(PORT, patience=0.5) as connection:
         assert connection.fileno() >= 0, "a relay that begins late says nothing of the port"

@@ -305,7 +305,9 @@ def test_images_are_added_to_a_lab_that_is_up_and_renewed_when_their_recipe_chan
         assert lines[-1] == "image mosquitto: added to the running lab"
         assert lab.status().is_current is True
         write_unreachable(tmp_path / "r")
+        lines.clear()
         lab.ensure_images(["away"])
+        assert lines == ["away: the vendor cannot be reached; its drills are skipped"]
         reason = "the vendor's package could not be fetched (http://127.0.0.1:1/key: [Errno 111] "
         assert lab.missing() == {"away": f"{reason}Connection refused)"}
         assert f"no image away: {reason}" in str(lab.status())

@@ -42,6 +42,7 @@ def test_its_rows_come_back_from_an_encrypted_tarball(postgresql, tmp_path):
     """By its fleet file alone; what another fleet has in the same lab stays."""
     command = [sys.executable, "-m", "pytest", "drills", f"--fleet={FLEET}"]
     command += ["-k", "restored_from_encrypted", f"--reports={tmp_path}", "-p", "no:cacheprovider"]
+    command += ["-p", "tests.faults.brief"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stdout
     [path] = tmp_path.glob("*/evidence.json")
@@ -145,9 +146,9 @@ def test_a_read_that_echoes_is_refused_before_anything_is_lost(postgresql, make_
     echo = {"read": ("psql", "-AtX", "-c", "select '{id}'")}
     spoiled = postgresql.model_copy(update={"canary": postgresql.canary.model_copy(update=echo)})
     drill, service = make_service("postgresql", "snapshot", spec=spoiled)
-    with pytest.raises(CouldNotLook) as told:
+    with pytest.raises(CouldNotLook) as refused:
         service.deploy()
-    assert "for an id that was never written" in told.value.message
-    drill.fail(told.value)
+    assert "for an id that was never written" in refused.value.message
+    drill.fail(refused.value)
     assert drill.record().verdict is Verdict.NOT_VERIFIED
     assert service.instance.exists()

@@ -326,7 +326,7 @@ def test_what_fails_to_build_stops_nothing_else_and_ctrl_c_ends_all(
     images.plan(cache, config).rootfs.mkdir(parents=True)
     monkeypatch.setattr(images, "REPORT_SECONDS", 0.2)
 
-    def build(_cache: Cache, made_from: recipe.Recipe, _root: Path, _mirrors: Mirrors) -> None:
+    def build(made_from: recipe.Recipe, *_: object) -> None:
         name = "false" if made_from.name == "mosquitto" else "sleep"
         host.run([name, "0.5"], doing="not built", hint="do so.")
         raise LabError("late", hint=None)

@@ -305,7 +305,8 @@ def test_no_link_of_a_root_file_system_leads_to_the_hosts_files(tmp_path, link):
 def test_an_image_is_made_of_a_vendors_package_and_program(shop, trusted, tmp_path):
     """1. By the recipe whose vendor answers. 2. Signed by another key. 3. By one that expired."""
     config = settings.from_environment({"ATLAS_DRILLS_RECIPES": str(tmp_path)})
-    cache, away = Cache(tmp_path / "cache"), "http://127.0.0.1:1/key"
+    lines: list[str] = []
+    cache, away = Cache(tmp_path / "cache", lines.append), "http://127.0.0.1:1/key"
     images.plan(cache, config).rootfs.mkdir(parents=True)
     archive = shop.publish("tool.zip", zipped("tool", TOOL, 0o100644))
 
@@ -324,6 +325,8 @@ def test_an_image_is_made_of_a_vendors_package_and_program(shop, trusted, tmp_pa
     built = images.build(cache, config, ["tool", "alone"])
     reason = f"the vendor's package could not be fetched ({away}: [Errno 111] Connection refused)"
     assert (built.faults, built.missing) == ({}, {"alone": reason})
+    assert "tool: the vendor cannot be reached; recipe reached is used" in lines
+    assert not [line for line in lines if "failed" in line or line.startswith("image alone")]
     manifest = images.manifest_of(built.images["tool"])
     assert (manifest["recipe"], manifest["packages"]["lab-tool"]) == ("reached", "1.2.3")
     assert list(manifest["archives"]) == [archive["url"]]

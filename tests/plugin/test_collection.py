@@ -9,6 +9,7 @@ from fixtures.fleet.model import declared_cells
 from fixtures.plugin.collect import (
     ENCRYPTED_ONES,
     NO_DIRECTORY,
+    NO_FILE,
     NO_IMAGE,
     NOT_PROMISED,
     ONE_BY_ONE,
@@ -34,11 +35,10 @@ def test_the_ids_say_what_is_drilled_and_words_find_them(tmp_path):
     assert {REHEARSALS.format(kind, s) for kind in ("snapshot", "tarball") for s in SERVICES} <= {
         *found
     }
-    words = "step-ca and encrypted_tarball and not existing"
-    assert collected("-k", words) == [REHEARSALS.format("encrypted_tarball", "step-ca")]
-    words = "step-ca and encrypted_tarball and existing"
-    assert collected("-k", words) == [f"{ENCRYPTED}[step-ca-existing]"]
-    assert len(collected("-m", "snapshot and not existing")) == len(SERVICES)
+    assert collected("-m", "encrypted_tarball", "-k", "step-ca") == [
+        f"{ENCRYPTED}[step-ca-existing]",
+        REHEARSALS.format("encrypted_tarball", "step-ca"),
+    ]
 
 
 def test_without_a_directory_only_snapshots_are_existing_backups():
@@ -106,6 +106,9 @@ def test_what_cannot_be_drilled_says_why(fleet):
     assert why_not(fleet.service("step-ca"), "tarball", "existing") == ENCRYPTED_ONES
     assert why_not(fleet.service("step-ca"), "tarball", "rehearsal") is None
     assert why_not(fleet.service("loki"), "tarball", "existing") is None
+    assert why_not(fleet.service("grafana"), "native", "existing") == NO_FILE
+    assert why_not(fleet.service("grafana"), "native", "rehearsal") is None
+    assert why_not(fleet.service("prometheus"), "native", "existing") is None
     without = fleet.service("loki").model_copy(update={"image": None})
     assert why_not(without, "snapshot", "rehearsal") == NO_IMAGE
     copied = without.model_copy(update={"provision": "copy"})

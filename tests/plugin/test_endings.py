@@ -11,7 +11,7 @@ from fixtures.errors import DrillError, GuardRefused
 from fixtures.evidence.record import STOPPED_BY_GUARD
 from fixtures.evidence.verdict import Verdict
 from fixtures.recovery.checks import Checks
-from fixtures.recovery.drill import remove_all, verdict_of
+from fixtures.recovery.drill import Drill, remove_all, verdict_of
 from tests.plugin.conftest import ROOT, evidence_of, run_pytest
 
 
@@ -42,7 +42,6 @@ def test_an_error_of_pytest_itself_is_an_error_of_the_run(tmp_path):
 
 
 REFUSED = """
-from concurrent.futures import ThreadPoolExecutor
 import pytest
 from fixtures.errors import GuardRefused
 pytestmark = pytest.mark.audit("backup regime")
@@ -58,7 +57,6 @@ def because_of_it():
 
 ACTS = {
     "body": refuse,
-    "thread": lambda: ThreadPoolExecutor(1).submit(refuse).result(),
     "chained": because_of_it,
 }
 
@@ -78,7 +76,7 @@ def test_regime(audit, place):
 
 @pytest.mark.parametrize(
     "place, workers",
-    [*((place, ()) for place in ("body", "thread", "chained", "fixture", "teardown"))]
+    [*((place, ()) for place in ("body", "chained", "fixture", "teardown"))]
     + [("body", ("-n", "2"))],
 )
 def test_a_refusal_ends_the_run_at_once(run_tests, place, workers, tmp_path):
@@ -102,11 +100,11 @@ def test_no_branch_for_the_errors_of_a_drill_takes_a_refusal():
     def refuse():
         raise refusal
 
-    checks = Checks(drill=None, kept=[])
+    checks = Checks(Drill("x", "snapshot", target=0, project="x", criticality="critical"))
     for act in (lambda: checks.record_active_checks(refuse), lambda: remove_all("x", [refuse])):
         with pytest.raises(GuardRefused):
             act()
-    assert checks.kept == []
+    assert checks.drill.checks == []
     for before in (True, False):
         verdict, reason, _ = verdict_of(refusal, before_the_loss=before)
         assert verdict is Verdict.NOT_VERIFIED

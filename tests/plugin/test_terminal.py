@@ -2,7 +2,18 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
+
+from fixtures.fleet.load import load_fleet
+from fixtures.plugin.collect import Planned
+from fixtures.plugin.fixtures import SESSION
+from fixtures.plugin.options import DEFAULT_FLEET, RUN
+from fixtures.plugin.progress import Progress
+from fixtures.plugin.report import COLLECTOR
+from fixtures.plugin.terminal import DrillTerminal
+from tests.unit.test_evidence_judge import drill as recovered
 
 WHY = "grafana: the vendor's package could not be fetched (https://vendor: timed out)"
 TESTS = f"""
@@ -85,3 +96,65 @@ def test_audits_in_order_end_well_and_claim_no_recovery(run_tests, tmp_path):
     assert "verdict of the audit: in order" in done.stdout
     (page,) = (tmp_path / "reports").glob("*/report.html")
     assert "audit: in order" in page.read_text()
+
+
+RECOVERED = """
+import pytest
+from fixtures.plugin.fixtures import skip
+from tests.unit.test_evidence_judge import drill as recovered
+CELL = {"scenario": "snapshot", "origin": "rehearsal"}
+
+@pytest.fixture(params=["mosquitto", "grafana", "atlantis"])
+def service(request):
+    if request.param != "mosquitto":
+        skip(request.node, request.param, f"{request.param}: no package", **CELL)
+    return request.param
+
+def test_drill(request, service):
+    found = recovered(service=service, **CELL).model_dump_json()
+    request.node.user_properties.append(("drill", found))
+"""
+
+
+def test_exit_status_headline_page_and_metrics_of_a_run_with_skips_agree(run_tests, tmp_path):
+    for options, status in (((), 0), (("--strict",), 1)):
+        done, evidence = run_tests(RECOVERED, *options)
+        assert done.returncode == status, done.stdout
+        words = "recovered, with gaps: grafana, atlantis"
+        assert f"verdict of the run: {words}" in done.stdout.splitlines()
+        assert "not verified: grafana, atlantis (2 drills skipped): no package" in done.stdout
+        (report,) = (path.parent for path in (tmp_path / "reports").glob("*/evidence.json"))
+        assert words in (report / "report.html").read_text()
+        # A skip is a pass nowhere.
+        metrics = (report / "metrics.prom").read_text()
+        assert 'dr_run_verdict{verdict="not-verified"} 1' in metrics
+        assert 'dr_run_verdict{verdict="recovered"} 0' in metrics
+        assert [drill["service"] for drill in evidence["drills"]] == ["mosquitto"]
+        (report / "evidence.json").unlink()
+    lines = (tmp_path / "reports" / "history.jsonl").read_text().splitlines()
+    assert len(lines) == 2 and all("mosquitto" in line for line in lines)
+
+
+def test_a_run_of_which_nothing_is_left_but_skips_proves_nothing_and_does_not_end_well(run_tests):
+    done, evidence = run_tests(RECOVERED, "-k", "grafana or atlantis")
+    assert evidence["drills"] == []
+    assert "verdict of the run: not verified" in done.stdout
+    assert done.returncode == pytest.ExitCode.TESTS_FAILED
+
+
+@pytest.mark.parametrize("rto", [1.87, 12.5])
+def test_the_line_of_a_drill_that_was_selected_fits_into_100_columns(rto):
+    fleet = load_fleet(DEFAULT_FLEET)
+    planned = Planned(fleet.service("mosquitto"), "tarball", variant="new-volume")
+    about = {"service": "mosquitto", "scenario": "tarball", "variant": "new-volume", "rto": rto}
+    taken = SimpleNamespace(drills={"t": recovered(**about)}, audits={}, skips={})
+    run, stage = (
+        SimpleNamespace(fleet=fleet, target="lab"),
+        SimpleNamespace(progress=Progress(None)),
+    )
+    terminal = DrillTerminal(SimpleNamespace(stash={RUN: run, SESSION: stage, COLLECTOR: taken}))
+    item = SimpleNamespace(callspec=SimpleNamespace(params={"drill": planned}))
+    terminal.pytest_collection_finish(SimpleNamespace(items=[item]))
+    (line,), _ = terminal._result(SimpleNamespace(nodeid="t"))
+    assert len(f"[1/1] {line}") <= 100, line
+    assert "mosquitto  tarball (new-volume)  rehearsal  RTO" in line

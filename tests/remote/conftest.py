@@ -19,7 +19,7 @@ from fixtures.plugin.observe import view_of_lab
 from fixtures.recovery.source import populate
 from tests.remote.server import Server, small_fleet, write_conf
 
-IMAGES = ("mosquitto", "prometheus", "step-ca")
+IMAGES = ("mosquitto", "step-ca")
 
 
 def pytest_collection_modifyitems(items):

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from fixtures.evidence.judge import has_only_gaps, judge_drill, judge_run
+from fixtures.evidence.judge import ends_well, has_only_gaps, judge_drill, judge_run
 from fixtures.evidence.record import (
     CanaryRecord,
     CheckRecord,
@@ -170,6 +170,7 @@ def test_a_run_with_skips_is_no_pass_but_says_that_the_rest_recovered() -> None:
     gaps = run(skipped=skipped)
     assert judge_run(gaps) is Verdict.NOT_VERIFIED
     assert has_only_gaps(gaps)
+    assert ends_well(gaps)
     assert band(gaps).style == "gaps"
     assert band(gaps).words == "recovered, with gaps: grafana, atlantis"
     assert band(gaps).sentence == "The only drill that could be made recovered within target."
@@ -193,4 +194,5 @@ def test_a_run_with_skips_is_no_pass_but_says_that_the_rest_recovered() -> None:
 def test_gaps_excuse_nothing_else(changed: dict[str, Any], verdict: str) -> None:
     judged = run(**changed, skipped=[SKIPPED])
     assert not has_only_gaps(judged)
+    assert not ends_well(judged)
     assert band(judged).words == judge_run(judged) == verdict

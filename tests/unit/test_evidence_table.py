@@ -131,6 +131,9 @@ def test_a_row_names_what_was_skipped_in_it(golden: RunRecord) -> None:
     assert row(run, [], "snapshot").reason == (
         "alertmanager, rehearsal: wrong data; skipped: grafana"
     )
+    unpromised = [cell.model_copy(update={"promised": False}) for cell in run.not_verified]
+    run = run.model_copy(update={"not_verified": unpromised})
+    assert row(run, [], "snapshot").reason == "alertmanager, rehearsal: wrong data"
 
 
 def test_an_imitation_of_an_older_suite_has_no_figure(golden: RunRecord) -> None:

@@ -13,19 +13,24 @@ def test_the_verdict_comes_first_then_what_the_run_lacks() -> None:
     assert summary_lines(run()) == [
         "verdict of the run: recovered",
         "The only drill recovered within target.",
-        "1 recovery that the fleet file promises is not verified:",
-        "  step-ca: not selected in this run",
+        "1 other promised recovery was not selected in this run",
     ]
 
 
 def test_gaps_are_no_recovery_and_no_failure() -> None:
-    cell = CellRecord(service="grafana", scenario="x", origin="rehearsal", reason=NO_PACKAGE)
-    gaps = run(skipped=[SKIPPED], not_verified=[*run().not_verified, cell])
-    lines = summary_lines(gaps)
-    assert lines[0] == "verdict of the run: recovered, with gaps: grafana"
-    assert f"not verified: grafana (9 drills skipped): {NO_PACKAGE}" in _text(lines)
-    assert "2 recoveries that the fleet file promises are not verified:" in lines
-    assert f"  grafana: {NO_PACKAGE}" in lines
+    skip = SKIPPED.model_copy(update={"reason": f"grafana: {NO_PACKAGE}"})
+    about = {"scenario": "x", "origin": "existing"}
+    cells = [
+        CellRecord(service="grafana", **about, reason=skip.reason),
+        *(cell.model_copy(update={"reason": "no file"}) for cell in run().not_verified),
+    ]
+    assert summary_lines(run(skipped=[skip], not_verified=cells)) == [
+        "verdict of the run: recovered, with gaps: grafana",
+        "The only drill that could be made recovered within target.",
+        f"  not verified: grafana (9 drills skipped): {NO_PACKAGE}",
+        "1 other recovery that the fleet file promises is not verified:",
+        "  step-ca: no file",
+    ]
 
 
 def test_it_is_short_and_no_line_is_wider_than_a_terminal() -> None:
@@ -46,11 +51,11 @@ def test_what_is_not_promised_is_no_gap() -> None:
     about = {"service": "loki", "scenario": "native", "origin": "rehearsal"}
     cells = [
         CellRecord(**about, reason="no export", promised=False),
-        CellRecord(**about, reason="not selected in this run"),
+        CellRecord(**about, reason="no image"),
     ]
     lines = summary_lines(run(not_verified=cells))
     assert "1 recovery that the fleet file promises is not verified:" in lines
-    assert "  loki: not selected in this run" in lines
+    assert "  loki: no image" in lines
     assert "no export" not in _text(lines)
 
 

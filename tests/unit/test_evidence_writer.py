@@ -109,7 +109,9 @@ def end_test(gathered: ResultCollector, number: int, **changed: Any) -> Any:
     """Bring the record of a drill that ended, as a test's report does."""
     record = drill(id=f"drill-{number}", **changed)
     properties = [("drill", record.model_dump_json())]
-    report = SimpleNamespace(when="teardown", nodeid=f"t[{number}]", user_properties=properties)
+    report = SimpleNamespace(
+        when="teardown", skipped=False, nodeid=f"t[{number}]", user_properties=properties
+    )
     gathered.take(report)  # type: ignore[arg-type]
     return report
 

@@ -186,6 +186,36 @@ def test_a_loss_is_described_in_words():
     ]
 
 
+def test_a_service_that_could_not_be_read_has_lost_nothing():
+    was = note(T0, topics(a="1", b="2"), newest=T0).note.services["mq"]
+    assert find_losses(was, ServiceNote(not_read=["no connection"]), T0, T1) == []
+    # One that was read, and is empty, has lost everything.
+    assert find_losses(was, ServiceNote(), T0, T1) == ["3 of 3 topics are gone: a, all, b"]
+
+
+def test_a_service_that_was_read_in_part_is_not_compared():
+    class Cut:
+        def load_trust(self):
+            return
+
+        def list_items(self, at):
+            return topics(a="1")
+
+        def newest(self, at):
+            raise CouldNotLook("no connection")
+
+        def read_facts_remotely(self):
+            return {}
+
+        def close(self):
+            return
+
+    was = note(T0, topics(a="1", b="2"), newest=T0).note.services["mq"]
+    found = read_service(None, Cut(), T1, T0)
+    assert (found.holds, found.not_read) == ({}, ["no connection"])
+    assert find_losses(was, found, T0, T1) == []
+
+
 def test_what_could_not_be_read_is_in_the_note():
     class Mute:
         def load_trust(self):

@@ -24,6 +24,8 @@ def test_status_and_output_are_kept() -> None:
     ended = process.run(["sh", "-c", "seq 30; echo broken >&2; exit 7"], timeout=10)
     assert (ended.status, ended.stderr) == (7, "broken\n")
     assert ended.last_lines(3) == ["29", "30", "broken"]
+    unended = process.run(["sh", "-c", "printf no-newline; echo broken >&2"], timeout=10)
+    assert unended.last_lines(3) == ["no-newline", "broken"]
     assert str(ended) == "`sh -c 'seq 30; echo broken >&2; exit 7'` ended with status 7"
     assert str(process.run(["sh", "-c", "kill $$"], timeout=9)).endswith("was ended by SIGTERM")
     with pytest.raises(FileNotFoundError):

@@ -123,7 +123,7 @@ def test_a_page_with_status_200_is_no_answer(
     answer = requests.Response()
     answer.status_code, answer._content = 200, b"<html>maintenance</html>"
     monkeypatch.setattr(HttpClient, "request_ok", lambda *_, **__: answer)
-    for look in (atlantis.version, atlantis.observe_from_outside, atlantis.prove):
+    for look in (atlantis.version, atlantis.read_facts_remotely, atlantis.active_checks):
         with pytest.raises(CouldNotLook, match="answered no JSON"):
             look()
     for body in (b"[]", b'"x"', b"{}", b'{"Locks": [{"Name": "x"}]}', b'{"Locks": [7]}'):

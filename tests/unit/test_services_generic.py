@@ -137,7 +137,7 @@ def test_a_read_that_begins_to_echo_after_the_recovery_is_refused() -> None:
     held = subject.write_canaries("earlier")
     values = {c.key: c.value for c in held}
     keeper.commands["get"] = lambda key: values.get(key, key)
-    for check in (lambda: subject.read_canaries(held), subject.prove):
+    for check in (lambda: subject.read_canaries(held), subject.active_checks):
         with pytest.raises(CouldNotLook, match="for an id that was never written"):
             check()
 
@@ -183,7 +183,7 @@ def test_facts_and_version() -> None:
     assert long != subject.read_facts()["number"]
     for answer in ("", "\n", (2, "gone")):
         keeper.commands["count"] = keeper.commands["version"] = lambda said=answer: said
-        for check in (subject.observe, subject.version):
+        for check in (subject.read_facts, subject.version):
             with pytest.raises(CouldNotLook, match="it printed nothing|status 2: gone"):
                 check()
 

@@ -86,7 +86,7 @@ def of_kind(canaries: list[Canary], kind: str) -> Canary:
 
 def forge(monkeypatch: pytest.MonkeyPatch, *rules: tuple[str, str, int, Any]) -> None:
     """Answer requests whose method and path begin so with a status and a body."""
-    real = HttpClient.ask
+    real = HttpClient.request
 
     def request(self: HttpClient, method: str, path: str, **options: Any) -> requests.Response:
         for verb, start, status, body in rules:
@@ -203,7 +203,7 @@ def test_a_damaged_or_absent_database_is_seen(grafana: Grafana) -> None:
 def test_a_stale_save_is_refused_by_either_status(
     grafana: Grafana, monkeypatch: pytest.MonkeyPatch, status: int, held: bool
 ) -> None:
-    real = Grafana.must
+    real = Grafana.request_ok
 
     def request_ok(self: Grafana, method: str, path: str, **options: Any) -> requests.Response:
         answer = real(self, method, path, **options)
@@ -260,6 +260,23 @@ def test_a_history_is_read_in_both_of_its_forms() -> None:
     assert module.canonical_history(old) == module.canonical_history(new)
     other = [rows[0], {**rows[1], "message": "c"}]
     assert module.canonical_history(old) != module.canonical_history(other)
+
+
+def test_a_grafana_that_another_object_has_set_up_is_read_by_its_credentials(
+    grafana: Grafana, make: Callable[[str], Grafana]
+) -> None:
+    other = Grafana(grafana.spec, grafana.inside)
+    with pytest.raises(UsageError, match="no credentials for Grafana"):
+        other.list_items(NOW)
+    assert grafana.credentials is not None
+    other.take_credentials(grafana.credentials)
+    grafana.write_canaries("g1")
+    assert other.list_items(NOW) == grafana.list_items(NOW) != []
+    other.take_credentials(Secret("another password"))
+    # It says nothing of any recovery.
+    with pytest.raises(CouldNotLook, match="refuses the token or password"):
+        other.list_items(NOW)
+    other.close()
 
 
 def test_the_token_comes_from_a_file_or_a_variable(tmp_path: Path) -> None:

@@ -115,6 +115,22 @@ def test_an_operation_has_an_end(server):
         view(server).put("instances", "i", "state", body={}, doing="start", timeout=0.2)
 
 
+def test_an_answer_that_lacks_a_key_is_an_error_that_names_its_path(server):
+    config = {"metadata": {"name": "x", "config": {"size": "1GiB"}}}
+    server.answers["/1.0/projects/x"] = (200, config)
+    server.answers["/1.0/instances"] = (200, {"metadata": [config["metadata"]]})
+    incus = view(server)
+    seen, (listed,) = incus.get("projects", "x"), incus.get_list("instances")
+    assert seen == config["metadata"] and seen.get("devices") is None
+    for path, read in (
+        ("/1.0/projects/x", lambda: seen["devices"]),
+        ("/1.0/projects/x", lambda: seen["config"]["pool"]),
+        ("/1.0/instances", lambda: listed["devices"]),
+    ):
+        with pytest.raises(CouldNotLook, match=f"^{path}: the answer is not one of Incus' API"):
+            read()
+
+
 def test_an_untrusted_client_is_named_with_what_to_do(server):
     server.answers["/1.0"] = (200, {"type": "sync", "metadata": {**SERVER, "auth": "untrusted"}})
     with pytest.raises(IncusError, match="does not trust this client's certificate") as refused:

@@ -7,10 +7,18 @@ from pathlib import Path
 
 import pytest
 
+from fixtures.backups.find import find_files
 from fixtures.fleet.load import load_fleet
 from fixtures.incus.inventory import Difference, ObjectState, compare
 from fixtures.plugin.options import ROOT
-from fixtures.recovery.source import SourceRecord, is_object_of, with_parts_made_since
+from fixtures.recovery.source import (
+    SourceRecord,
+    credentials_of,
+    is_object_of,
+    keep_credentials,
+    with_parts_made_since,
+)
+from fixtures.secrets import Secret
 
 BEGUN = datetime.now(UTC)
 PROJECT = {"project atlas": ObjectState("0"), "profile default": ObjectState("1")}
@@ -74,6 +82,18 @@ def test_what_an_interrupted_attempt_had_left_of_a_part_is_replaced() -> None:
     left = {**PROJECT, "volume loki01-data on pool local: snapshot backup-0": ObjectState("8")}
     before = with_parts_made_since(left, {}, {"loki": LOKI}, ATLAS)
     assert compare(before, {**PROJECT, **LOKI}, BEGUN) == Difference()
+
+
+def test_what_a_service_is_read_by_is_kept_for_its_owner_alone(tmp_path: Path) -> None:
+    assert credentials_of(tmp_path, "grafana") is None
+    for value in ("first password", "second password"):
+        keep_credentials(tmp_path, "grafana", Secret(value))
+        kept = credentials_of(tmp_path, "grafana")
+        assert kept is not None and kept.reveal() == value
+    (file,) = tmp_path.iterdir()
+    assert file.stat().st_mode & 0o777 == 0o600
+    assert file.name.startswith("."), "it is no backup, and no note"
+    assert find_files([tmp_path]) == []
 
 
 def test_parts_are_recorded_in_a_file(tmp_path: Path) -> None:
