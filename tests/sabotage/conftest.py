@@ -38,6 +38,7 @@ def impatient(monkeypatch):
     """What is spoiled does not become healthy: no test waits long for it."""
     monkeypatch.setattr(verbs, "HEALTHY_SECONDS", 10.0)
     monkeypatch.setattr(after, "SOAK_SECONDS", 0.5)
+    monkeypatch.setattr("fixtures.services.mosquitto.SAVE_SECONDS", 3.0)
     monkeypatch.setattr("fixtures.recovery.bucket.HEALTHY_SECONDS", 4.0)
 
 

@@ -219,7 +219,7 @@ def test_a_second_run_leaves_the_first_alone(mq: Place) -> None:
 @pytest.mark.parametrize("what", [signal.SIGTERM, signal.SIGKILL])
 def test_killed_alone_while_a_long_stop_goes_on(mq: Place, what: signal.Signals) -> None:
     """A start would be answered with "already running", and the stop would end later."""
-    slow(mq, 8)
+    slow(mq, 5)
     running = Running(mq)
     wait_until(lambda: must(mq.notes == ["mq"]), label="mq is being stopped", timeout=SECONDS)
     time.sleep(1)

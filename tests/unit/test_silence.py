@@ -116,12 +116,12 @@ def test_an_operation_has_an_end(server):
 
 
 def test_an_answer_that_lacks_a_key_is_an_error_that_names_its_path(server):
-    config = {"metadata": {"name": "x", "config": {"size": "1GiB"}}}
-    server.answers["/1.0/projects/x"] = (200, config)
-    server.answers["/1.0/instances"] = (200, {"metadata": [config["metadata"]]})
+    shown = {"name": "x", "config": {"size": "1GiB"}}
+    server.answers["/1.0/projects/x"] = (200, {"type": "sync", "metadata": shown})
+    server.answers["/1.0/instances"] = (200, {"type": "sync", "metadata": [shown]})
     incus = view(server)
     seen, (listed,) = incus.get("projects", "x"), incus.get_list("instances")
-    assert seen == config["metadata"] and seen.get("devices") is None
+    assert seen == shown and seen.get("devices") is None
     for path, read in (
         ("/1.0/projects/x", lambda: seen["devices"]),
         ("/1.0/projects/x", lambda: seen["config"]["pool"]),
