@@ -17,11 +17,8 @@ import threading
 from fixtures.lab import settings
 
 SHARES = {
-    "sabotage": ("arch", "unit", "sabotage"),
-    "others": (
-        *("guard", "report", "plugin", "cluster", "faults", "lab", "mutations", "remote"),
-        "script",
-    ),
+    "sabotage": ("arch", "unit", "guard", "report", "mutations", "sabotage"),
+    "others": ("plugin", "cluster", "faults", "lab", "remote", "script"),
 }
 """Name of a process -> its directories: together all of them, and about as long as one another."""
 

@@ -124,7 +124,8 @@ def deployed(request, all_kept, fleet, drill_project, own_project):
     def get(name: str, kind: str):
         spec = fleet.service(name)
         drill = stage.new_drill(Planned(spec, kind))
-        if (name, kind) not in found:
+        # A full rebuild removes the drill project, and what was kept in it.
+        if (name, kind) not in found or not found[name, kind].copy.exists():
             provisioner = stage.provisioner(spec)
             place = scratch / f"{name}-{kind}"
             place.mkdir(exist_ok=True)
