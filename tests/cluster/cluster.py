@@ -22,7 +22,7 @@ from fixtures.lab.cache import Cache
 from fixtures.lab.daemon import Daemon
 from fixtures.plugin.lab_setup import back_up
 from fixtures.plugin.observe import SourceView
-from fixtures.recovery.source import populate
+from tests.populate import populate
 from tests.remote.server import ROOT, small_fleet, write_conf
 
 NAMES = ("m1", "m2", "m3")

@@ -16,7 +16,7 @@ from fixtures.lab import settings
 from fixtures.lab.lab import Lab
 from fixtures.plugin.lab_setup import back_up
 from fixtures.plugin.observe import view_of_lab
-from fixtures.recovery.source import populate
+from tests.populate import populate
 from tests.remote.server import Server, small_fleet, write_conf
 
 IMAGES = ("mosquitto", "step-ca")
