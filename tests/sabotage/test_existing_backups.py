@@ -59,7 +59,8 @@ def drilled(pytestconfig, fleet, make_service, place):
             None,
         )
         try:
-            existing = find_existing(drill, subject, where or place, make_service)
+            live = session_of(pytestconfig).reach().open_live
+            existing = find_existing(drill, subject, where or place, make_service, live)
             sabotage(existing)
             runbook.restored(drill, existing)
         except DrillError as error:
@@ -267,6 +268,7 @@ def test_the_fleet_files_expectations_are_checked(drilled):
     met = drilled("mosquitto", "snapshot", without_note, expect={"retained messages": 3})
     assert met.verdict is Verdict.RECOVERED, met.reason
     assert met.compared_with == "the fleet file's expectations"
+    assert (met.strength, met.counted["retained messages"]) == ("counted", 3)
     unmet = drilled("mosquitto", "snapshot", without_note, expect={"retained messages": 4})
     assert unmet.verdict is Verdict.WRONG_DATA
     assert "expects at least 4 retained messages: there are 3" in unmet.reason
@@ -293,16 +295,17 @@ def test_without_a_note_the_live_service_is_compared(drilled, alive, name):
     drill = drilled(name, "snapshot", without_note, live=alive(name))
     assert drill.verdict is Verdict.RECOVERED, drill.reason
     assert drill.compared_with == "the live service"
+    assert drill.strength == "live"
 
 
-def test_what_differs_from_the_live_service_is_not_verified(drilled, alive):
+def test_a_live_service_that_has_changed_since_proves_nothing(drilled, alive):
     def sabotage(existing):
         without_note(existing)
         after("wait_until_healthy", publish(TOPIC, b""))(existing)
 
     drill = drilled("mosquitto", "snapshot", sabotage, live=alive("mosquitto"))
-    assert drill.verdict is Verdict.NOT_VERIFIED
-    assert "changed between the reading and the backup, or wrong in it" in drill.reason
+    assert drill.strength == "sound"
+    assert any("the live service has changed since this backup" in note for note in drill.notes)
 
 
 def test_what_the_live_service_had_at_one_moment_is_exact(drilled, alive):
@@ -315,17 +318,46 @@ def test_what_the_live_service_had_at_one_moment_is_exact(drilled, alive):
     assert "lost: samples: of the last hour" in drill.reason
 
 
-@pytest.mark.parametrize(
-    ("live", "why"),
-    [
-        (None, "nothing to compare with"),
-        ("127.0.0.1:1", "the live service: no connection to the broker"),
-    ],
-)
-def test_without_anything_to_compare_with_it_is_not_verified(drilled, live, why):
-    drill = drilled("mosquitto", "snapshot", without_note, live=live)
+def test_a_live_service_that_the_fleet_file_names_must_answer(drilled):
+    drill = drilled("mosquitto", "snapshot", without_note, live="127.0.0.1:1")
     assert drill.verdict is Verdict.NOT_VERIFIED
-    assert why in drill.reason
+    assert "the live service: no connection to the broker" in drill.reason
+
+
+def test_what_is_whole_in_itself_is_sound(drilled):
+    drill = drilled("mosquitto", "snapshot", without_note)
+    assert (drill.verdict, drill.strength) == (Verdict.RECOVERED, "sound"), drill.reason
+
+
+def test_an_empty_service_is_not_sound(drilled):
+    def sabotage(existing):
+        without_note(existing)
+        start_on_nothing(existing)
+
+    drill = drilled("mosquitto", "snapshot", sabotage)
+    assert drill.verdict is Verdict.NOT_VERIFIED
+    assert "it proves nothing" in drill.reason
+
+
+def test_a_service_that_cannot_say_so_is_not_sound(drilled):
+    def sabotage(existing):
+        without_note(existing)
+        existing.service.subject.check_whole = list
+
+    drill = drilled("mosquitto", "snapshot", sabotage)
+    assert drill.verdict is Verdict.NOT_VERIFIED
+    assert "cannot say that its data is whole" in drill.reason
+
+
+def test_data_that_ends_long_before_the_backup_is_not_sound(drilled):
+    def sabotage(existing):
+        without_note(existing)
+        subject = existing.service.subject
+        subject.newest = lambda at: at - timedelta(days=30)
+
+    drill = drilled("prometheus", "snapshot", sabotage)
+    assert drill.verdict is Verdict.NOT_VERIFIED
+    assert "s before the backup: an idle service" in drill.reason
 
 
 def in_the_way(existing):

@@ -197,3 +197,25 @@ def test_gaps_excuse_nothing_else(changed: dict[str, Any], verdict: str) -> None
     assert not has_only_gaps(judged)
     assert not ends_well(judged)
     assert band(judged).words == judge_run(judged) == verdict
+
+
+SEEN = [
+    CheckRecord(name=name, outcome="held", detail="")
+    for name in ("files below the volume", "stays up", "it holds data", "whole: every block")
+]
+SOUND: dict[str, Any] = {"origin": "existing", "strength": "sound", "canaries": CanaryRecord()}
+
+
+def test_a_sound_backup_needs_each_of_its_parts():
+    assert judge_drill(drill(**SOUND, checks=SEEN)) is Verdict.RECOVERED
+    for missing in SEEN:
+        left = [check for check in SEEN if check is not missing]
+        unseen = missing.model_copy(update={"outcome": "not looked"})
+        assert judge_drill(drill(**SOUND, checks=left)) is Verdict.NOT_VERIFIED
+        assert judge_drill(drill(**SOUND, checks=[*left, unseen])) is Verdict.NOT_VERIFIED
+    assert judge_drill(drill(**{**SOUND, "strength": None}, checks=SEEN)) is Verdict.NOT_VERIFIED
+
+
+def test_an_export_of_the_services_own_has_no_list_of_files():
+    native = {**SOUND, "scenario": "native"}
+    assert judge_drill(drill(**native, checks=SEEN[1:])) is Verdict.RECOVERED
