@@ -251,7 +251,7 @@ def drilled(pytestconfig, fleet, make_service, drill_project):
         source = drill_project.source(PRODUCTION)
         place = replace(backup_locations(stage), incus=source, places=())
         drill = stage.new_drill(Planned(spec, "snapshot", "existing"))
-        found = find_existing(drill, spec, place, make_service)
+        found = find_existing(drill, spec, place, make_service, stage)
         found.service.provisioner = FromSource(PRODUCTION)
         return acts.attempt(drill, existing_backups.restored, found)
 
@@ -312,7 +312,7 @@ def test_a_copy_of_a_service_of_the_lab_is_recovered(pytestconfig, fleet, make_s
     stage = session_of(pytestconfig)
     spec = fleet.service(name).model_copy(update={"provision": "copy"})
     drill = stage.new_drill(Planned(spec, "snapshot", "existing"))
-    found = find_existing(drill, spec, backup_locations(stage), make_service)
+    found = find_existing(drill, spec, backup_locations(stage), make_service, stage)
     record = acts.attempt(drill, existing_backups.restored, found)
     assert record.verdict is Verdict.RECOVERED, record.reason
     held = {check.name for check in record.checks if check.outcome == "held"}

@@ -14,6 +14,7 @@ import pytest
 
 import drills.test_existing_backups as runbook
 from fixtures.errors import CouldNotLook, DrillError, GuardRefused
+from fixtures.evidence.history import HistoryLine
 from fixtures.evidence.verdict import Verdict
 from fixtures.fleet.model import ONLY_THE_FIRST
 from fixtures.incus.client import Incus
@@ -53,14 +54,12 @@ def drilled(pytestconfig, fleet, make_service, place):
     """Runs the drill of a service on what is in `place`, with a sabotage before its body."""
 
     def run(name, kind, sabotage=lambda existing: None, where=None, **spec):
-        subject = fleet.service(name).model_copy(update=spec)
-        drill, existing = (
-            session_of(pytestconfig).new_drill(Planned(subject, kind, "existing")),
-            None,
-        )
+        subject, stage = fleet.service(name).model_copy(update=spec), session_of(pytestconfig)
+        drill, existing = stage.new_drill(Planned(subject, kind, "existing")), None
         try:
-            live = session_of(pytestconfig).reach().open_live
-            existing = find_existing(drill, subject, where or place, make_service, live)
+            existing = find_existing(
+                drill, subject, where or place, make_service, session_of(pytestconfig)
+            )
             sabotage(existing)
             runbook.restored(drill, existing)
         except DrillError as error:
@@ -358,6 +357,38 @@ def test_data_that_ends_long_before_the_backup_is_not_sound(drilled):
     drill = drilled("prometheus", "snapshot", sabotage)
     assert drill.verdict is Verdict.NOT_VERIFIED
     assert "s before the backup: an idle service" in drill.reason
+
+
+def test_a_backup_that_has_shrunk_since_the_last_proof_is_wrong_data(drilled):
+    def remember(**changed):
+        def act(existing):
+            line = history_line(existing.drill, **changed)
+            existing.drill.last_proof = line
+
+        return act
+
+    fewer = drilled("mosquitto", "tarball", remember(counted={"retained messages": 4}))
+    assert fewer.verdict is Verdict.WRONG_DATA
+    assert "3 retained messages, the last proof counted 4" in fewer.reason
+    smaller = drilled("mosquitto", "tarball", remember(file_bytes=1 << 30))
+    assert smaller.verdict is Verdict.WRONG_DATA
+    assert "that of the last proof" in smaller.reason and smaller.restore is None
+
+
+def history_line(drill, **changed):
+    """What history would have of an earlier proof of the same."""
+    about = {"run": "r1", "begun": datetime.now(UTC), "host": "h", "incus": None, "target": None}
+    return HistoryLine(
+        **about,
+        service=drill.subject,
+        scenario=drill.scenario,
+        origin="existing",
+        verdict=Verdict.RECOVERED,
+        rto=1.0,
+        rpo=None,
+        target_rto=900.0,
+        **changed,
+    )
 
 
 def in_the_way(existing):

@@ -115,7 +115,7 @@ def test_what_a_stop_has_lost_is_a_finding_and_the_backup_is_wrong(
         backups = replace(backup_locations(stage), places=(directory,))
         for kind in ("snapshot", "tarball"):
             drill = stage.new_drill(Planned(broker, kind, "existing"))
-            existing = find_existing(drill, broker, backups, make_service)
+            existing = find_existing(drill, broker, backups, make_service, stage)
             with pytest.raises(DrillError) as raised:
                 restored(drill, existing)
             drill.fail(raised.value)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from types import SimpleNamespace
 
 import pytest
 
 from fixtures.errors import CouldNotLook, IncusError, RecoveryFailed, WrongData
+from fixtures.evidence.history import is_of_source
+from fixtures.evidence.verdict import Verdict
 from fixtures.recovery import checks as module
 from fixtures.recovery.checks import REOWNED, Checks, checking_host
 from fixtures.recovery.drill import Drill
@@ -92,3 +95,31 @@ def test_a_known_fault_of_incus_is_in_the_reason_of_what_failed(fault, is_explai
         drill.fail(fault)
     assert (REOWNED in str(drill.record().reason)) is is_explained
     assert drill.record().notes == [REOWNED]
+
+
+@pytest.mark.parametrize(
+    ("now", "shrink", "is_held"),
+    [(90, 0.1, True), (89, 0.1, False), (50, 0.5, True), (0, 1.0, True), (100, 0.0, True)],
+)
+def test_less_than_the_last_proof_by_more_than_is_allowed_is_wrong(made, now, shrink, is_held):
+    about = {"begun": datetime(2026, 11, 1, tzinfo=UTC), "run": "r1"}
+    made.drill.last_proof = SimpleNamespace(counted={"silences": 100, "locks": 0}, **about)
+    made.drill.counted = {"silences": now, "keys": 3}
+    module.check_not_shrunk(made, shrink)
+    assert (not made.broken) is is_held
+    assert is_held or f"{now} silences, the last proof counted 100" in made.broken[0]
+
+
+def test_a_proof_is_compared_with_one_of_the_same_source():
+    line = SimpleNamespace(
+        service="x",
+        scenario="tarball",
+        origin="existing",
+        verdict=Verdict.RECOVERED,
+        backup_source="/backup/20261101",
+    )
+    assert is_of_source(line, "x", "tarball", "/backup/20261128")
+    assert not is_of_source(line, "x", "tarball", "/other/20261128")
+    assert not is_of_source(line, "x", "snapshot", "/backup/20261128")
+    line.verdict = Verdict.WRONG_DATA
+    assert not is_of_source(line, "x", "tarball", "/backup/20261128")

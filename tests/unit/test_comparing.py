@@ -22,6 +22,8 @@ LINES = Item("series", "in the hour before noon", "7", 7)
 class Restored:
     """A restored service, as far as it is asked."""
 
+    counted_by_hour = ()
+
     def __init__(self, found, newest=None):
         self.found, self.last = found, newest
 
