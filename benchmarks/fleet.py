@@ -24,7 +24,7 @@ from benchmarks.figures import ROOT, Bench, ratios
 from benchmarks.stage import Stage, stage
 from fixtures.errors import UsageError
 from fixtures.evidence.judge import judge_drill
-from fixtures.evidence.verdict import Verdict
+from fixtures.evidence.record import Verdict
 from fixtures.evidence.writer import read_evidence
 from fixtures.fleet.model import Fleet
 from fixtures.lab.lab import Lab

@@ -15,7 +15,7 @@ from typing import Any
 from benchmarks.figures import Bench, ratios
 from benchmarks.observer import next_outage, observing
 from benchmarks.stage import Stage, fill, recover, stage
-from fixtures.evidence.verdict import Verdict
+from fixtures.evidence.record import Verdict
 from fixtures.recovery.backup import Backup
 from fixtures.recovery.drill import Drill
 from fixtures.recovery.service import ServiceUnderDrill

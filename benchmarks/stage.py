@@ -19,8 +19,7 @@ from fixtures.fleet.load import load_fleet
 from fixtures.fleet.model import Fleet, Service
 from fixtures.incus.client import Incus
 from fixtures.incus.guard import DrillPolicy
-from fixtures.incus.project import DrillProject, reap
-from fixtures.incus.run_lock import run_lock
+from fixtures.incus.project import DrillProject, reap, run_lock
 from fixtures.lab.host import cgroup2_root
 from fixtures.lab.lab import Lab
 from fixtures.recovery.backup import Backup

@@ -20,8 +20,8 @@ from fixtures.incus.guard import OwnServerPolicy, ReadPolicy
 from fixtures.lab import host, images, settings
 from fixtures.lab.cache import Cache
 from fixtures.lab.daemon import Daemon
-from fixtures.plugin.lab_setup import back_up
 from fixtures.plugin.observe import SourceView
+from fixtures.plugin.target import back_up
 from tests.populate import populate
 from tests.remote.server import ROOT, small_fleet, write_conf
 

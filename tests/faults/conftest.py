@@ -14,9 +14,9 @@ from pathlib import Path
 import pytest
 
 from fixtures.evidence.writer import read_evidence
+from fixtures.files import PREFIX
 from fixtures.incus.client import Incus
 from fixtures.incus.guard import DrillPolicy
-from fixtures.scratch import PREFIX
 
 ROOT = Path(__file__).resolve().parents[2]
 DRILL = "snapshot and prometheus"

@@ -6,10 +6,10 @@ import signal
 
 import pytest
 
+from fixtures.clock import NotYet, wait_until
 from fixtures.incus.guard import OwnServerPolicy
 from fixtures.incus.inventory import digest_of, inventory
 from fixtures.incus.project import empty
-from fixtures.waiting import NotYet, wait_until
 
 BEFORE = {
     "destroy": ": being prepared",

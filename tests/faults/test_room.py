@@ -16,7 +16,7 @@ from fixtures.incus.client import Incus
 from fixtures.incus.guard import OwnServerPolicy
 from fixtures.incus.instance import Instance
 from fixtures.incus.inventory import inventory
-from fixtures.incus.run_lock import LOCKS
+from fixtures.incus.project import LOCKS
 from fixtures.incus.volumes import (
     GIB,
     Volume,

@@ -137,6 +137,6 @@ def test_there_are_three_policies_and_only_the_labs_builder_may_do_anything():
         if any(getattr(member, "name", "") == "must_allow" for member in node.body)
     }
     assert policies == {"Policy", "ReadPolicy", "DrillPolicy", "OwnServerPolicy"}
-    assert modules_with("OwnServerPolicy(") == {"recovery/source.py", "plugin/lab_setup.py"}
+    assert modules_with("OwnServerPolicy(") == {"recovery/source.py", "plugin/target.py"}
     # The operator's script also writes; only the lab's own shell gets it.
     assert modules_with("atlas-backup.sh", "subprocess") == {"recovery/source.py"}

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 import fixtures.recovery.bucket as verbs
+from fixtures.clock import NotYet, wait_until
 from fixtures.errors import (
     BackupDamaged,
     CouldNotLook,
@@ -25,7 +26,6 @@ from fixtures.lab import settings
 from fixtures.lab.lab import Lab
 from fixtures.recovery.bucket import BucketUnderDrill
 from fixtures.services.terraform_state import S3
-from fixtures.waiting import NotYet, wait_until
 
 pytestmark = pytest.mark.skipif(
     not settings.from_environment().has_buckets, reason="Incus 6.0 needs MinIO for buckets"

@@ -27,9 +27,9 @@ from fixtures.fleet.load import load_fleet
 from fixtures.incus.client import Incus
 from fixtures.incus.guard import OwnServerPolicy
 from fixtures.incus.inventory import compare, inventory
-from fixtures.lab import golden, images, settings
+from fixtures.lab import images, settings
 from fixtures.lab.cache import Cache, remove
-from fixtures.lab.lab import Lab
+from fixtures.lab.lab import Lab, golden_path
 from fixtures.recovery.source import Source, with_parts_made_since
 from tests.faults.conftest import WITH_SIGINT
 
@@ -114,7 +114,7 @@ def machine():
     Lab(config=config).down()
     cache = Cache(config.cache)
     planned = images.plan(cache, replace(config, images=(SLOW,)))
-    for left in (golden.path(cache, planned), *config.cache.glob(f"*/*{SLOW}*")):
+    for left in (golden_path(cache, planned), *config.cache.glob(f"*/*{SLOW}*")):
         remove(left)
     shutil.rmtree(home)
 

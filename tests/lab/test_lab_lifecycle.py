@@ -22,8 +22,7 @@ import pytest
 from fixtures.errors import LabError
 from fixtures.lab import host, images, recipe, settings
 from fixtures.lab.cache import Cache, read_json
-from fixtures.lab.client import Client
-from fixtures.lab.daemon import Daemon
+from fixtures.lab.daemon import Client, Daemon
 from fixtures.lab.lab import Lab
 
 pytestmark = pytest.mark.skipif(

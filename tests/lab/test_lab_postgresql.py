@@ -12,7 +12,7 @@ import pytest
 import drills.test_restore_from_snapshot as runbook
 import fixtures.recovery.after as after
 from fixtures.errors import CouldNotLook, DrillError
-from fixtures.evidence.verdict import Verdict
+from fixtures.evidence.record import Verdict
 from fixtures.fleet.load import load_fleet
 from fixtures.lab.lab import Lab
 

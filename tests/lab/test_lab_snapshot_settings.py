@@ -13,7 +13,7 @@ import yaml
 
 from fixtures.errors import LabError
 from fixtures.lab import settings
-from fixtures.lab.client import Client
+from fixtures.lab.daemon import Client
 from fixtures.lab.lab import Lab
 
 TABLE: dict[str, Any] = yaml.safe_load(

@@ -24,9 +24,9 @@ from pathlib import Path
 import pytest
 
 from fixtures.errors import LabError
-from fixtures.lab import images, recipe, rootfs, settings, vendor
+from fixtures.lab import images, recipe, rootfs, settings
 from fixtures.lab.cache import Cache
-from fixtures.lab.vendor import VendorUnreachable
+from fixtures.lab.rootfs import VendorUnreachable
 
 TOOL = b"#!/bin/sh\necho from the vendor\n"
 PACKAGE = (
@@ -165,7 +165,7 @@ def test_the_pinned_key_alone_is_given_to_apt(shop, names):
     url = shop.publish_key("given", *names) if names else shop.url("no-key")
     made = made_of(repositories=[shop.repository(key=url)])
     if names == ("good",):
-        stanza, _, key = vendor.sources(made).partition("Signed-By:\n")
+        stanza, _, key = rootfs.apt_sources(made).partition("Signed-By:\n")
         assert stanza == f"Types: deb\nURIs: {shop.url('apt')}\nSuites: stable\nComponents: main\n"
         assert key.replace("\n ", "\n").lstrip().replace("\n.\n", "\n\n") == shop.gpg(
             "--armor", "--export", "good"
@@ -179,7 +179,7 @@ def test_the_pinned_key_alone_is_given_to_apt(shop, names):
             f"{url} holds the primary keys {held}, not {good} alone, as pinned; nothing was built"
         )
     with pytest.raises(LabError) as caught:
-        vendor.sources(made)
+        rootfs.apt_sources(made)
     assert caught.value.message.startswith(f"recipe tool: {what}")
     assert not isinstance(caught.value, VendorUnreachable)
 
@@ -187,7 +187,7 @@ def test_the_pinned_key_alone_is_given_to_apt(shop, names):
 @pytest.mark.parametrize("how", ["refused", "cut", "silent", "404", "untrusted"])
 def test_a_vendor_that_cannot_be_reached_is_named_with_the_cause(shop, monkeypatch, tmp_path, how):
     (shop.files / "cut").write_bytes(b"0123456789")
-    monkeypatch.setattr(vendor, "SILENCE_SECONDS", 0.2)
+    monkeypatch.setattr(rootfs, "SILENCE_SECONDS", 0.2)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         url, why = {
             "refused": ("http://127.0.0.1:1/x", "[Errno 111] Connection refused"),
@@ -197,7 +197,7 @@ def test_a_vendor_that_cannot_be_reached_is_named_with_the_cause(shop, monkeypat
             "untrusted": (f"https://127.0.0.1:{shop.tls_port}/x", "CERTIFICATE_VERIFY_FAILED"),
         }[how]
         with pytest.raises(VendorUnreachable) as caught:
-            vendor.fetch(url, tmp_path / "x", "tool")
+            rootfs.download(url, tmp_path / "x", "tool")
     reason = caught.value.reason
     assert reason.startswith(f"the vendor's package could not be fetched ({url}: ")
     assert why in reason
@@ -211,7 +211,7 @@ def test_an_archive_is_held_against_the_vendors_list_and_against_what_was_used_b
     cache, made, url = Cache(tmp_path), made_of(), shop.url("tool_amd64.zip")
 
     def fetched(**row):
-        return vendor.archive(cache, made, recipe.Archive(**row), "amd64")
+        return rootfs.archive(cache, made, recipe.Archive(**row), "amd64")
 
     def refused(words, **row):
         with pytest.raises(LabError) as caught:
@@ -283,9 +283,9 @@ def test_one_program_is_taken_out_of_an_archive_and_nothing_else(tmp_path, conte
     archive.write_bytes(content)
     if fault:
         with pytest.raises(LabError, match=f"^recipe tool: archive.*{fault}"):
-            vendor.extract(archive, "bin/tool", out, "recipe tool: archive")
+            rootfs.extract(archive, "bin/tool", out, "recipe tool: archive")
         return
-    vendor.extract(archive, "bin/tool", out, "recipe tool: archive")
+    rootfs.extract(archive, "bin/tool", out, "recipe tool: archive")
     assert out.read_bytes() == TOOL
     assert {path.name for path in tmp_path.rglob("*")} == {"a", "b", "archive", "out"}
 

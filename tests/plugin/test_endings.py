@@ -8,8 +8,7 @@ import pytest
 
 import fixtures
 from fixtures.errors import DrillError, GuardRefused
-from fixtures.evidence.record import STOPPED_BY_GUARD
-from fixtures.evidence.verdict import Verdict
+from fixtures.evidence.record import STOPPED_BY_GUARD, Verdict
 from fixtures.recovery.checks import Checks
 from fixtures.recovery.drill import Drill, remove_all, verdict_of
 from tests.plugin.conftest import ROOT, evidence_of, run_pytest

@@ -14,8 +14,8 @@ from fixtures.errors import CouldNotLook
 from fixtures.fleet.load import load_fleet
 from fixtures.lab import settings
 from fixtures.lab.lab import Lab
-from fixtures.plugin.lab_setup import back_up
 from fixtures.plugin.observe import view_of_lab
+from fixtures.plugin.target import back_up
 from tests.populate import populate
 from tests.remote.server import Server, small_fleet, write_conf
 

@@ -13,8 +13,14 @@ import urllib3
 from fixtures.errors import IncusError
 from fixtures.incus.guard import MARKER_KEY
 from fixtures.incus.inventory import inventory
-from fixtures.incus.project import KEEP_KEY, LIFETIME, PreparedProject
-from fixtures.incus.run_lock import EXPIRES_KEY, HOST_KEY, run_lock
+from fixtures.incus.project import (
+    EXPIRES_KEY,
+    HOST_KEY,
+    KEEP_KEY,
+    LIFETIME,
+    PreparedProject,
+    run_lock,
+)
 from fixtures.incus.tunnel import Relay
 from fixtures.plugin import certificate
 from tests.guard.test_every_route import PATHS

@@ -20,8 +20,8 @@ from fixtures.evidence.record import (
     MemberRecord,
     RestoreRecord,
     RunRecord,
+    Verdict,
 )
-from fixtures.evidence.verdict import Verdict
 from tests.unit.test_evidence_judge import BEGUN, DAY, NO_PACKAGE, SKIPPED, drill, run
 
 EVIDENCE = Path(__file__).parent / "evidence-v1.json"

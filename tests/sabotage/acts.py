@@ -6,8 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from fixtures.errors import DrillError
-from fixtures.evidence.record import DrillRecord
-from fixtures.evidence.verdict import Verdict
+from fixtures.evidence.record import DrillRecord, Verdict
 from fixtures.recovery.backup import Backup
 from fixtures.recovery.drill import Drill
 from fixtures.recovery.service import ServiceUnderDrill

@@ -17,6 +17,7 @@ import pytest
 import fixtures.recovery.after as after
 import fixtures.recovery.service as verbs
 from fixtures.evidence.record import DrillRecord
+from fixtures.files import scratch_directory
 from fixtures.incus.instance import Instance
 from fixtures.incus.volumes import Volume
 from fixtures.plugin.collect import Planned
@@ -24,7 +25,6 @@ from fixtures.plugin.fixtures import bucket_of, platform_of, session_of
 from fixtures.recovery.backup import Backup
 from fixtures.recovery.drill import remove_all
 from fixtures.recovery.service import ServiceUnderDrill
-from fixtures.scratch import scratch_directory
 from tests.sabotage.acts import attempt
 
 # Grafana and Atlantis are imitated here: these tests are about the reading of their classes.

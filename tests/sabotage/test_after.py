@@ -12,8 +12,9 @@ import drills.test_restore_from_snapshot as snapshot
 import drills.test_restore_from_tarball as tarball
 import fixtures.recovery.after as after
 import tests.sabotage.acts as acts
+from fixtures.clock import wait_until
 from fixtures.errors import IncusError
-from fixtures.evidence.verdict import Verdict
+from fixtures.evidence.record import Verdict
 from fixtures.incus.client import Incus
 from fixtures.incus.guard import OwnServerPolicy
 from fixtures.incus.instance import Instance
@@ -25,7 +26,6 @@ from fixtures.recovery.backup import Form
 from fixtures.recovery.provision import FromSource
 from fixtures.services.mqtt import connected
 from fixtures.services.registry import SERVICES
-from fixtures.waiting import wait_until
 
 FROM = {
     "snapshot": (snapshot.test_service_restored_from_snapshot, "restore_snapshot"),

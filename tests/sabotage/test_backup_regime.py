@@ -14,7 +14,7 @@ from fixtures.audit.audit import Audit
 from fixtures.audit.inventory import collect
 from fixtures.backups.find import identify
 from fixtures.evidence.history import HistoryLine
-from fixtures.evidence.verdict import AuditVerdict, Verdict
+from fixtures.evidence.record import AuditVerdict, Verdict
 from fixtures.incus.client import Incus
 from fixtures.incus.guard import OwnServerPolicy
 from fixtures.incus.instance import Instance

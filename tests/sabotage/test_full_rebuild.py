@@ -8,7 +8,7 @@ import pytest
 
 import drills.test_full_rebuild as runbook
 import tests.sabotage.acts as acts
-from fixtures.evidence.verdict import Verdict
+from fixtures.evidence.record import Verdict
 
 WITH_DATA, WITHOUT = "full-rebuild-with-data", "full-rebuild"
 BODIES = {

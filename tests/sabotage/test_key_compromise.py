@@ -11,7 +11,7 @@ import drills.test_key_compromise as runbook
 import fixtures.recovery.key_compromise as engine
 import tests.sabotage.acts as acts
 from fixtures.errors import CouldNotLook
-from fixtures.evidence.verdict import Verdict
+from fixtures.evidence.record import Verdict
 from fixtures.incus.volumes import Volume
 from fixtures.recovery.key_compromise import CaUnderDrill, ClientsUnderDrill
 from fixtures.recovery.service import ServiceUnderDrill

@@ -10,7 +10,7 @@ import pytest
 import fixtures.recovery.service as verbs
 from drills.test_existing_backups import restored
 from fixtures.errors import DrillError
-from fixtures.evidence.verdict import Verdict
+from fixtures.evidence.record import Verdict
 from fixtures.incus.client import Incus
 from fixtures.incus.guard import OwnServerPolicy
 from fixtures.incus.instance import Instance
@@ -19,8 +19,8 @@ from fixtures.incus.volumes import Volume
 from fixtures.plugin import observe as command
 from fixtures.plugin.collect import Planned
 from fixtures.plugin.fixtures import backup_locations, find_existing, session_of
-from fixtures.plugin.lab_setup import back_up
 from fixtures.plugin.observe import observe, view_of_lab
+from fixtures.plugin.target import back_up
 from fixtures.recovery.source import lab_passphrase_file, run_script
 from fixtures.services.mqtt import connected
 from fixtures.services.note import find_notes

@@ -6,7 +6,7 @@ import pytest
 
 import drills.test_rebuild as runbook
 import tests.sabotage.acts as acts
-from fixtures.evidence.verdict import Verdict
+from fixtures.evidence.record import Verdict
 from fixtures.recovery.provision import ByCommand, FromSource
 
 body = runbook.test_service_rebuilt_without_its_data

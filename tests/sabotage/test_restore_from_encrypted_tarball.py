@@ -12,7 +12,7 @@ import drills.test_restore_from_encrypted_tarball as runbook
 import tests.sabotage.acts as acts
 from fixtures.backups.tarball import inspect
 from fixtures.errors import BackupDamaged
-from fixtures.evidence.verdict import Verdict
+from fixtures.evidence.record import Verdict
 from fixtures.secrets import Secret
 
 KIND = "encrypted-tarball"

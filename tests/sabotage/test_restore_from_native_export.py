@@ -9,7 +9,7 @@ import pytest
 
 import drills.test_restore_from_native_export as runbook
 import tests.sabotage.acts as acts
-from fixtures.evidence.verdict import Verdict
+from fixtures.evidence.record import Verdict
 from fixtures.services import grafana
 from fixtures.services.prometheus import must_be_whole
 from tests.sabotage.test_rebuild import keep_the_old_data, wipe

@@ -6,7 +6,7 @@ import pytest
 
 import drills.test_restore_from_snapshot as runbook
 import tests.sabotage.acts as acts
-from fixtures.evidence.verdict import Verdict
+from fixtures.evidence.record import Verdict
 
 SERVICES = ["prometheus", "alertmanager", "mosquitto", "grafana", "atlantis", "step-ca"]
 """Loki's is below: a chunk that is deleted."""

@@ -7,7 +7,7 @@ import pytest
 import drills.test_restore_from_tarball as runbook
 import tests.sabotage.acts as acts
 from fixtures.errors import BackupDamaged
-from fixtures.evidence.verdict import Verdict
+from fixtures.evidence.record import Verdict
 
 body = runbook.test_service_restored_from_tarball
 

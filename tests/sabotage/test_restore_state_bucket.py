@@ -10,7 +10,7 @@ import drills.test_restore_state_bucket as runbook
 import tests.sabotage.acts as acts
 from fixtures.backups.bucket_export import inspect
 from fixtures.errors import BackupDamaged
-from fixtures.evidence.verdict import Verdict
+from fixtures.evidence.record import Verdict
 
 body = runbook.test_state_bucket_restored_from_export
 

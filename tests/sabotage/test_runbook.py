@@ -11,7 +11,7 @@ import pytest
 import drills.test_runbook as runbook_drill
 from fixtures.audit.audit import Audit
 from fixtures.errors import CouldNotLook
-from fixtures.evidence.verdict import AuditVerdict
+from fixtures.evidence.record import AuditVerdict
 from fixtures.plugin.audits import DEFAULT, Runbook
 from fixtures.runbook.examine import checks_of, examine
 from fixtures.runbook.shell import known_of, targets_of

@@ -18,9 +18,9 @@ from pathlib import Path
 
 import pytest
 
+from fixtures.clock import NotYet, wait_until
 from fixtures.lab import settings
 from fixtures.lab.lab import Lab
-from fixtures.waiting import NotYet, wait_until
 
 SCRIPT = Path(__file__).parents[2] / "docs" / "atlas-backup.sh"
 PASSPHRASE = "a passphrase with blanks"

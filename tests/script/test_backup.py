@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from fixtures.clock import NotYet, wait_until
 from fixtures.services import prometheus
-from fixtures.waiting import NotYet, wait_until
 from tests.script.conftest import PASSPHRASE, SECONDS, Place, Running, place_in
 
 MQ = "mq mq-data snapshot=stop/7 tarball=stop/7 unit=mosquitto"

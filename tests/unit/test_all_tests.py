@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 import tests.__main__ as all_tests
-from fixtures.waiting import NotYet, wait_until
+from fixtures.clock import NotYet, wait_until
 
 TESTS = Path(__file__).parents[1]
 

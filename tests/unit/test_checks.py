@@ -9,7 +9,7 @@ import pytest
 
 from fixtures.errors import CouldNotLook, IncusError, RecoveryFailed, WrongData
 from fixtures.evidence.history import is_of_source
-from fixtures.evidence.verdict import Verdict
+from fixtures.evidence.record import Verdict
 from fixtures.recovery import checks as module
 from fixtures.recovery.checks import REOWNED, Checks, checking_host
 from fixtures.recovery.drill import Drill

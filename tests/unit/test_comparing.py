@@ -9,7 +9,7 @@ import pytest
 
 from fixtures.clock import CLOCK_SKEW
 from fixtures.evidence.judge import judge_drill
-from fixtures.evidence.verdict import Verdict
+from fixtures.evidence.record import Verdict
 from fixtures.recovery.checks import Checks, check_known, newest_survivor
 from fixtures.recovery.drill import Drill
 from fixtures.services.base import Item, Known, Ledger, each, total

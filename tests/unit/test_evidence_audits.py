@@ -12,11 +12,10 @@ from fixtures.evidence.history import append_history, read_history
 from fixtures.evidence.html import render_summary, table_cells
 from fixtures.evidence.judge import judge_audit, judge_audits, judge_run
 from fixtures.evidence.openmetrics import metrics
-from fixtures.evidence.record import AuditRecord, CheckRecord, RunRecord
-from fixtures.evidence.terminal import WIDTH, summary_lines
-from fixtures.evidence.verdict import AuditVerdict, Verdict
+from fixtures.evidence.record import AuditRecord, AuditVerdict, CheckRecord, RunRecord, Verdict
 from fixtures.evidence.wording import audit_sentence, findings, why_not_in_order
 from fixtures.evidence.writer import read_evidence, write_evidence
+from fixtures.plugin.terminal import WIDTH, summary_lines
 from tests.report.test_html import words
 from tests.unit.test_evidence_judge import BEGUN, HELD, UNSEEN, drill, run
 

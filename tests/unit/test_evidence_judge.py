@@ -17,8 +17,8 @@ from fixtures.evidence.record import (
     RunRecord,
     SkipRecord,
     SourceRecord,
+    Verdict,
 )
-from fixtures.evidence.verdict import Verdict
 from fixtures.evidence.wording import band, run_sentence, skips
 
 BEGUN = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)

@@ -8,8 +8,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from fixtures.evidence.openmetrics import metrics
-from fixtures.evidence.record import RunRecord
-from fixtures.evidence.verdict import Verdict
+from fixtures.evidence.record import RunRecord, Verdict
 from fixtures.evidence.writer import read_evidence
 from tests.unit.test_evidence_judge import SKIPPED, run
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from fixtures.evidence.record import CellRecord, CleanupRecord
-from fixtures.evidence.terminal import WIDTH, summary_lines
+from fixtures.plugin.terminal import WIDTH, summary_lines
 from tests.unit.test_evidence_judge import NO_PACKAGE, SKIPPED, drill, run
 
 LONG = "atlas-terraform-state"

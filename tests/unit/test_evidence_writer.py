@@ -16,8 +16,7 @@ import pytest
 from fixtures.evidence.history import append_history, history_lines, read_history
 from fixtures.evidence.html import render_summary
 from fixtures.evidence.judge import judge_run
-from fixtures.evidence.record import RunRecord, SkipRecord, schema_text
-from fixtures.evidence.verdict import Verdict
+from fixtures.evidence.record import RunRecord, SkipRecord, Verdict, schema_text
 from fixtures.evidence.writer import (
     EVIDENCE_FILE,
     JOURNAL_FILE,

@@ -11,7 +11,8 @@ from fixtures.fleet.load import load_fleet
 from fixtures.fleet.model import Fleet
 from fixtures.plugin.audits import Planned as Audited
 from fixtures.plugin.collect import Planned
-from fixtures.plugin.lab_setup import (
+from fixtures.plugin.options import ROOT
+from fixtures.plugin.target import (
     Requirements,
     everything,
     in_order,
@@ -19,7 +20,6 @@ from fixtures.plugin.lab_setup import (
     requirements_of,
     requirements_of_drill,
 )
-from fixtures.plugin.options import ROOT
 
 
 @pytest.fixture(scope="module")

@@ -8,16 +8,16 @@ from pathlib import Path
 
 import pytest
 
-import fixtures.incus.run_lock as run_lock
 from fixtures.errors import LabError
+from fixtures.incus import project
 from fixtures.lab.lab import Lab, LabLock
-from fixtures.plugin import lab_setup, target
+from fixtures.plugin import target
 
 
 @pytest.fixture(autouse=True)
 def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A machine with labs and locks of its own; returns where the first lab is kept."""
-    monkeypatch.setattr(run_lock, "LOCKS", tmp_path / "locks")
+    monkeypatch.setattr(project, "LOCKS", tmp_path / "locks")
     monkeypatch.setenv("ATLAS_DRILLS_STATE", str(tmp_path / "one"))
     return tmp_path / "one"
 
@@ -38,12 +38,12 @@ def taken_down(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
 @contextmanager
 def alive(run: str, where: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """A run that lives, in a lab that runs have brought up."""
-    with run_lock.run_lock(run), monkeypatch.context() as patch:
+    with project.run_lock(run), monkeypatch.context() as patch:
         patch.setenv("ATLAS_DRILLS_STATE", str(where))
         lab = Lab()
         target.enter(lab, run)
         lab.state_dir.mkdir(exist_ok=True)
-        (lab.state_dir / lab_setup.OWNED_BY_RUNS).touch()
+        (lab.state_dir / target.OWNED_BY_RUNS).touch()
         yield
 
 
@@ -62,7 +62,7 @@ def test_the_last_run_takes_the_lab_down(machine, monkeypatch, taken_down, tmp_p
 
 def test_a_lab_that_was_brought_up_by_hand_stays(machine, monkeypatch, taken_down):
     with alive("a", machine, monkeypatch):
-        (machine / "lab" / lab_setup.OWNED_BY_RUNS).unlink()
+        (machine / "lab" / target.OWNED_BY_RUNS).unlink()
         target.let_go("a")
     assert taken_down == []
 
@@ -73,7 +73,7 @@ def test_a_lab_that_is_being_brought_up_by_hand_stays(machine, monkeypatch):
 
     def waits(lab: Lab, only_if: Callable[[], bool]) -> None:
         asked.append(only_if())
-        (lab.state_dir / lab_setup.OWNED_BY_RUNS).unlink()
+        (lab.state_dir / target.OWNED_BY_RUNS).unlink()
         asked.append(only_if())
 
     monkeypatch.setattr(Lab, "down", waits)

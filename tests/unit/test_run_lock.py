@@ -6,9 +6,9 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from fixtures.incus import run_lock
+from fixtures.incus import project
 from fixtures.incus.guard import MARKER_KEY
-from fixtures.incus.run_lock import EXPIRES_KEY, HOST_KEY, host_id
+from fixtures.incus.project import EXPIRES_KEY, HOST_KEY, host_id
 
 NOW = datetime(2026, 11, 23, tzinfo=UTC)
 LATER, EARLIER = (NOW + timedelta(hours=hours) for hours in (1, -1))
@@ -16,17 +16,17 @@ LATER, EARLIER = (NOW + timedelta(hours=hours) for hours in (1, -1))
 
 @pytest.fixture(autouse=True)
 def locks(tmp_path, monkeypatch):
-    monkeypatch.setattr(run_lock, "LOCKS", tmp_path)
+    monkeypatch.setattr(project, "LOCKS", tmp_path)
 
 
 def is_dead(host, expires=LATER):
     expiry = expires if isinstance(expires, str) else expires.isoformat()
     config = {MARKER_KEY: "run-1", HOST_KEY: host, EXPIRES_KEY: expiry}
-    return run_lock.is_dead(config, now=NOW)
+    return project.is_dead(config, now=NOW)
 
 
 def test_a_run_lives_as_long_as_its_lock_is_held():
-    with run_lock.run_lock("run-1"):
+    with project.run_lock("run-1"):
         assert not is_dead(host_id())
     assert is_dead(host_id())
 
@@ -40,7 +40,7 @@ def test_a_run_from_before_the_reboot_is_dead():
 def test_a_clone_of_this_machine_is_another_one(tmp_path, monkeypatch):
     machine, boot, locks = host_id().split("/")
     (tmp_path / "machine-id").write_text("of a clone\n")
-    monkeypatch.setattr(run_lock, "MACHINE", (tmp_path / "machine-id", tmp_path / "none"))
+    monkeypatch.setattr(project, "MACHINE", (tmp_path / "machine-id", tmp_path / "none"))
     assert host_id().split("/")[0] != machine
     assert host_id().split("/")[1:] == [boot, locks]
     assert not is_dead(f"{machine}/another-boot/{locks}")
@@ -50,7 +50,7 @@ def test_of_a_run_with_locks_elsewhere_only_the_expiry_is_known(tmp_path, monkey
     """In a container of this machine the boot is the same, but /run is not."""
     (tmp_path / "elsewhere").mkdir()
     with monkeypatch.context() as patch:
-        patch.setattr(run_lock, "LOCKS", tmp_path / "elsewhere")
+        patch.setattr(project, "LOCKS", tmp_path / "elsewhere")
         theirs = host_id()
     machine, boot, _ = theirs.split("/")
     for host in (theirs, f"{machine}/{boot}/", f"{machine}/{boot}", "elsewhere/boot/1-2"):
@@ -65,10 +65,10 @@ def test_a_run_of_which_nothing_is_known_counts_as_alive(expires):
 
 def test_runs_of_another_user_than_root_hold_locks_too(monkeypatch):
     monkeypatch.delenv("ATLAS_DRILLS_RUNTIME", raising=False)
-    monkeypatch.setattr(run_lock.os, "geteuid", lambda: 1000)
+    monkeypatch.setattr(project.os, "geteuid", lambda: 1000)
     monkeypatch.setenv("XDG_RUNTIME_DIR", "/run/user/1000")
-    assert str(run_lock._locks()) == "/run/user/1000/atlas-drills-1000"
+    assert str(project._locks()) == "/run/user/1000/atlas-drills-1000"
     monkeypatch.delenv("XDG_RUNTIME_DIR")
-    assert run_lock._locks().name == "atlas-drills-1000"
+    assert project._locks().name == "atlas-drills-1000"
     monkeypatch.setenv("ATLAS_DRILLS_RUNTIME", "/given")
-    assert str(run_lock._locks()) == "/given"
+    assert str(project._locks()) == "/given"

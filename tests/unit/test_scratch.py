@@ -14,11 +14,11 @@ from pathlib import Path
 import pytest
 
 from fixtures.errors import CouldNotLook
-from fixtures.scratch import OLD_SECONDS, PREFIX, delete_left_scratch, scratch_directory
+from fixtures.files import OLD_SECONDS, PREFIX, delete_left_scratch, scratch_directory
 
 HOLD = """
 import sys, time
-from fixtures.scratch import scratch_directory
+from fixtures.files import scratch_directory
 with scratch_directory() as path:
     (path / "plain.tar").write_text("plaintext")
     print(path, flush=True)

@@ -14,13 +14,13 @@ import requests
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fixtures.clock import wait_until
 from fixtures.errors import CouldNotLook
 from fixtures.incus.instance import CommandResult
 from fixtures.services import atlantis as module
 from fixtures.services.atlantis import Atlantis, bolt_database, canonical, name_of, plan_file
 from fixtures.services.base import judge_canaries
 from fixtures.services.http import HttpClient
-from fixtures.waiting import wait_until
 from tests.imitations.instance import FILES, Loopback, Program, spec_of
 
 

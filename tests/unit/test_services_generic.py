@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from fixtures.clock import NotYet
 from fixtures.errors import CouldNotLook, RecoveryFailed
 from fixtures.fleet.load import load_fleet
 from fixtures.fleet.model import Service
@@ -18,7 +19,6 @@ from fixtures.incus.instance import CommandResult
 from fixtures.services.base import judge_canaries
 from fixtures.services.generic import Generic
 from fixtures.services.note import compare
-from fixtures.waiting import NotYet
 from tests.unit.servers import context_of, identity, pages, server
 
 POSTGRESQL = load_fleet(Path(__file__).parents[2] / "fleets" / "postgresql.yaml").services[0]

@@ -11,6 +11,7 @@ from contextlib import closing
 
 import pytest
 
+from fixtures.clock import NotYet
 from fixtures.errors import CouldNotLook, IncusError
 from fixtures.incus.buckets import BucketKey, S3Address
 from fixtures.secrets import Secret
@@ -18,7 +19,6 @@ from fixtures.services import http, mqtt
 from fixtures.services.http import HttpClient, NotTrusted
 from fixtures.services.step_ca import bootstrap
 from fixtures.services.terraform_state import S3
-from fixtures.waiting import NotYet
 from tests.unit.servers import Answer, context_of, identity, pages, server
 
 HEAD = b"HTTP/1.1 200 OK\r\n"

@@ -13,11 +13,11 @@ from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 from jwcrypto import jwk, jwt
 
+from fixtures.clock import NotYet
 from fixtures.errors import CouldNotLook, WrongData
 from fixtures.services import step_ca
 from fixtures.services.base import Canary
 from fixtures.services.step_ca import StepCa
-from fixtures.waiting import NotYet
 from tests.unit.servers import context_of, identity, pages, server
 from tests.unit.test_tls import NEW, Volume, steal_keys
 

@@ -10,14 +10,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fixtures.clock import PHASES
-from fixtures.errors import CouldNotLook, DrillError
+from fixtures.errors import CouldNotLook, DrillError, printable
 from fixtures.evidence import judge
 from fixtures.evidence.html import render_summary
 from fixtures.evidence.openmetrics import metrics
 from fixtures.evidence.record import AuditRecord, CheckRecord, DrillRecord, RunRecord
-from fixtures.evidence.terminal import summary_lines
 from fixtures.plugin.options import redact_logs
-from fixtures.text import printable
+from fixtures.plugin.terminal import summary_lines
 from tests.unit.test_evidence_judge import BEGUN, drill, run
 
 ESCAPES = "\x1b[2J\x1b]0;title\x07\x9b31m\r\u202eNEVOCER\u2028\udcff\0"

@@ -10,13 +10,13 @@ from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from fixtures.clock import NotYet
 from fixtures.errors import CouldNotLook
 from fixtures.fleet.load import load_fleet
 from fixtures.recovery.key_compromise import ClientsUnderDrill, clients_of
 from fixtures.services.certificates import Handshake, Issued, fault_of, shake_hands
 from fixtures.services.step_ca import new_ca
 from fixtures.services.step_ca_attacker import StolenKeys, steal_keys
-from fixtures.waiting import NotYet
 from tests.unit.servers import context_of, server
 
 NAME = "service01.atlas.internal"

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fixtures.evidence.verdict import WORST_LAST, AuditVerdict, Verdict, merge, merge_audits
+from fixtures.evidence.record import WORST_LAST, AuditVerdict, Verdict, merge, merge_audits
 
 verdicts = st.lists(st.sampled_from(Verdict))
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from fixtures.clock import NotYet, wait_until
 from fixtures.errors import RecoveryFailed, WrongData
-from fixtures.waiting import NotYet, wait_until
 
 
 class Time:
