@@ -20,7 +20,7 @@ from pathlib import Path
 import pytest
 
 from fixtures.errors import LabError
-from fixtures.lab import host, images, recipe, settings
+from fixtures.lab import host, images, settings
 from fixtures.lab.cache import Cache, read_json
 from fixtures.lab.daemon import Client, Daemon
 from fixtures.lab.lab import Lab
@@ -292,11 +292,11 @@ def test_images_are_added_to_a_lab_that_is_up_and_renewed_when_their_recipe_chan
         lines.clear()
         assert not lab.up()
         assert lines == [f"lab {NAME}: is up already"]
-        was = images.tarball_of(Cache(own_cache), recipe.load("mosquitto", recipes))
+        was = images.tarball_of(Cache(own_cache), settings.load_recipe("mosquitto", recipes))
         with (tmp_path / "r/files/mosquitto/mosquitto.conf").open("a") as file:
             file.write("# changed\n")
         # In the place of a build: the same image under the key of the changed recipe.
-        becomes = images.tarball_of(Cache(own_cache), recipe.load("mosquitto", recipes))
+        becomes = images.tarball_of(Cache(own_cache), settings.load_recipe("mosquitto", recipes))
         becomes.symlink_to(was)
         assert lab.status().is_current is False
         lab.ensure_images(IMAGES)

@@ -14,7 +14,7 @@ import pytest
 
 from fixtures import process
 from fixtures.errors import LabError
-from fixtures.lab import host, images, recipe, settings
+from fixtures.lab import host, images, settings
 from fixtures.lab.cache import Cache, read_json
 from fixtures.lab.rootfs import Mirrors, from_apt
 from fixtures.lab.settings import IMAGES, RECIPES
@@ -96,7 +96,7 @@ def test_sources_of_a_suite_have_backports_only_where_a_recipe_wants_them() -> N
 
 @pytest.mark.parametrize("path", sorted(RECIPES.glob("*.toml")), ids=lambda p: p.stem)
 def test_every_recipe_is_well_formed(path: Path) -> None:
-    assert recipe.load(path.stem).name == path.stem
+    assert settings.load_recipe(path.stem).name == path.stem
 
 
 def test_vendors_are_the_default_and_loki_alone_has_another_recipe() -> None:
@@ -122,7 +122,7 @@ def kitchen(tmp_path: Path) -> Path:
 
 def test_the_key_is_of_the_recipe_and_of_each_file_that_it_names(kitchen: Path) -> None:
     def key(name: str = "prometheus") -> str:
-        return recipe.load(name, [kitchen]).key
+        return settings.load_recipe(name, [kitchen]).key
 
     keys, other = {key()}, key("mosquitto")
     (kitchen / "files/prometheus/prometheus.yml").write_text("# other\n")
@@ -136,11 +136,11 @@ def test_the_key_is_of_the_recipe_and_of_each_file_that_it_names(kitchen: Path) 
 def test_recipes_of_a_test_come_in_front_of_the_labs_own(kitchen: Path, tmp_path: Path) -> None:
     further = settings.from_environment({"ATLAS_DRILLS_RECIPES": f"{tmp_path}/none:{kitchen}"})
     (kitchen / "files/loki/loki.service").write_text("# other\n")
-    found = recipe.load("loki", further.recipes)
+    found = settings.load_recipe("loki", further.recipes)
     assert found.file("loki/loki.service") == kitchen / "files/loki/loki.service"
-    assert found.key != recipe.load("loki").key
+    assert found.key != settings.load_recipe("loki").key
     with pytest.raises(LabError, match=r"HINT: known recipes: alertmanager, .*step-ca"):
-        recipe.load("no-such-recipe", further.recipes)
+        settings.load_recipe("no-such-recipe", further.recipes)
 
 
 @pytest.mark.parametrize(
@@ -169,7 +169,7 @@ def test_wrong_recipes_are_refused(
     assert was in text
     path.write_text(text.replace(was, becomes, 1))
     with pytest.raises(LabError) as caught:
-        recipe.load(name, [kitchen])
+        settings.load_recipe(name, [kitchen])
     assert caught.value.message.startswith(f"recipe {path}: ")
     assert what in caught.value.message
     assert caught.value.hint == "correct the recipe; nothing was built."
@@ -326,7 +326,7 @@ def test_what_fails_to_build_stops_nothing_else_and_ctrl_c_ends_all(
     images.plan(cache, config).rootfs.mkdir(parents=True)
     monkeypatch.setattr(images, "REPORT_SECONDS", 0.2)
 
-    def build(made_from: recipe.Recipe, *_: object) -> None:
+    def build(made_from: settings.Recipe, *_: object) -> None:
         name = "false" if made_from.name == "mosquitto" else "sleep"
         host.run([name, "0.5"], doing="not built", hint="do so.")
         raise LabError("late", hint=None)

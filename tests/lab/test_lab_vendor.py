@@ -24,7 +24,7 @@ from pathlib import Path
 import pytest
 
 from fixtures.errors import LabError
-from fixtures.lab import images, recipe, rootfs, settings
+from fixtures.lab import images, rootfs, settings
 from fixtures.lab.cache import Cache
 from fixtures.lab.rootfs import VendorUnreachable
 
@@ -156,7 +156,7 @@ def trusted(shop, monkeypatch):
 
 def made_of(name="tool", **tables):
     data = {"name": name, "kind": "instance", "description": "x", "suite": "trixie"}
-    return recipe.Recipe.model_validate({**data, "packages": ["less"], **tables})
+    return settings.Recipe.model_validate({**data, "packages": ["less"], **tables})
 
 
 @pytest.mark.parametrize("names", [("good",), ("other",), ("good", "other"), ()])
@@ -211,7 +211,7 @@ def test_an_archive_is_held_against_the_vendors_list_and_against_what_was_used_b
     cache, made, url = Cache(tmp_path), made_of(), shop.url("tool_amd64.zip")
 
     def fetched(**row):
-        return rootfs.archive(cache, made, recipe.Archive(**row), "amd64")
+        return rootfs.archive(cache, made, settings.Archive(**row), "amd64")
 
     def refused(words, **row):
         with pytest.raises(LabError) as caught:
@@ -295,7 +295,7 @@ def test_no_link_of_a_root_file_system_leads_to_the_hosts_files(tmp_path, link):
     (tmp_path / "root").mkdir()
     (tmp_path / "root/opt").symlink_to(link)
     (tmp_path / "tool").write_bytes(TOOL)
-    row = recipe.File(path="/opt/tool", source="")
+    row = settings.File(path="/opt/tool", source="")
     with pytest.raises(LabError, match=r"^/opt/tool of the root file system is a link that leads"):
         rootfs.place(tmp_path / "root", row, tmp_path / "tool")
     assert not (tmp_path / "outside").exists()

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 
-from fixtures.evidence.history import history_lines
 from fixtures.evidence.html import main, render_page, render_summary, table_cells
 from fixtures.evidence.judge import judge_drill
 from fixtures.evidence.openmetrics import metrics
@@ -22,6 +21,7 @@ from fixtures.evidence.record import (
     RunRecord,
     Verdict,
 )
+from fixtures.evidence.writer import history_lines
 from tests.unit.test_evidence_judge import BEGUN, DAY, NO_PACKAGE, SKIPPED, drill, run
 
 EVIDENCE = Path(__file__).parent / "evidence-v1.json"

@@ -13,8 +13,8 @@ import drills.test_backup_regime as regime_drill
 from fixtures.audit.audit import Audit
 from fixtures.audit.inventory import collect
 from fixtures.backups.find import identify
-from fixtures.evidence.history import HistoryLine
 from fixtures.evidence.record import AuditVerdict, Verdict
+from fixtures.evidence.writer import HistoryLine
 from fixtures.incus.client import Incus
 from fixtures.incus.guard import OwnServerPolicy
 from fixtures.incus.instance import Instance

@@ -14,7 +14,7 @@ import pytest
 
 import drills.test_existing_backups as runbook
 from fixtures.errors import CouldNotLook, DrillError, GuardRefused
-from fixtures.evidence.history import HistoryLine
+from fixtures.evidence.writer import HistoryLine
 from fixtures.evidence.record import Verdict
 from fixtures.fleet.model import ONLY_THE_FIRST
 from fixtures.incus.client import Incus

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 
 from fixtures.errors import CouldNotLook, IncusError, RecoveryFailed, WrongData
-from fixtures.evidence.history import is_of_source
+from fixtures.evidence.writer import is_of_source
 from fixtures.evidence.record import Verdict
 from fixtures.recovery import checks as module
 from fixtures.recovery.checks import REOWNED, Checks, checking_host

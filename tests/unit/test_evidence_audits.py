@@ -8,13 +8,12 @@ from typing import Any
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from fixtures.evidence.history import append_history, read_history
 from fixtures.evidence.html import render_summary, table_cells
 from fixtures.evidence.judge import judge_audit, judge_audits, judge_run
 from fixtures.evidence.openmetrics import metrics
 from fixtures.evidence.record import AuditRecord, AuditVerdict, CheckRecord, RunRecord, Verdict
 from fixtures.evidence.wording import audit_sentence, findings, why_not_in_order
-from fixtures.evidence.writer import read_evidence, write_evidence
+from fixtures.evidence.writer import append_history, read_evidence, read_history, write_evidence
 from fixtures.plugin.terminal import WIDTH, summary_lines
 from tests.report.test_html import words
 from tests.unit.test_evidence_judge import BEGUN, HELD, UNSEEN, drill, run

@@ -10,11 +10,10 @@ from typing import Any
 import pytest
 
 from fixtures.evidence.coverage import coverage
-from fixtures.evidence.history import HistoryLine, benchmark_rows
 from fixtures.evidence.judge import unanswered
 from fixtures.evidence.record import BenchmarkRow, RunRecord, Verdict
 from fixtures.evidence.wording import age, count, rate, seconds, size
-from fixtures.evidence.writer import read_evidence
+from fixtures.evidence.writer import HistoryLine, benchmark_rows, read_evidence
 from tests.unit.test_evidence_judge import SKIPPED
 
 TITLES = {"snapshot": ("By snapshot", 900.0), "rebuild": ("Without data", 1800.0)}

@@ -13,7 +13,6 @@ from typing import Any
 
 import pytest
 
-from fixtures.evidence.history import append_history, history_lines, read_history
 from fixtures.evidence.html import render_summary
 from fixtures.evidence.judge import judge_run
 from fixtures.evidence.record import RunRecord, SkipRecord, Verdict, schema_text
@@ -21,8 +20,11 @@ from fixtures.evidence.writer import (
     EVIDENCE_FILE,
     JOURNAL_FILE,
     add_to_journal,
+    append_history,
     begin_journal,
+    history_lines,
     read_evidence,
+    read_history,
     write_evidence,
 )
 from fixtures.plugin.report import ResultCollector
