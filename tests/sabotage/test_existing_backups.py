@@ -14,8 +14,8 @@ import pytest
 
 import drills.test_existing_backups as runbook
 from fixtures.errors import CouldNotLook, DrillError, GuardRefused
-from fixtures.evidence.writer import HistoryLine
 from fixtures.evidence.record import Verdict
+from fixtures.evidence.writer import HistoryLine
 from fixtures.fleet.model import ONLY_THE_FIRST
 from fixtures.incus.client import Incus
 from fixtures.incus.guard import OwnServerPolicy

@@ -8,8 +8,8 @@ from types import SimpleNamespace
 import pytest
 
 from fixtures.errors import CouldNotLook, IncusError, RecoveryFailed, WrongData
-from fixtures.evidence.writer import is_of_source
 from fixtures.evidence.record import Verdict
+from fixtures.evidence.writer import is_of_source
 from fixtures.recovery import checks as module
 from fixtures.recovery.checks import REOWNED, Checks, checking_host
 from fixtures.recovery.drill import Drill
