@@ -94,7 +94,7 @@ def test_every_cell_has_a_drill_or_a_reason(fleet):
 
 
 def test_a_rehearsal_never_answers_for_an_existing_backup(fleet):
-    cells = unanswered(fleet, [], has_files=False)
+    cells = unanswered(fleet, [], lacks={"files"})
     reasons = {(c.service, c.scenario): c.reason for c in cells if c.origin == "existing"}
     assert reasons["step-ca", "encrypted-tarball"] == NO_DIRECTORY
     assert reasons["atlas-terraform-state", "native"] == NO_DIRECTORY
