@@ -4,7 +4,9 @@ Loses:  every instance, volume and bucket of the fleet and the drill project its
 Needs:  images of the services, Incus' S3 and OpenTofu; nothing of the source is touched.
 Proves: in the runbook's order (bootstrap, state, apply, volumes, start, verify) every service
         comes up after those that it needs, healthy within the target of the whole, holding every
-        canary of its tarball; or, without data, empty but whole, with a list of what was lost.
+        canary of its tarball; or, without data, empty but whole, with a list of what was lost; or
+        from the backups that exist, as each service's own drill proves it, and between them: a
+        member that has none fails alone, with those that need it.
 """
 
 import pytest
@@ -26,6 +28,22 @@ def test_full_rebuild_with_data(drill, platform, backups):
         platform.wait_until_healthy()
     with drill.phase("verified"):
         platform.must_hold(backups)
+
+
+@pytest.mark.existing
+@pytest.mark.full_rebuild_with_data
+def test_full_rebuild_from_the_backups_that_exist(drill, existing_platform):
+    """From nothing but what the operator really has, in the order of dependency."""
+    with drill.phase("destroy"):
+        existing_platform.must_be_absent()
+    with drill.phase("restore"):
+        existing_platform.restore()
+    with drill.phase("start"):
+        existing_platform.start()
+    with drill.phase("healthy"):
+        existing_platform.wait_until_healthy()
+    with drill.phase("verified"):
+        existing_platform.must_hold_what_the_source_held()
 
 
 @pytest.mark.full_rebuild

@@ -12,7 +12,6 @@ from fixtures.plugin.collect import (
     NO_FILE,
     NO_IMAGE,
     NOT_PROMISED,
-    ONE_BY_ONE,
     unanswered,
     why_not,
 )
@@ -99,7 +98,7 @@ def test_a_rehearsal_never_answers_for_an_existing_backup(fleet):
     assert reasons["step-ca", "encrypted-tarball"] == NO_DIRECTORY
     assert reasons["atlas-terraform-state", "native"] == NO_DIRECTORY
     assert reasons["step-ca", "snapshot"] == "not selected in this run"
-    assert reasons["fleet", "full-rebuild-with-data"] == ONE_BY_ONE
+    assert reasons["fleet", "full-rebuild-with-data"] == NO_DIRECTORY
 
 
 def test_what_cannot_be_drilled_says_why(fleet):

@@ -105,7 +105,7 @@ def test_less_than_the_last_proof_by_more_than_is_allowed_is_wrong(made, now, sh
     about = {"begun": datetime(2026, 11, 1, tzinfo=UTC), "run": "r1"}
     made.drill.last_proof = SimpleNamespace(counted={"silences": 100, "locks": 0}, **about)
     made.drill.counted = {"silences": now, "keys": 3}
-    module.check_not_shrunk(made, shrink)
+    module.check_not_shrunk(made, made.drill, shrink)
     assert (not made.broken) is is_held
     assert is_held or f"{now} silences, the last proof counted 100" in made.broken[0]
 
