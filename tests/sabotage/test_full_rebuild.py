@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from graphlib import TopologicalSorter
-
 import pytest
 
 import drills.test_full_rebuild as runbook
@@ -75,8 +73,13 @@ def no_start(platform, backups):
 
 
 def started_too_early(platform, backups):
-    platform.needs["mosquitto"] = ["alertmanager"]
-    platform._order = lambda: TopologicalSorter({"mosquitto": (), "alertmanager": ()})
+    in_order = platform.in_order
+
+    def all_at_once(begin):
+        in_order(begin)
+        platform.needs["mosquitto"] = ["alertmanager"]
+
+    platform.in_order = all_at_once
 
 
 @pytest.mark.parametrize(
@@ -98,6 +101,7 @@ def test_a_step_that_was_not_made_as_it_must_be_is_not_recovered(drilled, sabota
 def test_members_that_are_not_rebuilt_leave_the_whole_unproven(drilled):
     def sabotage(platform, backups):
         platform.left_out.append("loki")
+        platform.needs.pop("mosquitto")
         after(platform, "destroy", lambda: platform.services.pop("mosquitto"))
 
     drill = drilled(WITHOUT, sabotage)

@@ -219,3 +219,17 @@ def test_a_sound_backup_needs_each_of_its_parts():
 def test_an_export_of_the_services_own_has_no_list_of_files():
     native = {**SOUND, "scenario": "native"}
     assert judge_drill(drill(**native, checks=SEEN[1:])) is Verdict.RECOVERED
+
+
+def test_each_service_of_a_fleet_is_proven_by_itself():
+    """One that was not compared with anything needs all of its own checks."""
+    one = {"service": "x", "strength": "sound", "healthy": 1.0}
+    parts = [check.model_copy(update={"name": f"x: {check.name}"}) for check in SEEN]
+    whole = {**SOUND, "strength": "sound", "canaries": LEDGER, "members": [one]}
+    assert judge_drill(drill(**whole, checks=parts)) is Verdict.RECOVERED
+    assert judge_drill(drill(**whole, checks=parts[1:])) is Verdict.NOT_VERIFIED
+    assert judge_drill(drill(**whole, checks=SEEN)) is Verdict.NOT_VERIFIED
+    of_a_bucket = CanaryRecord(written=["x: object"], recovered=["x: object"])
+    assert (
+        judge_drill(drill(**{**whole, "canaries": of_a_bucket}, checks=SEEN)) is Verdict.RECOVERED
+    )
