@@ -229,7 +229,5 @@ def test_each_service_of_a_fleet_is_proven_by_itself():
     assert judge_drill(drill(**whole, checks=parts)) is Verdict.RECOVERED
     assert judge_drill(drill(**whole, checks=parts[1:])) is Verdict.NOT_VERIFIED
     assert judge_drill(drill(**whole, checks=SEEN)) is Verdict.NOT_VERIFIED
-    of_a_bucket = CanaryRecord(written=["x: object"], recovered=["x: object"])
-    assert (
-        judge_drill(drill(**{**whole, "canaries": of_a_bucket}, checks=SEEN)) is Verdict.RECOVERED
-    )
+    whole["canaries"] = CanaryRecord(written=["x: object"], recovered=["x: object"])
+    assert judge_drill(drill(**whole, checks=SEEN)) is Verdict.RECOVERED
