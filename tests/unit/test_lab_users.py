@@ -90,9 +90,9 @@ def test_a_run_that_never_used_the_lab_leaves_it(machine, monkeypatch, taken_dow
 
 
 def test_a_process_that_was_interrupted_in_the_lock_can_take_the_lab_down(tmp_path):
-    interrupted = LabLock(tmp_path, "lab", print).locked("up")
+    interrupted = LabLock(tmp_path, "lab", print).locked()
     interrupted.__enter__()
-    with LabLock(tmp_path, "lab", print).locked("down"):
+    with LabLock(tmp_path, "lab", print).locked():
         pass
     interrupted.__exit__(None, None, None)
 
