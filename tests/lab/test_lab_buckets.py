@@ -278,5 +278,4 @@ def test_dial_leaves_this_process_in_its_own_network(lab):
         lab.dial(1)
     with pytest.raises(LabError, match="the lab lab-none is not up"):
         Lab("lab-none").dial(1)
-    assert lab.status().s3 == f"127.0.0.1:{settings.S3_PORT}"
-    assert "buckets on 127.0.0.1:8555" in str(lab.status())
+    assert f"buckets on 127.0.0.1:{settings.S3_PORT}" in str(lab.status())

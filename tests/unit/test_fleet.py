@@ -77,8 +77,7 @@ def test_small_fleets_are_valid(tmp_path: Path) -> None:
         ("# only\n", f"f.yaml:1:1: holds no document, only comments\nHINT: {HINT}"),
         ("- 1\n", f"f.yaml:1:1: must be a mapping\nHINT: {HINT}"),
         (b"name: a\nx: \xff", "f.yaml:2:4: not UTF-8\nHINT: save the file as UTF-8"),
-        ("#" * 1024 * 1024 + "\n", "f.yaml: larger than 1 MiB\nHINT: name a fleet file"),
-        ("[" * 5000, f"f.yaml:1:22: nested too deeply\nHINT: {HINT}"),
+        ("[" * 5000, f"f.yaml:1:1: nested too deeply\nHINT: {HINT}"),
         ("a: 1\n---\nb: 2\n", f"f.yaml:2:1: not YAML: but found another document\nHINT: {HINT}"),
     ],
 )

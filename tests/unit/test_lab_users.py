@@ -10,7 +10,7 @@ import pytest
 
 from fixtures.errors import LabError
 from fixtures.incus import project
-from fixtures.lab.lab import Lab, LabLock
+from fixtures.lab.lab import Lab
 from fixtures.plugin import target
 
 
@@ -89,10 +89,11 @@ def test_a_run_that_never_used_the_lab_leaves_it(machine, monkeypatch, taken_dow
     assert taken_down == []
 
 
-def test_a_process_that_was_interrupted_in_the_lock_can_take_the_lab_down(tmp_path):
-    interrupted = LabLock(tmp_path, "lab", print).locked("up")
+def test_a_process_that_was_interrupted_in_the_lock_can_take_the_lab_down(tmp_path, monkeypatch):
+    monkeypatch.setenv("ATLAS_DRILLS_STATE", str(tmp_path))
+    interrupted = Lab().locked()
     interrupted.__enter__()
-    with LabLock(tmp_path, "lab", print).locked("down"):
+    with Lab().locked():
         pass
     interrupted.__exit__(None, None, None)
 

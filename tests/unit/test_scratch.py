@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import stat
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from fixtures.errors import CouldNotLook
-from fixtures.files import OLD_SECONDS, PREFIX, delete_left_scratch, scratch_directory
+from fixtures.files import PREFIX, delete_left_scratch, scratch_directory
 
 HOLD = """
 import sys, time
@@ -75,21 +73,11 @@ def test_that_of_a_killed_process_goes(holder: tuple[subprocess.Popen[str], Path
 
 
 def test_what_is_nobodys_scratch_stays(temporary: Path) -> None:
-    old = time.time() - 2 * OLD_SECONDS
     target = temporary / "precious"
     target.mkdir()
     (temporary / f"{PREFIX}link").symlink_to(target)
     (temporary / f"{PREFIX}file").write_text("x")
     for name in ("atlas-drills-0", "atlas-drills-young", "other"):
         (temporary / name).mkdir()
-    os.utime(temporary / "atlas-drills-0", (old, old))
     assert delete_left_scratch() == []
     assert len(list(temporary.iterdir())) == 6
-
-
-def test_what_older_versions_left_goes_when_it_is_old(temporary: Path) -> None:
-    left = temporary / "atlas-drills-gpg-x1"
-    left.mkdir()
-    old = time.time() - 2 * OLD_SECONDS
-    os.utime(left, (old, old))
-    assert delete_left_scratch() == [str(left)]
