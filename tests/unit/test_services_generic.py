@@ -223,7 +223,7 @@ def test_what_is_proven_is_new_data() -> None:
 )
 def test_what_verifies_ends_with_status_0(answer: Any, held: bool | None) -> None:
     subject = service(Keeper(check=lambda: answer), verify={"sound": ["check"]})
-    [proof] = subject.slow_active_checks()
+    [proof] = subject.check_whole()
     assert (proof.name, proof.held) == ("sound", held)
     assert not isinstance(answer, tuple) or answer[1] in proof.detail
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import gzip
+import hashlib
 import json
 import signal
 import sqlite3
@@ -17,12 +19,17 @@ from typing import Any
 
 import pytest
 import requests
+from cryptography.hazmat.decrepit.ciphers.modes import CFB
+from cryptography.hazmat.primitives.ciphers import Cipher
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.ciphers.algorithms import AES256
 
 from fixtures.errors import BackupDamaged, CouldNotLook, UsageError, WrongData
 from fixtures.secrets import Secret
 from fixtures.services import grafana as module
 from fixtures.services.base import Canary, judge_canaries
 from fixtures.services.grafana import FIRST_PASSWORD, TOKEN, TOKEN_FILE, UNREAD, Grafana, token_of
+from fixtures.services.grafana_secrets import decrypt, open_secret
 from fixtures.services.http import HttpClient
 from tests.imitations.instance import FILES, Loopback, Program, spec_of
 
@@ -73,6 +80,80 @@ def grafana(make: Callable[[str], Grafana]) -> Grafana:
 def program_of(grafana: Grafana) -> Program:
     assert isinstance(grafana.inside, Instance)
     return grafana.inside.program
+
+
+def sealed(text: bytes, key: bytes, algorithm: bytes = b"") -> bytes:
+    """Encrypt as Grafana does (pkg/util/encryption.go)."""
+    salt, vector, nonce = b"saltsalt", b"v" * 16, b"n" * 12
+    made = hashlib.pbkdf2_hmac("sha256", key, salt, 10_000, 32)
+    if algorithm:
+        name = base64.b64encode(algorithm).rstrip(b"=")
+        return b"*" + name + b"*" + salt + nonce + AESGCM(made).encrypt(nonce, text, None)
+    cipher = Cipher(AES256(made), CFB(vector)).encryptor()
+    return salt + vector + cipher.update(text) + cipher.finalize()
+
+
+@pytest.mark.parametrize("algorithm", [b"", b"aes-gcm"])
+def test_secrets_are_opened_as_grafana_does(algorithm: bytes) -> None:
+    inner, right, wrong = b"0123456789abcdef", Secret("right"), Secret("wrong")
+    keys = {"k1": sealed(inner, b"right", algorithm)}
+    old = sealed("pässword".encode(), b"right", algorithm)
+    new = b"#" + base64.b64encode(b"k1").rstrip(b"=") + b"#" + sealed(b"p" * 9, inner, algorithm)
+    assert open_secret(old, {}, right) and open_secret(new, keys, right)
+    assert not open_secret(old, {}, wrong) and not open_secret(new, keys, wrong)
+    assert not open_secret(new, {}, right), "its data key is gone"
+    assert not open_secret(old[:15], {}, right)
+
+
+def test_a_secret_that_another_program_has_encrypted_is_opened() -> None:
+    # By `openssl enc -aes-256-cfb`, with the salt and vector of Grafana's own test.
+    text = bytes.fromhex("f1114227cb6af678cad6ee35f67f25f40b")
+    assert decrypt(b"abcdefgh1234567890124567" + text, b"secret here") == b"grafana unit test"
+
+
+@pytest.mark.parametrize(
+    ("key", "damaged", "held", "said"),
+    [
+        ("right", False, True, "2 secrets of data sources"),
+        ("wrong", False, True, "NONE opens"),
+        ("right", True, False, "token of b does not open"),
+    ],
+)
+def test_what_opens_of_secrets_is_said_and_only_some_that_do_not_are_damaged(
+    grafana: Grafana,
+    monkeypatch: pytest.MonkeyPatch,
+    key: str,
+    damaged: bool,
+    held: bool,
+    said: str,
+) -> None:
+    rows = {"a": sealed(b"password", b"right"), "b": sealed(b"tokentoken", b"right")}
+    if damaged:
+        rows["b"] = sealed(bytes(range(128, 160)), b"right")
+    with closing(sqlite3.connect(program_of(grafana).data / "grafana.db")) as database:
+        for name, secret in rows.items():
+            stored = json.dumps({"token": base64.b64encode(secret).decode()})
+            database.execute("INSERT INTO data_source VALUES (NULL, ?, ?)", (name, stored))
+        database.commit()
+    monkeypatch.setattr(Grafana, "_secret_key", lambda _: Secret(key))
+    proof = grafana._check_secrets("secrets")
+    assert proof.held is held and said in proof.detail
+
+
+def test_the_secret_key_is_found_where_grafana_finds_it(grafana: Grafana) -> None:
+    instance = grafana.inside
+    assert isinstance(instance, Instance)
+    with pytest.raises(CouldNotLook, match="no secret_key"):
+        grafana._secret_key()
+    default, own = "/usr/share/grafana/conf/defaults.ini", "/etc/grafana/grafana.ini"
+    instance.pushed[default] = (b"app_mode = x\n[security]\nsecret_key = given\n", 0)
+    assert grafana._secret_key().reveal() == "given"
+    instance.pushed[own] = (b"[security]\n;secret_key = x\nsecret_key = $__file{/k}\n", 0)
+    instance.pushed["/k"] = (b"in a file\n", 0)
+    assert grafana._secret_key().reveal() == "in a file"
+    instance.pushed[own] = (b"[security]\nsecret_key = $__env{K}\n", 0)
+    with pytest.raises(CouldNotLook, match="names a variable"):
+        grafana._secret_key()
 
 
 def save(grafana: Grafana, uid: str, **more: Any) -> None:
@@ -183,7 +264,7 @@ def test_the_administrator_of_a_copy_gets_a_new_password_whatever_the_login(
 
 
 def test_proofs_hold_and_leave_nothing(grafana: Grafana) -> None:
-    assert [proof.held for proof in grafana.active_checks()] == [True, True, True]
+    assert [proof.held for proof in grafana.active_checks()] == [True, True]
     assert grafana.hits("dash-db") == []
 
 
@@ -193,10 +274,41 @@ def test_a_damaged_or_absent_database_is_seen(grafana: Grafana) -> None:
     file = program_of(grafana).data / "grafana.db"
     whole = file.read_bytes()
     file.write_bytes(whole[:4096] + b"\x55" * (len(whole) - 4096))
-    assert grafana._check_integrity().held is False
+    assert grafana._check_integrity("whole").held is False
     file.unlink()
     with pytest.raises(CouldNotLook, match="there is no .*/grafana.db in imitation01"):
-        grafana._check_integrity()
+        grafana._check_integrity("whole")
+
+
+def test_a_grafana_is_whole_if_its_database_is_and_all_dashboards_open(
+    grafana: Grafana, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save(grafana, "d")
+    found = {proof.name: proof for proof in grafana.check_whole()}
+    assert {proof.held for proof in found.values()} == {True}
+    opens = "every dashboard opens by its uid"
+    assert found[opens].counts == {"dashboards": 1}
+    monkeypatch.setattr(Grafana, "hits", lambda *_: ["d", "lost"])
+    found = {proof.name: proof for proof in grafana.check_whole()}
+    assert found[opens].held is False and "dashboard lost: status 404" in found[opens].detail
+
+
+def test_dashboards_of_its_organisation_are_read_from_the_table_that_has_them(
+    grafana: Grafana, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with closing(sqlite3.connect(program_of(grafana).data / "grafana.db")) as database:
+        database.executescript(
+            "CREATE TABLE dashboard (uid TEXT, is_folder INT, org_id INT, deleted TEXT);"
+            "INSERT INTO dashboard VALUES ('a', 0, 1, NULL), ('f', 1, 1, NULL),"
+            "('other', 0, 2, NULL), ('gone', 0, 1, '2026');"
+        )
+    monkeypatch.setattr(Grafana, "get_json", lambda *_: 1)
+    assert grafana._uids_in_database() == ["a"]
+    with closing(sqlite3.connect(program_of(grafana).data / "grafana.db")) as database:
+        database.executescript(
+            "CREATE TABLE resource (resource TEXT); INSERT INTO resource VALUES ('dashboards');"
+        )
+    assert grafana._uids_in_database() == [], "they have moved to another table"
 
 
 @pytest.mark.parametrize(("status", "held"), [(412, True), (409, True), (200, False)])

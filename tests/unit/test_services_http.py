@@ -223,7 +223,7 @@ def bucket(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[], socket.soc
 def test_an_object_or_a_root_that_never_ends_is_given_up(bucket) -> None:
     begun = time.monotonic()
     with server(DRIPS["body"], TLS) as dial, pytest.raises(CouldNotLook, match="a of tofu: cut"):
-        bucket(dial).digest("a")
+        bucket(dial).read_through("a")
     with server(DRIPS["headers"], TLS) as dial, pytest.raises(CouldNotLook, match="whole within"):
         bootstrap(dial, "ca.test", "00")
     assert time.monotonic() - begun < 40

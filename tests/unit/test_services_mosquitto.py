@@ -10,7 +10,7 @@ from fixtures.services.mosquitto import (
     MAGIC,
     number_queued,
     queued_messages,
-    read_sessions,
+    read_database,
     retained_messages,
 )
 
@@ -33,6 +33,17 @@ def queued(name: bytes) -> bytes:
     return chunk(3, struct.pack("<Q", 1) + struct.pack(">HHBBBB", 1, len(name), 2, 3, 0, 1) + name)
 
 
+def stored(number: int, topic: bytes, *, retain: bool, payload: bytes = b"x") -> bytes:
+    fixed = struct.pack("<Qq", number, 0) + struct.pack(
+        ">IHHHHHBB", len(payload), 0, 0, 0, len(topic), 0, 1, retain
+    )
+    return chunk(2, fixed + topic + payload)
+
+
+def retained(number: int) -> bytes:
+    return chunk(4, struct.pack("<Q", number))
+
+
 def head(version: int = 6) -> bytes:
     return MAGIC + bytes(4) + struct.pack(">I", version) + chunk(1, bytes(16))
 
@@ -41,7 +52,7 @@ def head(version: int = 6) -> bytes:
 def test_sessions_with_topics_and_queues_are_read(version: int) -> None:
     data = head(version) + client(b"a", version) + client("ü".encode(), version)
     data += subscription(b"a", b"x/#") + queued(b"a") * 2 + chunk(4, bytes(8))
-    found = read_sessions(data)
+    found = read_database(data).sessions
     assert found.keys() == {"a", "ü"}
     assert (found["a"].topics, found["a"].queued) == (["x/# (QoS 2)"], 2)
     assert (found["ü"].topics, found["ü"].queued) == ([], 0)
@@ -53,11 +64,42 @@ def test_what_is_no_whole_database_is_an_error() -> None:
     for end in range(len(whole)):
         if end not in sound:
             with pytest.raises(ValueError):
-                read_sessions(whole[:end])
+                read_database(whole[:end])
     too_long = client(b"a").replace(struct.pack(">IHH", 0, 7, 1), struct.pack(">IHH", 0, 7, 99))
     for damaged in (b"x" + whole, head(3), head() + too_long):
         with pytest.raises(ValueError):
-            read_sessions(damaged)
+            read_database(damaged)
+
+
+def test_a_database_that_is_cut_between_two_chunks_misses_what_came_after() -> None:
+    parts = [stored(1, b"q", retain=False) + stored(2, b"a/b", retain=True)]
+    parts += [client(b"a"), queued(b"a"), subscription(b"a", b"x"), retained(2)]
+    whole = read_database(head() + b"".join(parts))
+    assert whole.faults() == []
+    assert whole.lasting() == {"retained message on a/b"}, "the session expires at once"
+    for left in range(1, len(parts)):
+        (fault,) = read_database(head() + b"".join(parts[:left])).faults()
+        assert fault == "the message on a/b was to be retained, and is not: the file may be cut"
+    assert read_database(head()).faults() == []
+
+
+def test_what_names_a_thing_that_is_not_there_is_a_fault() -> None:
+    assert read_database(head() + client(b"a") + queued(b"a")).faults() == [
+        "1 queued messages have no content"
+    ]
+    assert read_database(head() + retained(7)).faults() == ["1 retained messages have no content"]
+    assert read_database(head() + subscription(b"a", b"x")).faults() == [
+        "session a has subscriptions or messages, and is not there itself"
+    ]
+    old = stored(1, b"t", retain=True) + stored(2, b"t", retain=True) + retained(2)
+    assert read_database(head() + old).faults() == [], "the older one waits for a client"
+    with pytest.raises(ValueError, match="longer than its chunk"):
+        read_database(
+            head()
+            + stored(1, b"t", retain=False)[:-1].replace(
+                b"\0\0\0\x02\0\0\0\x22", b"\0\0\0\x02\0\0\0\x21"
+            )
+        )
 
 
 def test_canaries_cover_each_qos_every_byte_and_the_place_in_the_queue() -> None:

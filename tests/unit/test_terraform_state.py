@@ -13,7 +13,7 @@ import fixtures.services.terraform_state as tofu
 from fixtures.errors import CouldNotLook
 from fixtures.incus.buckets import BucketKey
 from fixtures.secrets import Secret
-from fixtures.services.terraform_state import StateBucket, active_checks_existing
+from fixtures.services.terraform_state import ObjectRead, StateBucket, check_whole
 
 KEY = BucketKey("admin", "admin", "ACCESS", Secret("very-secret-key"))
 ENCRYPTED = (Path(__file__).parents[1] / "cases" / "state" / "encrypted.tfstate").read_bytes()
@@ -76,28 +76,46 @@ def test_a_program_that_is_missing_is_an_error(tmp_path, monkeypatch):
     assert tofu.tofu_on_path() == tmp_path / "tofu"
 
 
+def state_proof(bucket):
+    whole, proof = check_whole(bucket, {"a.tfstate": ObjectRead(3, "f" * 64, True)})
+    assert whole.held and whole.counts == {"objects": 1, "bytes": 3}
+    return (proof,)
+
+
+def test_an_object_with_another_sum_than_s3_keeps_is_damaged():
+    read = {
+        "a.tfstate": ObjectRead(3, "f" * 64, True),
+        "b": ObjectRead(4, "e" * 64, False),
+        "parts": ObjectRead(5, "d" * 64, None),
+    }
+    whole, _ = check_whole(bucket(b"{}"), read)
+    assert whole.held is False
+    assert whole.detail == (
+        "3 objects, 12 bytes; object b has other content; "
+        "1 were written in parts, and have no such sum"
+    )
+
+
 def bucket(state):
     """A bucket with one object, which is all that is asked for here."""
     return SimpleNamespace(s3=SimpleNamespace(get=lambda _key: state), key="a.tfstate", reader=None)
 
 
 def test_an_encrypted_state_is_no_wrong_data_and_nothing_is_applied_over_it():
-    (proof,) = active_checks_existing(bucket(ENCRYPTED))
+    (proof,) = state_proof(bucket(ENCRYPTED))
     assert proof.held
     assert "encrypted by OpenTofu (serial 7, lineage 3f1c9f0e-" in proof.detail
     assert "compared by its checksum, not looked at inside" in proof.detail
     with pytest.raises(CouldNotLook, match="is encrypted by OpenTofu: it is no drill's own"):
         StateBucket.must_be_canaries(bucket(ENCRYPTED))
     for changed in ({"encrypted_data": ""}, {"encryption_version": None}):
-        (proof,) = active_checks_existing(
-            bucket(json.dumps(json.loads(ENCRYPTED) | changed).encode())
-        )
+        (proof,) = state_proof(bucket(json.dumps(json.loads(ENCRYPTED) | changed).encode()))
         assert not proof.held
 
 
 @pytest.mark.parametrize("state", [b"", b"null", b"[]", b"[" * 100_000, b"{}", b"\xff", b'"x"'])
 def test_what_is_no_state_is_an_error(state):
-    (proof,) = active_checks_existing(bucket(state))
+    (proof,) = state_proof(bucket(state))
     assert not proof.held and "cannot be read as one" in proof.detail
     with pytest.raises(CouldNotLook, match="is no state of OpenTofu"):
         StateBucket.must_be_canaries(bucket(state))

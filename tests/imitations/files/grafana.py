@@ -32,6 +32,8 @@ CREATE TABLE IF NOT EXISTS user (
     id INTEGER PRIMARY KEY, login TEXT UNIQUE, password TEXT, shown TEXT);
 CREATE TABLE IF NOT EXISTS object (
     id INTEGER PRIMARY KEY, kind TEXT, key TEXT, shown TEXT, UNIQUE (kind, key));
+CREATE TABLE IF NOT EXISTS data_source (
+    id INTEGER PRIMARY KEY, name TEXT, secure_json_data TEXT);
 """
 
 
