@@ -68,7 +68,7 @@ def test_a_plan_reads_existing_backups_and_loses_nothing(tmp_path):
     assert done.returncode == 0, done.stdout + done.stderr
     moment = "2026-11-20T23:59:59.999999+00:00"
     assert f"the newest snapshot of {moment} of volume mosquitto01-data" in done.stdout
-    assert f"the newest tarball of {moment} of mosquitto in {tmp_path}" in done.stdout
+    assert f"nothing: there is no tarball of {moment} of mosquitto" in done.stdout
     assert "a bucket on pool terraform-state, from the export, with fresh keys" in done.stdout
     assert done.stdout.count("destroy: nothing; at the end what was made") == 3
     assert "nothing was contacted, made or destroyed" in done.stdout
@@ -105,7 +105,8 @@ def test_what_cannot_be_drilled_says_why(fleet):
     assert why_not(fleet.service("step-ca"), "tarball", "existing") == ENCRYPTED_ONES
     assert why_not(fleet.service("step-ca"), "tarball", "rehearsal") is None
     assert why_not(fleet.service("loki"), "tarball", "existing") is None
-    assert why_not(fleet.service("grafana"), "native", "existing") == NO_FILE
+    assert why_not(fleet.service("grafana"), "native", "existing", {"directories"}) == NO_FILE
+    assert why_not(fleet.service("grafana"), "native", "existing") is None
     assert why_not(fleet.service("grafana"), "native", "rehearsal") is None
     assert why_not(fleet.service("prometheus"), "native", "existing") is None
     without = fleet.service("loki").model_copy(update={"image": None})
