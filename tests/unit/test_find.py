@@ -23,10 +23,11 @@ import pytest
 import yaml
 
 from fixtures.backups import find
-from fixtures.backups.find import date_in, find_files, identify, search, spellings
+from fixtures.backups.find import FoundFile, date_in, identify, search, spellings
 from fixtures.backups.sums import check_sum
 from fixtures.backups.tarball import inspect
 from fixtures.errors import BackupDamaged, CouldNotLook
+from fixtures.recovery.files import BackupFiles
 from fixtures.secrets import Secret
 
 MADE = datetime(2026, 11, 28, 2, 0, tzinfo=UTC)
@@ -48,6 +49,10 @@ def export(name="grafana01-data", kind="custom", at=STAMP) -> bytes:
     index = {"type": kind, "name": name, "pool": "local", "config": {"volume": {"name": name}}}
     files = {"backup/index.yaml": yaml.safe_dump(index).encode(), "backup/volume/a": b"a"}
     return archive(files, at)
+
+
+def find_files(places: list[Path], passphrase: Secret | None = None) -> list[FoundFile]:
+    return BackupFiles(places=tuple(places), passphrase=passphrase).files
 
 
 def encrypt(data: bytes, passphrase: Path) -> bytes:
