@@ -45,7 +45,7 @@ def audited(place, fleet):
     def run(name, where=None, now=None):
         subject = next(part for part in fleet.parts if part.name == name)
         audit = Audit(name, "backup regime")
-        regime = collect(where or place, subject, now or datetime.now(UTC))
+        regime = collect(replace(where or place), subject, now or datetime.now(UTC))
         regime_drill.test_backup_regime_is_kept(audit, PolicyUnderAudit(regime))
         seen = {check.name: check.detail for check in audit.checks if check.outcome != "held"}
         assert (audit.verdict is AuditVerdict.IN_ORDER) == (not seen)

@@ -13,10 +13,13 @@ from pathlib import Path
 import pytest
 import yaml
 
+from fixtures.audit import policy
+from fixtures.audit.inventory import BackupInventory, _read_files
 from fixtures.backups.find import identify
 from fixtures.backups.tarball import inspect
 from fixtures.errors import BackupDamaged, CouldNotLook
 from fixtures.fleet.load import load_fleet
+from fixtures.plugin.audits import not_checked
 from fixtures.plugin.options import read_passphrase
 from fixtures.recovery.files import BackupFiles
 from fixtures.secrets import Secret
@@ -241,3 +244,73 @@ def test_what_may_not_be_read_is_part_of_why_there_is_none(tmp_path, monkeypatch
     monkeypatch.setattr(os, "scandir", refuse)
     with pytest.raises(CouldNotLook, match="not looked at: .*locked: a directory that cannot be"):
         files_in(tmp_path).newest_file(GRAFANA, "tarball")
+
+
+@pytest.fixture
+def read_by_an_audit(tmp_path):
+    """What an audit of a service reads of the files below `tmp_path`."""
+
+    def read(subject, passphrase=None):
+        seen = BackupInventory(subject, datetime.now(UTC), (tmp_path,))
+        _read_files(seen, files_in(tmp_path, passphrase=passphrase))
+        return seen
+
+    return read
+
+
+def test_an_audit_names_what_cannot_be_read_and_calls_no_other_kind_damaged(
+    tmp_path, read_by_an_audit, monkeypatch
+):
+    (tmp_path / "grafana01.tar").write_bytes(export("grafana01", kind="container"))
+    (tmp_path / "grafana01-data-20261128.tar.lz4").write_bytes(b"\x04\x22\x4d\x18xxxx")
+    (tmp_path / "grafana01-data.tar.gz").write_bytes(b"")
+    (tmp_path / "private").write_bytes(b"")
+    opened = os.open
+
+    def refuse(path, *more, **options):
+        if str(path).endswith("private"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return opened(path, *more, **options)
+
+    monkeypatch.setattr(os, "open", refuse)
+    seen = read_by_an_audit(GRAFANA)
+    assert seen.files["tarball"] == []
+    assert [line.partition(": ")[2] for line in sorted(seen.unreadable)] == [
+        "grafana01-data.tar.gz is empty: it has 0 bytes",
+        "cannot be read: Permission denied",
+    ]
+    assert sorted(seen.not_read) == [
+        f"{tmp_path}/grafana01-data-20261128.tar.lz4: grafana01-data-20261128.tar.lz4 is lz4, "
+        "which is not read here: nothing is known of it",
+        f"{tmp_path}/grafana01.tar: grafana01.tar is an export of an instance, not of a custom "
+        "volume: grafana01",
+    ]
+    (broken,) = [
+        one for one in policy.files(seen) if one.outcome == "broken" and "can be" in one.name
+    ]
+    assert "Permission denied" in broken.detail and "lz4" not in broken.detail
+    assert any(
+        "grafana01.tar is an export of an instance" in note for note in not_checked(seen, None)
+    )
+
+
+def test_an_audit_sees_plaintext_under_an_encrypted_name_wherever_it_lies(
+    tmp_path, read_by_an_audit
+):
+    (tmp_path / ".git").mkdir()
+    (tmp_path / ".git" / "x").write_bytes(export("step-ca01-data"))
+    (tmp_path / "step-ca01-data.tar.gz.GPG").write_bytes(gzip.compress(export("step-ca01-data")))
+    seen = read_by_an_audit(STEP_CA)
+    assert len(seen.plaintext) == 2
+    (file,) = seen.files["encrypted-tarball"]
+    assert "is not encrypted, although its name says so" in file.not_encrypted
+
+
+def test_an_audit_says_what_dates_a_backup(tmp_path, read_by_an_audit):
+    words = tmp_path / "words"
+    words.write_text("correct horse\n")
+    secret = encrypt(gzip.compress(export("step-ca01-data")), words)
+    (tmp_path / "step-ca01-data-20261121.tar.gz.gpg").write_bytes(secret)
+    seen = read_by_an_audit(STEP_CA)
+    (newest,) = [one for one in policy.ages(seen) if one.name == "newest encrypted-tarball"]
+    assert "old by its name; the schedule @weekly allows" in newest.detail
