@@ -314,6 +314,14 @@ def test_what_cannot_be_read_is_listed_and_the_rest_is_found(tmp_path, monkeypat
     }
 
 
+def test_a_large_window_of_zstd_is_no_damage(tmp_path):
+    # A frame header that claims a window of 2 GiB (RFC 8878, 3.1.1.1.2), then a raw block.
+    frame = b"\x28\xb5\x2f\xfd\x00\xa8" + (1 | 8 << 3).to_bytes(3, "little") + b"12345678"
+    (tmp_path / "v.tar.zst").write_bytes(frame)
+    (found,) = find_files([tmp_path])
+    assert found.state == "other" and "--long" in found.problem
+
+
 @pytest.mark.parametrize("name", ["a\nb", "caf\udce9", "GRAFANA01-DATA.TAR", "\x1b[2J.tar"])
 def test_any_name_is_found(tmp_path, name):
     (tmp_path / name).write_bytes(export())
