@@ -14,8 +14,8 @@ from dataclasses import replace
 import pytest
 
 from fixtures.backups import bucket_export
-from fixtures.backups.find import check_sum
 from fixtures.backups.streams import DecompressedReader
+from fixtures.backups.sums import check_sum
 from fixtures.errors import BackupDamaged, CouldNotLook
 from fixtures.services.note import find_notes, read_note
 from tests.mutations.mutate import mutations

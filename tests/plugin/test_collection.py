@@ -16,6 +16,7 @@ from fixtures.plugin.collect import (
     why_not,
 )
 from tests.plugin.conftest import ROOT, run_pytest
+from tests.unit.test_find import export
 
 SERVICES = ("grafana", "prometheus", "loki", "step-ca", "alertmanager", "mosquitto", "atlantis")
 REHEARSALS = "drills/test_restore_from_{0}.py::test_service_restored_from_{0}[{1}-rehearsal]"
@@ -68,10 +69,24 @@ def test_a_plan_reads_existing_backups_and_loses_nothing(tmp_path):
     assert done.returncode == 0, done.stdout + done.stderr
     moment = "2026-11-20T23:59:59.999999+00:00"
     assert f"the newest snapshot of {moment} of volume mosquitto01-data" in done.stdout
-    assert f"the newest tarball of {moment} of mosquitto in {tmp_path}" in done.stdout
+    assert f"nothing: there is no tarball of {moment} of mosquitto" in done.stdout
     assert "a bucket on pool terraform-state, from the export, with fresh keys" in done.stdout
     assert done.stdout.count("destroy: nothing; at the end what was made") == 3
     assert "nothing was contacted, made or destroyed" in done.stdout
+
+
+def test_a_plan_names_what_was_found_and_what_cannot_be_read(tmp_path):
+    (tmp_path / "20261128").mkdir()
+    (tmp_path / "20261128" / "x").write_bytes(export("mosquitto01-data"))
+    (tmp_path / "loki01-data.tar.gz").write_bytes(b"")
+    (tmp_path / "a\nb.tar.lz4").write_bytes(b"\x04\x22\x4d\x18")
+    options = ("-m", "existing and tarball", "-k", "mosquitto or loki", "--incus=unix")
+    done = run_pytest("-q", "--plan", *options, f"--backups={tmp_path}")
+    assert f"{tmp_path}/20261128/x, of 2026-11-28 02:00 UTC by its index; 0 older" in done.stdout
+    empty = f"{tmp_path}/loki01-data.tar.gz: loki01-data.tar.gz is empty: it has 0 bytes"
+    assert f"read:    nothing: {empty}" in done.stdout
+    assert f"not read: {empty}" in done.stdout
+    assert f"not read: {tmp_path}/a\\nb.tar.lz4: a\\nb.tar.lz4 is lz4" in done.stdout
 
 
 def test_a_wrong_date_ends_the_run_before_anything_is_contacted():
@@ -105,7 +120,8 @@ def test_what_cannot_be_drilled_says_why(fleet):
     assert why_not(fleet.service("step-ca"), "tarball", "existing") == ENCRYPTED_ONES
     assert why_not(fleet.service("step-ca"), "tarball", "rehearsal") is None
     assert why_not(fleet.service("loki"), "tarball", "existing") is None
-    assert why_not(fleet.service("grafana"), "native", "existing") == NO_FILE
+    assert why_not(fleet.service("grafana"), "native", "existing", {"directories"}) == NO_FILE
+    assert why_not(fleet.service("grafana"), "native", "existing") is None
     assert why_not(fleet.service("grafana"), "native", "rehearsal") is None
     assert why_not(fleet.service("prometheus"), "native", "existing") is None
     without = fleet.service("loki").model_copy(update={"image": None})

@@ -6,6 +6,7 @@ import contextlib
 import os
 import re
 import shutil
+import tarfile
 import time
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -461,3 +462,22 @@ def test_a_spoiled_bucket_export_is_damage(place, pytestconfig, fleet, drill_pro
         place.newest_export(bucket)
     with pytest.raises(CouldNotLook, match="no directory of backups is known"):
         replace(place, places=()).newest_export(bucket)
+
+
+def test_a_tsdb_snapshot_that_lies_as_a_directory_is_restored(place, drilled, fleet):
+    """As the runbook leaves it: pulled off the volume, and packed by nobody."""
+    packed = replace(place).newest_file(fleet.service("prometheus"), "native")
+    file, name = packed.path, f"{packed.taken_at:%Y%m%dT%H%M%SZ}-78c1a2b3"
+    directory = place.places[0] / "snapshots" / name
+    directory.mkdir(parents=True)
+    with tarfile.open(file) as archive:
+        archive.extractall(directory, filter="data")
+    for left in file.parent.glob(f"{file.name}*"):
+        left.unlink()
+    drill = drilled("prometheus", "native")
+    assert drill.verdict is Verdict.RECOVERED, drill.reason
+    assert (drill.backup.name, drill.backup.dated_by) == (name, "name")
+    next(directory.glob("*/index")).unlink()
+    drill = drilled("prometheus", "native", where=replace(place))
+    assert drill.verdict is Verdict.NOT_RECOVERED
+    assert "lacks index" in drill.reason

@@ -3,47 +3,70 @@
 from __future__ import annotations
 
 import base64
+import bz2
 import gzip
 import hashlib
 import io
 import json
 import os
+import random
+import shutil
+import socket
 import subprocess
 import tarfile
 import textwrap
-from datetime import UTC, datetime
+import time
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 import yaml
 
 from fixtures.backups import find
-from fixtures.backups.find import check_sum, date_in, find_files, identify, search, spellings
+from fixtures.backups.find import FoundFile, date_in, identify, search, spellings
+from fixtures.backups.sums import check_sum
+from fixtures.backups.tarball import inspect
 from fixtures.errors import BackupDamaged, CouldNotLook
+from fixtures.recovery.files import BackupFiles
 from fixtures.secrets import Secret
 
 MADE = datetime(2026, 11, 28, 2, 0, tzinfo=UTC)
+STAMP = MADE.timestamp()
 
 
-def archive(files: dict[str, bytes]) -> bytes:
+def archive(files: dict[str, bytes], at: float = STAMP) -> bytes:
     packed = io.BytesIO()
     with tarfile.open(fileobj=packed, mode="w") as made:
         for path, content in files.items():
             entry = tarfile.TarInfo(path)
-            entry.size, entry.mtime = len(content), MADE.timestamp()
+            entry.size, entry.mtime = len(content), at
             made.addfile(entry, io.BytesIO(content))
     return packed.getvalue()
 
 
-def export(name="grafana01-data", kind="custom") -> bytes:
+def export(name="grafana01-data", kind="custom", at=STAMP) -> bytes:
     """Return an export as Incus writes it, as far as it is read."""
     index = {"type": kind, "name": name, "pool": "local", "config": {"volume": {"name": name}}}
     files = {"backup/index.yaml": yaml.safe_dump(index).encode(), "backup/volume/a": b"a"}
-    return archive(files)
+    return archive(files, at)
+
+
+def find_files(places: list[Path], passphrase: Secret | None = None) -> list[FoundFile]:
+    return BackupFiles(places=tuple(places), passphrase=passphrase).files
 
 
 def encrypt(data: bytes, passphrase: Path) -> bytes:
-    argv = ["gpg", "--batch", "--symmetric", "--cipher-algo", "AES256", "--compress-algo", "none"]
+    argv = [
+        "gpg",
+        "--batch",
+        "--symmetric",
+        "--cipher-algo",
+        "AES256",
+        "--compress-algo",
+        "none",
+        "--s2k-count",
+        "1024",
+    ]
     argv += ["--pinentry-mode", "loopback", "--passphrase-file", str(passphrase)]
     return subprocess.run(argv, input=data, capture_output=True, check=True).stdout
 
@@ -62,13 +85,28 @@ def test_a_name_and_a_place_say_nothing_against_the_content(tmp_path, name):
 def test_what_lies_next_to_backups_is_none(tmp_path):
     whole = export()
     (tmp_path / "v.tar").write_bytes(whole)
-    for name in ("v.tar.sha256", "v.tar.md5", "v.tar.asc", "v.tar.partial", ".v.tar.Xy1", "n.yaml"):
+    for name in (
+        "v.tar.sha256",
+        "v.tar.md5",
+        "v.tar.PARTIAL",
+        ".v.tar.Xy1Ab2",
+        "v.log",
+        "v.tar.sig",
+    ):
         (tmp_path / name).write_bytes(whole)
+    (tmp_path / "v.tar.asc").write_text("-----BEGIN PGP SIGNATURE-----\n\niQEzBAAB\n")
+    (tmp_path / ".git" / "objects").mkdir(parents=True)
+    (tmp_path / ".git" / "objects" / "x.tar").write_bytes(whole)
     (tmp_path / "lost+found").mkdir()
     (tmp_path / "lost+found" / "w.tar").write_bytes(whole)
     (tmp_path / "link.tar").symlink_to(tmp_path / "v.tar")
     (tmp_path / "README").write_text("how to restore")
-    (tmp_path / "notes.lz4").write_bytes(b"\x04\x22\x4d\x18")
+    (tmp_path / "dangling.tar").symlink_to(tmp_path / "nowhere")
+    (tmp_path / "loop").symlink_to(tmp_path)
+    os.mkfifo(tmp_path / "pipe.tar")
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(str(tmp_path / "socket.tar"))
+    os.link(tmp_path / "v.tar", tmp_path / "w.tar")
     assert [found.path.name for found in find_files([tmp_path])] == ["v.tar"]
 
 
@@ -92,20 +130,57 @@ def test_an_encrypted_file_is_known_by_its_index_if_the_passphrase_is(tmp_path):
 @pytest.mark.parametrize(
     "name, content, problem",
     [
-        ("v.tar.gz", b"", "is no archive"),
+        ("v.tar.gz", b"", "is empty"),
+        ("V.TAR.GZ", b"", "is empty"),
         ("v.tar.gz", gzip.compress(export())[:20], "is damaged"),
         ("v.tar.zst", b"\x28\xb5\x2f\xfdxxxx", "is damaged"),
         ("v.tar", b"text", "is no archive"),
-        ("v.tar.lz4", b"\x04\x22\x4d\x18xxxx", "is no archive"),
+        ("v.tar", bytes(10240), "is no archive"),
         ("v.tar.gz", gzip.compress(b"x" * 4096), "is no archive"),
-        ("v.tar", export(kind="container"), "is an export of a container"),
+        ("v.tar.gpg", b"text", "is no archive"),
+        (
+            "v.tar",
+            archive({"backup/index.yaml": b"\0", "backup/volume/a": b""}),
+            "index.yaml cannot",
+        ),
+        ("v.bin", archive({"backup/volume/a": b"a"}), "index.yaml is missing"),
     ],
 )
-def test_what_cannot_be_read_says_why(tmp_path, name, content, problem):
+def test_what_is_damaged_says_why(tmp_path, name, content, problem):
     (tmp_path / name).write_bytes(content)
     (found,) = find_files([tmp_path])
     assert problem in found.problem
-    assert found.kind == ""
+    assert (found.state, found.names) == ("damaged", "")
+
+
+def image(compression=gzip.compress) -> bytes:
+    return compression(archive({"metadata.yaml": b"a: b\n", "rootfs/etc/passwd": b""}))
+
+
+def repacked(prefix: str) -> bytes:
+    index = yaml.safe_dump({"type": "custom", "name": "v", "pool": "local", "config": {}}).encode()
+    return archive({f"{prefix}volume/a": b"a", f"{prefix}index.yaml": index})
+
+
+@pytest.mark.parametrize(
+    "name, content, problem",
+    [
+        ("v.tar.lz4", b"\x04\x22\x4d\x18xxxx", "is lz4, which is not read here"),
+        ("v.tar.gz", b"\x02\x21\x4c\x18xxxx", "is lz4 of the old format"),
+        ("v", b"hsqs" + bytes(99), "is squashfs"),
+        ("v.tar", export(kind="container"), "is an export of an instance"),
+        ("v.tar", export(kind="virtual-machine"), "is an export of an instance"),
+        ("v.tar.gz", image(), "is an image"),
+        ("v.tar", repacked("./backup/"), "was repacked"),
+        ("v.tar", repacked("20261128/backup/"), "was repacked"),
+        ("syslog.1.gz", gzip.compress(b"a line\n" * 99), "holds no tar archive"),
+    ],
+)
+def test_another_kind_is_listed_with_its_reason_and_never_damaged(tmp_path, name, content, problem):
+    (tmp_path / name).write_bytes(content)
+    (found,) = find_files([tmp_path])
+    assert (problem in found.problem, found.state) == (True, "other"), found.problem
+    assert "damaged" not in found.problem
 
 
 def test_dates_in_names():
@@ -113,7 +188,12 @@ def test_dates_in_names():
         "backup-20261128.tar.gz": datetime(2026, 11, 28, tzinfo=UTC),
         "2026-11-28/v.tar": datetime(2026, 11, 28, tzinfo=UTC),
         "20261128T020000Z/v.tar": MADE,
+        "v-20261128T0200Z.tar": MADE,
+        "v-20261128T0330+0130.tar": MADE,
+        "v-2026-11-28_02-00-00.tar": MADE,
         "v-20261128-0200.tar": MADE,
+        "v-20261128-020000-654321.tar.zst": MADE,
+        "2026.11.28/v.tar": datetime(2026, 11, 28, tzinfo=UTC),
         "v-20261399.tar": None,
         "120261128.tar": None,
         "v.tar": None,
@@ -121,32 +201,228 @@ def test_dates_in_names():
     assert {path: date_in(Path("/srv") / path) for path in dates} == dates
 
 
-def test_a_file_is_compared_with_the_checksum_next_to_it(tmp_path):
-    path, checksum = tmp_path / "v.tar", tmp_path / "v.tar.sha256"
+def test_a_directory_below_the_place_and_the_place_itself_may_have_the_date():
+    day = datetime(2026, 11, 28, tzinfo=UTC)
+    for path in ("20261128/volumes/a/v.tar", "2026/11/28/v.tar"):
+        assert date_in(Path("/srv/20250101") / path, Path("/srv/20250101")) == day
+    assert date_in(Path("/srv/20261128/v.tar"), Path("/srv/20261128")) == day
+    assert date_in(Path("/20250101/srv/a/v.tar"), Path("/20250101/srv")) is None
+
+
+DIGESTS = {
+    name: hashlib.new(name, b"whole").hexdigest()
+    for name in ("md5", "sha1", "sha224", "sha256", "sha384", "sha512")
+}
+SHA256 = DIGESTS["sha256"]
+OTHER = hashlib.sha256(b"other").hexdigest()
+
+
+@pytest.mark.parametrize(
+    "name, said",
+    [
+        ("v.tar.sha256", f"{SHA256}  v.tar\n"),
+        ("v.tar.sha256", SHA256.upper()),
+        ("v.tar.sha256", f"{SHA256} *./v.tar\n"),
+        ("v.tar.sha256", f"{SHA256}  /backup/atlas/20261128/v.tar\r\n"),
+        ("v.tar.sha256", f"{SHA256}  as-it-was-called-before.tar\n"),
+        ("v.tar.sha256", f"SHA256 (v.tar) = {SHA256}\n"),
+        ("v.tar.sha256", f"SHA2-256(v.tar)= {SHA256}\n"),
+        ("v.tar.sha256", f"{OTHER}  w.tar\n{SHA256}  v.tar\n"),
+        ("v.tar.SHA256", SHA256),
+        ("v.sha256", f"{SHA256}  v.tar\n"),
+        *((f"v.tar.{algorithm}", digest) for algorithm, digest in DIGESTS.items()),
+        ("v.tar.b2", hashlib.blake2b(b"whole").hexdigest() + "  v.tar"),
+        (
+            "B2SUMS",
+            f"BLAKE2b-256 (v.tar) = {hashlib.blake2b(b'whole', digest_size=32).hexdigest()}",
+        ),
+        ("SHA256SUMS", f"{OTHER}  w.tar\n{SHA256} *v.tar\n{OTHER}  20261128/v.tar\n"),
+        ("MD5SUMS", f"{DIGESTS['md5']}  ./v.tar\n"),
+        ("sha256sum.txt", f"{SHA256}  v.tar\0{OTHER}  w.tar\0"),
+        ("CHECKSUMS", f"SHA512 (v.tar) = {DIGESTS['sha512']}\n"),
+        ("CHECKSUMS", f"SHA256 (v.tar) = {base64.b64encode(bytes.fromhex(SHA256)).decode()}\n"),
+    ],
+)
+def test_a_file_is_compared_with_the_checksums_next_to_it(tmp_path, name, said):
+    path = tmp_path / "v.tar"
     path.write_bytes(b"whole")
     assert check_sum(path) is None
-    digest = hashlib.sha256(b"whole").hexdigest()
-    for said in (f"{digest}  v.tar\n", digest.upper(), f"{digest} *./v.tar\n"):
-        checksum.write_text(said)
-        assert check_sum(path) == digest
-    for said in ("", "0" * 64 + "  v.tar\n", "nonsense"):
-        checksum.write_text(said)
+    (tmp_path / name).write_text(said, newline="")
+    assert check_sum(path) is not None
+    path.write_bytes(b"other")
+    with pytest.raises(BackupDamaged, match="is not what was written"):
+        check_sum(path)
+
+
+def test_a_sidecar_that_says_nothing_is_no_proof(tmp_path):
+    path = tmp_path / "v.tar"
+    path.write_bytes(b"whole")
+    for said in ("", "0" * 64 + "  v.tar\n", "nonsense", f"{SHA256}  w.tar\n{SHA256}  x.tar\n"):
+        (tmp_path / "v.tar.sha256").write_text(said)
         with pytest.raises(BackupDamaged, match="is not what was written"):
             check_sum(path)
 
 
-def test_a_directory_that_cannot_be_read_is_reported(tmp_path, monkeypatch):
-    (tmp_path / "locked").mkdir()
-    listed = os.scandir
+def test_a_list_above_names_files_below_and_no_others(tmp_path):
+    (tmp_path / "20261128").mkdir()
+    path = tmp_path / "20261128" / "v.tar"
+    path.write_bytes(b"whole")
+    (tmp_path / "SHA256SUMS").write_text(f"{OTHER}  v.tar\n{SHA256}  20261128/v.tar\n")
+    assert check_sum(path) == SHA256
+    (tmp_path / "SHA256SUMS").write_text(f"{OTHER}  v.tar\n{OTHER}  ./20261128/v.tar\n")
+    with pytest.raises(BackupDamaged):
+        check_sum(path)
 
-    def refuse(path):
+
+@pytest.mark.parametrize("name", ["a\nb.tar", "a\\b\r.tar", "caf\udce9.tar", "a (b) = c.tar"])
+@pytest.mark.parametrize("options", [[], ["--binary"], ["--tag"], ["--zero"]])
+def test_what_coreutils_writes_is_read(tmp_path, name, options):
+    path = tmp_path / name
+    path.write_bytes(b"whole")
+    argv = ["sha256sum", *options, os.fsencode(name), "other"]
+    (tmp_path / "other").write_bytes(b"other")
+    (tmp_path / "SHA256SUMS").write_bytes(subprocess.check_output(argv, cwd=tmp_path))
+    assert check_sum(path) == SHA256
+    path.write_bytes(b"other")
+    with pytest.raises(BackupDamaged):
+        check_sum(path)
+
+
+def test_what_cannot_be_read_is_listed_and_the_rest_is_found(tmp_path, monkeypatch):
+    for name in ("a.tar", "b.tar"):
+        (tmp_path / name).write_bytes(export())
+    (tmp_path / "locked").mkdir()
+    listed, opened = os.scandir, os.open
+
+    def refuse_to_list(path):
         if str(path).endswith("locked"):
             raise PermissionError(13, "Permission denied", str(path))
         return listed(path)
 
-    monkeypatch.setattr(os, "scandir", refuse)
-    with pytest.raises(CouldNotLook, match="locked: Permission denied"):
-        find_files([tmp_path])
+    def refuse_to_open(path, *more, **options):
+        if str(path).endswith("b.tar"):
+            raise OSError(5, "Input/output error", str(path))
+        return opened(path, *more, **options)
+
+    monkeypatch.setattr(os, "scandir", refuse_to_list)
+    monkeypatch.setattr(os, "open", refuse_to_open)
+    found = {file.path.name: (file.state, file.problem) for file in find_files([tmp_path])}
+    assert found == {
+        "a.tar": ("whole", ""),
+        "b.tar": ("unread", "cannot be read: Input/output error"),
+        "locked": ("unread", "a directory that cannot be read: Permission denied"),
+    }
+
+
+def test_a_large_window_of_zstd_is_no_damage(tmp_path):
+    # A frame header that claims a window of 2 GiB (RFC 8878, 3.1.1.1.2), then a raw block.
+    frame = b"\x28\xb5\x2f\xfd\x00\xa8" + (1 | 8 << 3).to_bytes(3, "little") + b"12345678"
+    (tmp_path / "v.tar.zst").write_bytes(frame)
+    (found,) = find_files([tmp_path])
+    assert found.state == "other" and "--long" in found.problem
+
+
+@pytest.mark.parametrize("name", ["a\nb", "caf\udce9", "GRAFANA01-DATA.TAR", "\x1b[2J.tar"])
+def test_any_name_is_found(tmp_path, name):
+    (tmp_path / name).write_bytes(export())
+    (found,) = find_files([tmp_path, tmp_path])
+    assert (found.path.name, found.names) == (name, "grafana01-data")
+
+
+@pytest.mark.parametrize(
+    "compress, encrypted",
+    [(bytes, False), (gzip.compress, False), (bz2.compress, False), (gzip.compress, True)],
+)
+def test_an_index_behind_the_content_is_found(tmp_path, compress, encrypted):
+    """As `tar -c backup` packs it, in the order of the directory."""
+    index = {"type": "custom", "name": "v", "pool": "local", "config": {"volume": {"name": "v"}}}
+    noise = random.Random(1).randbytes(3 << 20)
+    files = {"backup/volume/a": noise, "backup/index.yaml": yaml.safe_dump(index).encode()}
+    content = compress(archive(files))
+    (tmp_path / "words").write_text("correct horse\n")
+    if encrypted:
+        content = encrypt(content, tmp_path / "words")
+    (tmp_path / "x.bin").write_bytes(content)
+    (found,) = find_files([tmp_path], Secret("correct horse"))
+    assert (found.names, found.state, found.dated_by) == ("v", "whole", "index")
+    assert found.kind == ("encrypted-tarball" if encrypted else "tarball")
+    (tmp_path / "x.bin").write_bytes(content[: len(content) // 2])
+    (found,) = find_files([tmp_path], Secret("correct horse"))
+    assert found.state == "damaged"
+
+
+def test_an_index_without_a_time_leaves_the_date_to_the_name(tmp_path):
+    """As of an archive that was packed again to be reproducible."""
+    whole = export(at=0)
+    (tmp_path / "v-20261128T0200Z.tar").write_bytes(whole)
+    (tmp_path / "w.tar").write_bytes(whole)
+    os.utime(tmp_path / "w.tar", (MADE.timestamp() + 60,) * 2)
+    found = [(file.taken_at, file.dated_by) for file in find_files([tmp_path])]
+    assert found == [(MADE, "name"), (MADE + timedelta(seconds=60), "file")]
+
+
+def gpg(tmp_path, *options, data):
+    home = tmp_path / "home"
+    home.mkdir(mode=0o700, exist_ok=True)
+    argv = [
+        "gpg",
+        "--homedir",
+        str(home),
+        "--batch",
+        "--pinentry-mode",
+        "loopback",
+        "--trust-model",
+    ]
+    argv += ["always", *options]
+    return subprocess.run(argv, input=data, capture_output=True, check=True).stdout
+
+
+@pytest.mark.parametrize(
+    "suffix, armour",
+    [(".gpg", []), (".pgp", []), (".asc", ["--armor"]), (".GPG", ["--armor"]), ("", [])],
+)
+def test_every_form_of_a_symmetric_message_is_known(tmp_path, suffix, armour):
+    words = tmp_path / ".words"
+    words.write_text("correct horse\n")
+    data = gzip.compress(export("step-ca01-data"))
+    argv = [*armour, "--symmetric", "--passphrase-file", str(words), "--s2k-count", "1024"]
+    (tmp_path / f"step-ca01-backup-20261128.tar.gz{suffix}").write_bytes(
+        gpg(tmp_path, *argv, data=data)
+    )
+    shutil.rmtree(tmp_path / "home")
+    (found,) = find_files([tmp_path], Secret("correct horse"))
+    assert (found.kind, found.names, found.state) == (
+        "encrypted-tarball",
+        "step-ca01-data",
+        "whole",
+    )
+    assert inspect(found.path, volume="step-ca01-data", passphrase=Secret("correct horse"))
+
+
+def test_a_message_that_is_only_signed_or_compressed_is_not_encrypted(tmp_path):
+    data = gpg(tmp_path, "--store", data=export())
+    (tmp_path / "v.tar.gpg").write_bytes(data)
+    shutil.rmtree(tmp_path / "home")
+    (found,) = find_files([tmp_path])
+    assert found.state == "damaged" and "not encrypted" in found.problem
+
+
+def test_no_binary_file_is_taken_for_a_message_by_its_first_byte(tmp_path):
+    for first in (0x84, 0x85, 0x8C, 0xC1, 0xC3):
+        noise = bytes([first]) + random.Random(first).randbytes(5000)
+        (tmp_path / f"{first}.bin").write_bytes(noise)
+    assert find_files([tmp_path]) == []
+
+
+def test_ten_thousand_files_are_searched_fast(tmp_path):
+    whole = gzip.compress(export())
+    for number in range(10_000):
+        directory = tmp_path / f"{number % 100}"
+        directory.mkdir(exist_ok=True)
+        (directory / f"{number}.tar.gz").write_bytes(whole if number % 10 == 0 else b"text " * 99)
+    begun = time.monotonic()
+    assert sum(file.state == "whole" for file in find_files([tmp_path])) == 1000
+    assert time.monotonic() - begun < 60
 
 
 def test_the_archive_of_a_service_shows_its_entries(tmp_path):

@@ -464,6 +464,57 @@ def test_an_import_has_library_panels_first_and_no_provisioned_dashboard(
     assert left_out == ["dashboard given is not in the export: it is provisioned"]
 
 
+def shown(uid: str, folder: str = "", **meta: Any) -> bytes:
+    """Return a dashboard as the runbook keeps it: the whole answer of the API."""
+    model = {"uid": uid, "title": f"T {uid}", "panels": [], "schemaVersion": 39, "id": 7}
+    about = {"folderUid": folder, "folderTitle": f"F {folder}", **meta}
+    return json.dumps({"meta": about, "dashboard": model}).encode()
+
+
+def test_a_directory_of_dashboards_is_imported_with_its_folders(
+    grafana: Grafana, tmp_path: Path
+) -> None:
+    (tmp_path / "sub").mkdir()
+    (tmp_path / ".git").mkdir()
+    (tmp_path / "dashboard-a.json").write_bytes(shown("a", "infra"))
+    (tmp_path / "sub" / "dashboard-b.json").write_bytes(shown("b"))
+    (tmp_path / "dashboard-p.json").write_bytes(shown("p", provisioned=True))
+    (tmp_path / "bare.json").write_bytes(json.dumps(json.loads(shown("c"))["dashboard"]).encode())
+    (tmp_path / "package.json").write_text('{"name": "x"}')
+    (tmp_path / ".git" / "x.json").write_bytes(shown("hidden"))
+    grafana.inspect_native(tmp_path)
+    left_out = grafana.import_native(tmp_path)
+    assert left_out == [
+        "dashboard p was provisioned: not imported",
+        "folders of folders: a dashboard's file names its own folder alone",
+    ]
+    there = grafana.dashboards()
+    assert sorted(there) == ["a", "b", "c"]
+    assert there["a"]["meta"]["folderUid"] == "infra"
+    assert {uid: each["title"] for uid, each in grafana.folders().items()} == {"infra": "F infra"}
+
+
+@pytest.mark.parametrize(
+    "name, content, why",
+    [
+        ("dashboard-null.json", b'{"message": "Unauthorized"}', "Unauthorized"),
+        ("dashboard-b.json", shown("b")[:40], "holds no dashboard"),
+        ("dashboard-b.json", b"", "it is empty"),
+    ],
+)
+def test_a_dashboards_file_without_one_is_damage(
+    grafana: Grafana, tmp_path: Path, name: str, content: bytes, why: str
+) -> None:
+    (tmp_path / "dashboard-a.json").write_bytes(shown("a"))
+    (tmp_path / name).write_bytes(content)
+    (empty := tmp_path / "empty").mkdir()
+    with pytest.raises(BackupDamaged, match=why):
+        grafana.import_native(tmp_path)
+    assert grafana.dashboards() == {}
+    with pytest.raises(BackupDamaged, match="holds no dashboard"):
+        grafana.inspect_native(empty)
+
+
 def test_a_damaged_export_is_never_begun(grafana: Grafana, tmp_path: Path) -> None:
     folders = [{"uid": "f", "title": "F", "parentUid": ""}]
     dashboards = [{"folderUid": "f", "dashboard": {"uid": "d", "title": "D"}}]

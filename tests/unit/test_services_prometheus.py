@@ -8,9 +8,15 @@ from pathlib import Path
 
 import pytest
 
-from fixtures.errors import BackupDamaged
+from fixtures.errors import BackupDamaged, CouldNotLook
 from fixtures.services import prometheus
-from fixtures.services.prometheus import Series, build_series, must_be_whole, write_request
+from fixtures.services.prometheus import (
+    Prometheus,
+    Series,
+    build_series,
+    must_be_whole,
+    write_request,
+)
 
 ULIDS = ("01ABC", "01DEF")
 PARTS = {"meta.json": b"{}", "index": b"i" * 700, "chunks/000001": b"c" * 1500}
@@ -93,3 +99,40 @@ def test_a_header_that_is_overwritten_is_seen(tmp_path: Path) -> None:
     export.write_bytes(whole)
     with pytest.raises(BackupDamaged, match="before the end mark"):
         must_be_whole(export)
+
+
+def snapshot(directory: Path, without: str | None = None) -> Path:
+    """Return a TSDB snapshot as it lies on the volume."""
+    root = directory / "20261128T020000Z-78c1a2b3"
+    for ulid in (f"{ULIDS[0]:0<26}", f"{ULIDS[1]:0<26}"):
+        for name, content in PARTS.items():
+            if name != without:
+                (root / ulid / name).parent.mkdir(parents=True, exist_ok=True)
+                (root / ulid / name).write_bytes(content)
+    return root
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_a_block_of_a_directory_without_one_of_its_parts_is_damaged(
+    tmp_path: Path, part: str
+) -> None:
+    with pytest.raises(BackupDamaged, match=f"lacks {part.partition('/')[0]}"):
+        prometheus.blocks_in(snapshot(tmp_path, without=part))
+
+
+def test_a_snapshot_is_known_and_a_copy_of_a_data_directory_is_none(tmp_path: Path) -> None:
+    root = snapshot(tmp_path)
+    assert [block.name for block in prometheus.blocks_in(root)] == [
+        f"{ulid:0<26}" for ulid in ULIDS
+    ]
+    found = Prometheus.find_native(tmp_path, [path for path in root.rglob("*") if path.is_file()])
+    assert list(found) == [root]
+    (root / f"{ULIDS[0]:0<26}" / "meta.json").write_bytes(b"{")
+    with pytest.raises(BackupDamaged, match="meta.json of 01ABC"):
+        Prometheus.inspect_native(root)
+    (root / "wal").mkdir()
+    with pytest.raises(CouldNotLook, match="a copy of a data directory"):
+        Prometheus.inspect_native(root)
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(BackupDamaged, match="holds no block"):
+        Prometheus.inspect_native(tmp_path / "empty")

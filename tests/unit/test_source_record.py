@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from fixtures.backups.find import find_files
 from fixtures.fleet.load import load_fleet
 from fixtures.incus.inventory import Difference, ObjectState, compare
 from fixtures.plugin.options import ROOT
+from fixtures.recovery.files import BackupFiles
 from fixtures.recovery.source import (
     SourceRecord,
     credentials_of,
@@ -93,7 +93,7 @@ def test_what_a_service_is_read_by_is_kept_for_its_owner_alone(tmp_path: Path) -
     (file,) = tmp_path.iterdir()
     assert file.stat().st_mode & 0o777 == 0o600
     assert file.name.startswith("."), "it is no backup, and no note"
-    assert find_files([tmp_path]) == []
+    assert BackupFiles(places=(tmp_path,)).files == []
 
 
 def test_parts_are_recorded_in_a_file(tmp_path: Path) -> None:

@@ -1,0 +1,316 @@
+"""The finder of a run: every case by its expectation, and whose each backup is."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+import shutil
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+import yaml
+
+from fixtures.audit import policy
+from fixtures.audit.inventory import BackupInventory, _read_files
+from fixtures.backups.find import identify
+from fixtures.backups.tarball import inspect
+from fixtures.errors import BackupDamaged, CouldNotLook
+from fixtures.fleet.load import load_fleet
+from fixtures.plugin.audits import not_checked
+from fixtures.plugin.options import read_passphrase
+from fixtures.recovery.files import BackupFiles
+from fixtures.secrets import Secret
+from tests.unit.test_find import MADE, archive, encrypt, export
+
+ROOT = Path(__file__).parents[2]
+CASES = ROOT / "tests" / "cases"
+EXPECTED = yaml.safe_load((CASES / "expect.yaml").read_text())
+FLEET = load_fleet(ROOT / "fleets" / "atlas.yaml")
+SERVICE = {service.name: service for service in FLEET.services}
+GRAFANA, STEP_CA, PROMETHEUS = (SERVICE[name] for name in ("grafana", "step-ca", "prometheus"))
+
+
+def files_in(*places: Path, **more) -> BackupFiles:
+    return BackupFiles(places=places, services=tuple(FLEET.services), **more)
+
+
+def problem_of(path: Path, passphrase: Secret | None = None) -> tuple[str, str]:
+    """Return how a file is judged, found and read to its end: family of the error, and its text."""
+    found = identify(path, passphrase)
+    if found.problem:
+        return found.state, found.problem
+    try:
+        inspect(path, volume=found.names, passphrase=passphrase)
+    except BackupDamaged as error:
+        return "damaged", error.message
+    return "whole", ""
+
+
+def test_there_is_a_case_for_each_expectation():
+    for part in ("tarballs", "directories"):
+        assert set(EXPECTED[part]) == set(os.listdir(CASES / part))
+
+
+@pytest.mark.parametrize("name", EXPECTED["tarballs"])
+def test_each_tarball_is_what_is_expected(name):
+    path, expected = CASES / "tarballs" / name, EXPECTED["tarballs"][name]
+    found, (state, problem) = identify(path), problem_of(path)
+    if expected.get("verdict") == "listed":
+        assert state == "other" and "damaged" not in problem
+        return
+    assert found.names == expected["volume"]
+    if "repacked" in expected.get("why", ""):
+        assert state == "other" and "Incus imports no such file" in problem
+        return
+    assert state == ("whole" if expected["readable"] else "damaged"), problem
+
+
+@pytest.mark.parametrize("name", EXPECTED["directories"])
+def test_the_newest_of_each_directory_is_what_is_expected(name):
+    place, expected = CASES / "directories" / name, EXPECTED["directories"][name]
+    is_encrypted = name == "gpg-sha256"
+    subject, kind = (STEP_CA, "encrypted-tarball") if is_encrypted else (GRAFANA, "tarball")
+    backups = files_in(place)
+    assert backups.files_of(subject, kind)[-1].path == place / expected["newest"]
+    if "sum does not match" in expected.get("why", ""):
+        with pytest.raises(BackupDamaged, match="is not what was written"):
+            backups.newest_file(subject, kind)
+    if is_encrypted:
+        with pytest.raises(BackupDamaged, match="is not encrypted, although its name says so"):
+            backups.newest_file(subject, kind)
+
+
+@pytest.mark.parametrize("name", EXPECTED["passphrases"])
+def test_each_message_opens_with_the_passphrase_as_gpg_reads_it(name, tmp_path):
+    path, expected = CASES / "passphrases" / name, EXPECTED["passphrases"][name]
+    words = tmp_path / "words"
+    shutil.copy(CASES / "passphrases" / expected.get("opens with", "pw"), words)
+    words.chmod(0o600)
+    state, problem = problem_of(path, read_passphrase(words))
+    assert state == ("other" if expected.get("verdict") == "listed" else "whole"), problem
+
+
+def test_the_runbooks_own_layout_is_found(tmp_path):
+    """The tree of the runbook, by its own commands; no note, no name of ours."""
+    atlas = tmp_path / "backup" / "atlas"
+    for day in ("20261121", "20261128"):
+        (atlas / day).mkdir(parents=True)
+        for service in FLEET.services:
+            volume = service.volumes[0].name
+            at = datetime.strptime(day, "%Y%m%d").replace(tzinfo=UTC).timestamp() + 7200
+            packed = gzip.compress(export(volume, at=at))
+            (atlas / day / f"{volume}.tar.gz").write_bytes(packed)
+    elsewhere = tmp_path / "off-site"
+    elsewhere.mkdir()
+    words = tmp_path / "words"
+    words.write_text("correct horse\n")
+    secret = encrypt(gzip.compress(export("step-ca01-data")), words)
+    (elsewhere / "step-ca01-backup-20261128.tar.gz.gpg").write_bytes(secret)
+    bucket = export("atlas-terraform-state", kind="bucket")
+    (elsewhere / "terraform-state-backup-20261128.tar.gz").write_bytes(gzip.compress(bucket))
+    for passphrase in (None, Secret("correct horse")):
+        found = files_in(atlas, elsewhere, passphrase=passphrase)
+        for service in FLEET.services:
+            newest = found.newest_file(service, "tarball")
+            assert newest.path == atlas / "20261128" / f"{service.volumes[0].name}.tar.gz"
+            assert (newest.taken_at, newest.dated_by) == (MADE, "index")
+        newest = found.newest_file(STEP_CA, "encrypted-tarball")
+        assert newest.path == elsewhere / "step-ca01-backup-20261128.tar.gz.gpg"
+        assert newest.dated_by == ("index" if passphrase else "name")
+        assert found.newest_file(FLEET.buckets[0], "native").kind == "bucket"
+    before = files_in(atlas, as_of=datetime(2026, 11, 27, tzinfo=UTC))
+    assert before.newest_file(GRAFANA, "tarball").path.parent.name == "20261121"
+
+
+def test_a_bucket_is_found_under_any_name(tmp_path):
+    (tmp_path / "x.bin").write_bytes(export("atlas-terraform-state", kind="bucket"))
+    assert files_in(tmp_path).newest_file(FLEET.buckets[0], "native").path.name == "x.bin"
+
+
+def test_a_backup_of_the_future_is_not_the_newest(tmp_path):
+    ahead = datetime.now(UTC) + timedelta(days=3)
+    (tmp_path / "v.tar").write_bytes(export(at=ahead.timestamp()))
+    with pytest.raises(CouldNotLook, match="dated 3 d .*in the future by its index"):
+        files_in(tmp_path).newest_file(GRAFANA, "tarball")
+    (tmp_path / "w.tar").write_bytes(export())
+    until = files_in(tmp_path, as_of=datetime.now(UTC))
+    assert until.newest_file(GRAFANA, "tarball").path.name == "w.tar"
+
+
+def test_what_is_not_read_here_is_no_damage_and_says_which_older_one_is(tmp_path):
+    (tmp_path / "grafana01-data-20261127.tar.zst").write_bytes(export())
+    os.utime(tmp_path / "grafana01-data-20261127.tar.zst", (0, 0))
+    (tmp_path / "grafana01-data-20261129.tar.lz4").write_bytes(b"\x04\x22\x4d\x18xxxx")
+    with pytest.raises(CouldNotLook, match="is lz4, which is not read here") as caught:
+        files_in(tmp_path).newest_file(GRAFANA, "tarball")
+    assert caught.value.hint == "the newest that is read here is of 2026-11-28: --as-of=DATE"
+
+
+def test_an_instances_export_does_not_stand_for_its_volume(tmp_path):
+    (tmp_path / "grafana01-data").mkdir()
+    whole = export("grafana01", kind="container", at=MADE.timestamp() + 60)
+    (tmp_path / "grafana01-data" / "grafana01.tar").write_bytes(whole)
+    (tmp_path / "grafana01-data" / "v.tar").write_bytes(export())
+    found = files_in(tmp_path)
+    assert found.newest_file(GRAFANA, "tarball").path.name == "v.tar"
+    assert [file.path.name for file in found.not_read_of(GRAFANA)] == ["grafana01.tar"]
+    assert found.not_read_of(STEP_CA) == []
+
+
+def test_what_lacks_an_index_is_known_by_its_volume_or_its_instance_alone(tmp_path):
+    for name in ("grafana01-data", "GRAFANA01", "grafana011", "mosquitto01-data-of-grafana01"):
+        (tmp_path / f"{name}.tar.gz").write_bytes(b"")
+    found = [file.path.name for file in files_in(tmp_path).files_of(GRAFANA, "tarball")]
+    assert sorted(found) == ["GRAFANA01.tar.gz", "grafana01-data.tar.gz"]
+
+
+def test_the_plan_of_a_run_is_what_was_found_first_and_is_looked_at_again(tmp_path):
+    first, second = tmp_path / "v.tar", tmp_path / "w.tar"
+    first.write_bytes(export())
+    backups = files_in(tmp_path)
+    assert backups.newest_file(GRAFANA, "tarball").path == first
+    second.write_bytes(export(at=MADE.timestamp() + 60))
+    assert backups.newest_file(GRAFANA, "tarball").path == first
+    assert replace(backups).newest_file(GRAFANA, "tarball").path == second
+    first.write_bytes(b"overwritten")
+    with pytest.raises(BackupDamaged, match="v.tar is no archive"):
+        backups.newest_file(GRAFANA, "tarball")
+    first.unlink()
+    with pytest.raises(CouldNotLook, match="is gone: pruned, or moved"):
+        backups.newest_file(GRAFANA, "tarball")
+
+
+def answer(uid: str, folder: str = "") -> bytes:
+    """Return a dashboard as the API shows it."""
+    meta = {"type": "db", "folderUid": folder, "folderTitle": folder.upper()}
+    model = {"uid": uid, "title": uid, "panels": [], "schemaVersion": 39}
+    return json.dumps({"meta": meta, "dashboard": model}).encode()
+
+
+@pytest.mark.parametrize(
+    "layout, newest",
+    [
+        (["grafana-dashboards/dashboard-a.json"], "grafana-dashboards"),
+        (["repository/.git/HEAD", "repository/a/x.json", "repository/b.json"], "repository"),
+        (["20261127/d/dashboard-a.json", "20261128/d/dashboard-a.json"], "20261128"),
+        (["dashboards/Infra/a.json", "dashboards/Apps/b.json"], "dashboards"),
+        (["a.json", "b.json"], "."),
+    ],
+)
+def test_dashboards_are_found_as_the_runbook_exports_them(tmp_path, layout, newest):
+    for name in layout:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        is_json = name.endswith(".json")
+        (tmp_path / name).write_bytes(answer(Path(name).stem, "infra") if is_json else b"ref: x\n")
+    (tmp_path / "package.json").write_text("{}")
+    found = files_in(tmp_path).newest_file(GRAFANA, "native")
+    assert (found.path, found.kind) == (tmp_path / newest, "directory")
+    assert found.dated_by == ("name" if newest == "20261128" else "file")
+
+
+BLOCK = "01JD6B9XQ0H0T2S3V4W5X6Y7Z8"
+
+
+def test_a_tsdb_snapshot_is_found_as_a_directory(tmp_path):
+    root = tmp_path / "prometheus" / "snapshots" / "20261128T020000Z-78c1a2b3"
+    (root / BLOCK / "chunks").mkdir(parents=True)
+    (root / BLOCK / "meta.json").write_text("{}")
+    found = files_in(tmp_path).newest_file(PROMETHEUS, "native")
+    assert (found.path, found.taken_at, found.dated_by) == (root, MADE, "name")
+
+
+def test_a_service_whose_kind_comes_twice_is_known_by_name(tmp_path):
+    names = (f"./{BLOCK}", f"./{BLOCK}/meta.json")
+    (tmp_path / "other-tsdb.tar").write_bytes(archive(dict.fromkeys(names, b"")))
+    assert files_in(tmp_path).files_of(PROMETHEUS, "native")
+    second = PROMETHEUS.model_copy(update={"name": "other", "instance": "other01"})
+    both = BackupFiles(places=(tmp_path,), services=(PROMETHEUS, second))
+    assert both.files_of(PROMETHEUS, "native") == []
+    assert both.files_of(second, "native")
+
+
+def test_what_may_not_be_read_is_part_of_why_there_is_none(tmp_path, monkeypatch):
+    (tmp_path / "locked").mkdir()
+    listed = os.scandir
+
+    def refuse(path):
+        if str(path).endswith("locked"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return listed(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    with pytest.raises(CouldNotLook, match="not looked at: .*locked: a directory that cannot be"):
+        files_in(tmp_path).newest_file(GRAFANA, "tarball")
+
+
+@pytest.fixture
+def read_by_an_audit(tmp_path):
+    """What an audit of a service reads of the files below `tmp_path`."""
+
+    def read(subject, passphrase=None):
+        seen = BackupInventory(subject, datetime.now(UTC), (tmp_path,))
+        _read_files(seen, files_in(tmp_path, passphrase=passphrase))
+        return seen
+
+    return read
+
+
+def test_an_audit_names_what_cannot_be_read_and_calls_no_other_kind_damaged(
+    tmp_path, read_by_an_audit, monkeypatch
+):
+    (tmp_path / "grafana01.tar").write_bytes(export("grafana01", kind="container"))
+    (tmp_path / "grafana01-data-20261128.tar.lz4").write_bytes(b"\x04\x22\x4d\x18xxxx")
+    (tmp_path / "grafana01-data.tar.gz").write_bytes(b"")
+    (tmp_path / "private").write_bytes(b"")
+    opened = os.open
+
+    def refuse(path, *more, **options):
+        if str(path).endswith("private"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return opened(path, *more, **options)
+
+    monkeypatch.setattr(os, "open", refuse)
+    seen = read_by_an_audit(GRAFANA)
+    assert seen.files["tarball"] == []
+    assert [line.partition(": ")[2] for line in sorted(seen.unreadable)] == [
+        "grafana01-data.tar.gz is empty: it has 0 bytes",
+        "cannot be read: Permission denied",
+    ]
+    assert sorted(seen.not_read) == [
+        f"{tmp_path}/grafana01-data-20261128.tar.lz4: grafana01-data-20261128.tar.lz4 is lz4, "
+        "which is not read here: nothing is known of it",
+        f"{tmp_path}/grafana01.tar: grafana01.tar is an export of an instance, not of a custom "
+        "volume: grafana01",
+    ]
+    (broken,) = [
+        one for one in policy.files(seen) if one.outcome == "broken" and "can be" in one.name
+    ]
+    assert "Permission denied" in broken.detail and "lz4" not in broken.detail
+    assert any(
+        "grafana01.tar is an export of an instance" in note for note in not_checked(seen, None)
+    )
+
+
+def test_an_audit_sees_plaintext_under_an_encrypted_name_wherever_it_lies(
+    tmp_path, read_by_an_audit
+):
+    (tmp_path / ".git").mkdir()
+    (tmp_path / ".git" / "x").write_bytes(export("step-ca01-data"))
+    (tmp_path / "step-ca01-data.tar.gz.GPG").write_bytes(gzip.compress(export("step-ca01-data")))
+    seen = read_by_an_audit(STEP_CA)
+    assert len(seen.plaintext) == 2
+    (file,) = seen.files["encrypted-tarball"]
+    assert "is not encrypted, although its name says so" in file.not_encrypted
+
+
+def test_an_audit_says_what_dates_a_backup(tmp_path, read_by_an_audit):
+    words = tmp_path / "words"
+    words.write_text("correct horse\n")
+    secret = encrypt(gzip.compress(export("step-ca01-data")), words)
+    (tmp_path / "step-ca01-data-20261121.tar.gz.gpg").write_bytes(secret)
+    seen = read_by_an_audit(STEP_CA)
+    (newest,) = [one for one in policy.ages(seen) if one.name == "newest encrypted-tarball"]
+    assert "old by its name; the schedule @weekly allows" in newest.detail
