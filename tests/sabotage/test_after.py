@@ -164,17 +164,6 @@ def test_one_difference_is_all_that_is_told_of_a_good_restore(planted, form):
     assert acts.broken(record)[after.FILES] == "queries.active has mode 0600, had 0644"
 
 
-def test_without_the_file_check_the_drill_says_so(spoiled):
-    def ask(service, backup):
-        service.drill.compares_files = False
-        acts.after("import_tarball", on_its_volume("chmod 0600 queries.active"))(service, backup)
-
-    record = spoiled(FROM["tarball"][0], "prometheus", "tarball", ask)
-    assert record.verdict is Verdict.RECOVERED, record.reason
-    assert f"{after.FILES}: {after.NO_FILE_CHECK}" in record.not_looked_at
-    assert after.FILES not in {check.name for check in record.checks}
-
-
 def test_on_a_pool_that_copies_a_second_import_is_compared(planted):
     drill, service, backup = planted("tarball")
     service.is_instant = False

@@ -15,6 +15,7 @@ import pytest
 
 import drills.test_existing_backups as runbook
 from fixtures.errors import CouldNotLook, DrillError, GuardRefused
+from fixtures.evidence.judge import FILES
 from fixtures.evidence.record import Verdict
 from fixtures.evidence.writer import HistoryLine
 from fixtures.fleet.model import ONLY_THE_FIRST
@@ -26,6 +27,7 @@ from fixtures.incus.tunnel import Relay
 from fixtures.incus.volumes import Volume
 from fixtures.plugin.collect import Planned
 from fixtures.plugin.fixtures import backup_locations, bucket_of, find_existing, session_of
+from fixtures.recovery.after import NO_FILE_CHECK
 from fixtures.secrets import Secret
 from fixtures.services.base import Item
 from fixtures.services.mqtt import connected
@@ -327,6 +329,15 @@ def test_a_live_service_that_the_fleet_file_names_must_answer(drilled):
 def test_what_is_whole_in_itself_is_sound(drilled):
     drill = drilled("mosquitto", "snapshot", without_note)
     assert (drill.verdict, drill.strength) == (Verdict.RECOVERED, "sound"), drill.reason
+
+
+def test_without_the_file_check_nothing_is_sound(drilled, pytestconfig, monkeypatch):
+    monkeypatch.setattr(session_of(pytestconfig).run, "compares_files", False)
+    drill = drilled("mosquitto", "snapshot", without_note)
+    assert drill.verdict is Verdict.NOT_VERIFIED
+    assert drill.reason == "nothing to compare with but its files, left out by --no-file-check"
+    assert f"{FILES}: {NO_FILE_CHECK}" in drill.not_looked_at
+    assert FILES not in {check.name for check in drill.checks}
 
 
 def test_an_empty_service_is_not_sound(drilled):
