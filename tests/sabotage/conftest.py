@@ -21,7 +21,7 @@ from fixtures.files import scratch_directory
 from fixtures.incus.instance import Instance
 from fixtures.incus.volumes import Volume
 from fixtures.plugin.collect import Planned
-from fixtures.plugin.fixtures import bucket_of, platform_of, session_of
+from fixtures.plugin.fixtures import platform_of, session_of
 from fixtures.recovery.backup import Backup
 from fixtures.recovery.drill import remove_all
 from fixtures.recovery.service import ServiceUnderDrill
@@ -173,14 +173,14 @@ def spoiled(deployed):
 
 
 @pytest.fixture
-def make_bucket(request, fleet, drill_project, s3, scratch):
+def make_bucket(request, fleet, drill_project, scratch):
     """Makes a bucket under drill with its drill, deployed; removed afterwards."""
     stage, made = session_of(request.config), []
 
     def make():
         (spec,) = fleet.buckets
         drill = stage.new_drill(Planned(spec, "native"))
-        bucket = bucket_of(stage, drill_project, spec, s3, drill, scratch)
+        bucket = stage.new_bucket(drill_project, spec, drill, scratch)
         made.append(bucket)
         bucket.deploy()
         return drill, bucket
@@ -191,7 +191,7 @@ def make_bucket(request, fleet, drill_project, s3, scratch):
 
 
 @pytest.fixture
-def make_platform(request, fleet, drill_project, s3, scratch):
+def make_platform(request, fleet, drill_project, scratch):
     """Makes a small platform with its drill, deployed: some services and the state bucket."""
     stage, made = session_of(request.config), []
 
@@ -199,7 +199,7 @@ def make_platform(request, fleet, drill_project, s3, scratch):
         services = tuple(fleet.service(name) for name in names)
         small = fleet.model_copy(update={"services": services})
         drill = stage.new_drill(Planned(small, scenario))
-        platform = platform_of(stage, small, drill, drill_project, s3, scratch)
+        platform = platform_of(stage, small, drill, drill_project, scratch)
         made.append(platform)
         platform.deploy()
         return drill, platform

@@ -26,7 +26,7 @@ from fixtures.incus.inventory import compare, inventory
 from fixtures.incus.tunnel import Relay
 from fixtures.incus.volumes import Volume
 from fixtures.plugin.collect import Planned
-from fixtures.plugin.fixtures import backup_locations, bucket_of, find_existing, session_of
+from fixtures.plugin.fixtures import backup_locations, find_existing, session_of
 from fixtures.recovery.after import NO_FILE_CHECK
 from fixtures.secrets import Secret
 from fixtures.services.base import Item
@@ -459,10 +459,10 @@ def test_a_change_of_the_source_is_named(place):
     assert compare(before, inventory(place.incus, place.project), begun).changed == []
 
 
-def test_a_spoiled_bucket_export_is_damage(place, pytestconfig, fleet, drill_project, s3, scratch):
+def test_a_spoiled_bucket_export_is_damage(place, pytestconfig, fleet, drill_project, scratch):
     stage, spec = session_of(pytestconfig), fleet.buckets[0]
     drill = stage.new_drill(Planned(spec, "native", "existing"))
-    bucket = bucket_of(stage, drill_project, spec, s3, drill, scratch)
+    bucket = stage.new_bucket(drill_project, spec, drill, scratch)
     assert place.newest_export(bucket).held
     file = newest(place, fleet, spec.name, "native")
     file.write_bytes(file.read_bytes()[:-9])

@@ -15,7 +15,7 @@ from fixtures.plugin.fixtures import backup_locations, existing_platform_of, ses
 
 
 @pytest.fixture
-def drilled(pytestconfig, fleet, drill_project, s3, scratch, tmp_path):
+def drilled(pytestconfig, fleet, drill_project, scratch, tmp_path):
     """Rebuilds a fleet of two services and the state, from files and a platform that are spoiled.
 
     Mosquitto needs Alertmanager.
@@ -32,7 +32,7 @@ def drilled(pytestconfig, fleet, drill_project, s3, scratch, tmp_path):
         spoil(copy)
         drill = stage.new_drill(Planned(small, "full-rebuild-with-data", "existing"))
         backups = replace(where, places=(copy,))
-        platform = existing_platform_of(stage, small, drill, drill_project, s3, scratch, backups)
+        platform = existing_platform_of(stage, small, drill, drill_project, scratch, backups)
         sabotage(platform)
         try:
             return acts.attempt(

@@ -80,7 +80,7 @@ def without_end(start, part, pause=0.0):
 def served(tmp_path, monkeypatch):
     monkeypatch.setattr(bounded, "ANSWER_BYTES", 1 << 20)
     monkeypatch.setattr(bounded, "MESSAGE_BYTES", 1 << 20)
-    for name in ("REQUEST_SECONDS", "STREAM_SECONDS"):
+    for name in ("REQUEST_SECONDS", "FLOW_SECONDS"):
         monkeypatch.setattr(client, name, SECONDS)
     made = []
 
