@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import re
 import shutil
+import subprocess
 import tarfile
 import time
 from dataclasses import replace
@@ -488,7 +490,33 @@ def test_a_tsdb_snapshot_that_lies_as_a_directory_is_restored(place, drilled, fl
     drill = drilled("prometheus", "native")
     assert drill.verdict is Verdict.RECOVERED, drill.reason
     assert (drill.backup.name, drill.backup.dated_by) == (name, "name")
+    # As `tar -czf` packs it, with its own directory.
+    shutil.make_archive(str(directory), "gztar", directory.parent, name)
+    moved = directory.rename(place.places[0].parent / name)
+    drill = drilled("prometheus", "native", where=replace(place))
+    assert drill.verdict is Verdict.RECOVERED, drill.reason
+    assert drill.backup.name == f"{name}.tar.gz"
+    moved.rename(directory)
+    directory.with_name(f"{name}.tar.gz").unlink()
     next(directory.glob("*/index")).unlink()
     drill = drilled("prometheus", "native", where=replace(place))
     assert drill.verdict is Verdict.NOT_RECOVERED
     assert "lacks index" in drill.reason
+
+
+def test_an_export_whose_index_comes_last_is_restored(place, drilled, fleet):
+    """As `tar -c backup` packs it again, in the order of a directory: Incus takes it."""
+    file = newest(place, fleet, "mosquitto", "tarball")
+    plain = io.BytesIO(subprocess.check_output(["zstd", "-dc", str(file)]))
+    for left in file.parent.glob(f"{file.name}*"):
+        left.unlink()
+    with (
+        tarfile.open(fileobj=plain) as whole,
+        tarfile.open(file.with_name("x"), "w:gz", format=tarfile.PAX_FORMAT) as again,
+    ):
+        entries = whole.getmembers()
+        for entry in sorted(entries, key=lambda each: each.name == "backup/index.yaml"):
+            again.addfile(entry, whole.extractfile(entry) if entry.isreg() else None)
+    drill = drilled("mosquitto", "tarball", where=replace(place))
+    assert drill.verdict is Verdict.RECOVERED, drill.reason
+    assert (drill.backup.name, drill.backup.dated_by) == ("x", "index")

@@ -130,6 +130,16 @@ def test_a_bucket_is_found_under_any_name(tmp_path):
     assert files_in(tmp_path).newest_file(FLEET.buckets[0], "native").path.name == "x.bin"
 
 
+def test_an_encrypted_export_of_a_bucket_is_listed(tmp_path):
+    words = tmp_path / "words"
+    words.write_text("correct horse\n")
+    secret = encrypt(gzip.compress(export("atlas-terraform-state", kind="bucket")), words)
+    (tmp_path / "state.gpg").write_bytes(secret)
+    found = files_in(tmp_path, passphrase=Secret("correct horse"))
+    with pytest.raises(CouldNotLook, match="an encrypted export of bucket atlas-terraform-state"):
+        found.newest_file(FLEET.buckets[0], "native")
+
+
 def test_a_backup_of_the_future_is_not_the_newest(tmp_path):
     ahead = datetime.now(UTC) + timedelta(days=3)
     (tmp_path / "v.tar").write_bytes(export(at=ahead.timestamp()))

@@ -136,3 +136,25 @@ def test_a_snapshot_is_known_and_a_copy_of_a_data_directory_is_none(tmp_path: Pa
     (tmp_path / "empty").mkdir()
     with pytest.raises(BackupDamaged, match="holds no block"):
         Prometheus.inspect_native(tmp_path / "empty")
+
+
+@pytest.mark.parametrize("mode, suffix", [("w:gz", "gz"), ("w:xz", "xz"), ("w:bz2", "bz2")])
+def test_a_snapshot_may_be_compressed_and_packed_with_its_directory(
+    tmp_path: Path, mode: str, suffix: str
+) -> None:
+    export, root = tmp_path / f"tsdb.tar.{suffix}", snapshot(tmp_path)
+    with tarfile.open(export, mode) as archive:  # type: ignore[call-overload]
+        archive.add(root, root.name)
+    assert must_be_whole(export) == [f"{ulid:0<26}" for ulid in ULIDS]
+    assert prometheus._depth_of(export) == 1
+    whole = export.read_bytes()
+    for length in (len(whole) // 3, len(whole) - 40, len(whole) - 1):
+        export.write_bytes(whole[:length])
+        with pytest.raises(BackupDamaged):
+            must_be_whole(export)
+
+
+def test_a_snapshot_in_zstd_is_not_read_and_not_called_damaged(tmp_path: Path) -> None:
+    (tmp_path / "tsdb.tar.zst").write_bytes(b"\x28\xb5\x2f\xfd" + bytes(2000))
+    with pytest.raises(CouldNotLook, match="compressed with zstd"):
+        must_be_whole(tmp_path / "tsdb.tar.zst")
