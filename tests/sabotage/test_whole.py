@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from datetime import UTC, datetime
 
 from fixtures.lab.settings import from_environment
 from fixtures.services import loki, prometheus
@@ -47,13 +48,17 @@ def restarted(service, script="", *words):
 def test_a_chunk_of_an_old_block_of_prometheus(healthy):
     service = healthy("prometheus")
     first = int(time.time()) // 7200 * 7200 - 12 * DAY + 300
-    old = [prometheus.build_series("old", "drill_old", n, first, (15, 400)) for n in range(3)]
+    # Metrics that have the same labels, as most of a target have.
+    names = ("drill_old", "drill_old_too", "drill_old_again")
+    old = [prometheus.build_series("old", name, 1, first, (15, 400)) for name in names]
     service.instance.push("/run/old.om", prometheus.openmetrics(old))
     make = "runuser -u prometheus -- promtool tsdb create-blocks-from openmetrics /run/old.om "
     restarted(service, make + "/prometheus")
     found = must_be_whole(service)["every sample of every block is read"]
     assert found.counts == {"samples of blocks": 3 * 400 + 2 * 2 * prometheus.HISTORY[1]}
     assert "3 blocks, 7 series in them" in found.detail
+    items = {item.what: item.count for item in service.subject.list_items(datetime.now(UTC))}
+    assert (items["series"], items["samples"]) == (6, 240)
     restarted(service, ROT, shell(service, "ls /prometheus/01*/chunks/000001 | tail -n 1").strip())
     (found,) = broken(service).values()
     assert found.name == "every sample of every block is read"
