@@ -78,7 +78,7 @@ def test_a_program_that_is_missing_is_an_error(tmp_path, monkeypatch):
 
 def state_proof(bucket):
     whole, proof = check_whole(bucket, {"a.tfstate": ObjectRead(3, "f" * 64, True)})
-    assert whole.held and whole.counts == {"objects": 1, "bytes": 3}
+    assert whole.held and whole.detail == "1 objects, 3 bytes"
     return (proof,)
 
 

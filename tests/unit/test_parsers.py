@@ -1,0 +1,298 @@
+"""Files of services, parsed from bytes: whole ones are read, and no damage is taken for nothing."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import struct
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from google_crc32c import value as crc32c
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fixtures.services import badger, wire
+from fixtures.services.alertmanager import id_of, read_state
+from fixtures.services.atlantis import REMOTE, bolt_database, inspect_plan, plan_file
+from fixtures.services.bolt import ELEMENT, HEAD, LINK, META_BODY, Bolt
+from fixtures.services.loki_store import Chunk, chunk_of, is_whole, read_index
+from fixtures.services.prometheus import Span, spans_of
+
+
+def varint(number: int) -> bytes:
+    out = b""
+    while number > 0x7F:
+        out, number = out + bytes([number & 0x7F | 0x80]), number >> 7
+    return out + bytes([number])
+
+
+def part(number: int, value: bytes | int) -> bytes:
+    """Return a field of protobuf."""
+    if isinstance(value, int):
+        return varint(number << 3) + varint(value)
+    return varint(number << 3 | 2) + varint(len(value)) + value
+
+
+def sized(message: bytes) -> bytes:
+    return varint(len(message)) + message
+
+
+def fails_for_each_cut(data: bytes, read: Callable[[bytes], object], sound: set[int]) -> None:
+    for end in range(len(data)):
+        if end not in sound:
+            with pytest.raises(ValueError):
+                read(data[:end])
+
+
+@given(st.integers(0, 2**64 - 1))
+def test_a_number_is_read_as_it_was_written(number: int) -> None:
+    assert wire.varint(varint(number), 0) == (number, len(varint(number)))
+
+
+def test_fields_of_every_type_are_read_and_unknown_types_are_refused() -> None:
+    message = part(1, 300) + b"\x11" + bytes(8) + part(3, b"x") + b"\x25" + bytes(4)
+    assert list(wire.fields(message)) == [(1, 300), (2, bytes(8)), (3, b"x"), (4, bytes(4))]
+    assert wire.numbers(message) == {1: 300}
+    for damaged in (b"\x0b", b"\x00\x01", b"\x0a\x05x", b"\x08", b"\x08" + b"\xff" * 11):
+        with pytest.raises(ValueError):
+            list(wire.fields(damaged))
+
+
+def record(content: bytes, seconds: int) -> bytes:
+    return sized(part(1, content) + part(2, part(1, seconds)))
+
+
+def test_state_of_alertmanager_is_read_to_its_end() -> None:
+    one, two = record(part(1, b"id-1") + part(3, 1), 77), record(part(1, b"id-2"), 88)
+    found = read_state(one + two)
+    assert [(id_of(silence), expires) for silence, expires in found] == [("id-1", 77), ("id-2", 88)]
+    assert read_state(b"") == []
+    fails_for_each_cut(one + two, read_state, {0, len(one)})
+    for damaged in (bytes(40), one + bytes(9), sized(part(1, b"")), sized(part(2, part(1, 1)))):
+        with pytest.raises(ValueError):
+            read_state(damaged)
+    with pytest.raises(ValueError, match="no id"):
+        id_of(part(2, b"x"))
+
+
+def leaf(number: int, entries: list[tuple[int, bytes, bytes]], page: int = 4096) -> bytes:
+    heads, content = b"", b""
+    for nth, (flags, key, value) in enumerate(entries):
+        position = ELEMENT.size * (len(entries) - nth) + len(content)
+        heads += ELEMENT.pack(flags, position, len(key), len(value))
+        content += key + value
+    return (HEAD.pack(number, 2, len(entries), 0) + heads + content).ljust(page, b"\0")
+
+
+def branch(number: int, links: list[tuple[bytes, int]]) -> bytes:
+    heads, content = b"", b""
+    for nth, (key, page) in enumerate(links):
+        position = LINK.size * (len(links) - nth) + len(content)
+        heads, content = heads + LINK.pack(position, len(key), page), content + key
+    return (HEAD.pack(number, 1, len(links), 0) + heads + content).ljust(4096, b"\0")
+
+
+def bolt_file(*pages: bytes, root: int, free: tuple[int, ...] = ()) -> bytes:
+    """Return a database whose page 2 has the free pages, and the others what is given."""
+    whole = b""
+    for number in (0, 1):
+        body = META_BODY.pack(0xED0CDAED, 2, 4096, 0, root, 0, 2, 3 + len(pages), number)
+        total = 0xCBF29CE484222325
+        for byte in body:
+            total = (total ^ byte) * 0x100000001B3 % 2**64
+        head = HEAD.pack(number, 4, 0, 0) + body + struct.pack("<Q", total)
+        whole += head.ljust(4096, b"\0")
+    listed = HEAD.pack(2, 16, len(free), 0) + struct.pack(f"<{len(free)}Q", *free)
+    return whole + listed.ljust(4096, b"\0") + b"".join(pages)
+
+
+def entries_of(data: bytes) -> dict[tuple[bytes, ...], list[bytes]]:
+    found: dict[tuple[bytes, ...], list[bytes]] = {}
+    Bolt(data, lambda path, key, _: found.setdefault(path, []).append(key)).read()
+    return found
+
+
+def test_a_tree_of_bolt_is_read_in_order_and_each_page_once() -> None:
+    leaves = [leaf(4, [(0, b"a", b"1"), (0, b"b", b"2")]), leaf(5, [(0, b"c", b"3")])]
+    tree = [branch(3, [(b"a", 4), (b"c", 5)]), *leaves]
+    bucket = leaf(6, [(1, b"locks", struct.pack("<QQ", 3, 0))])
+    whole = bolt_file(*tree, bucket, root=6)
+    assert entries_of(whole) == {(b"locks",): [b"a", b"b", b"c"]}
+    assert entries_of(bolt_file(*tree, bucket, bytes(4096), root=6, free=(7,)))
+    for number in range(len(whole) // 4096):
+        with pytest.raises(ValueError):
+            entries_of(whole[: number * 4096] + bytes(4096) + whole[(number + 1) * 4096 :])
+
+
+@pytest.mark.parametrize(
+    ("data", "fault"),
+    [
+        (bolt_file(leaf(3, [(0, b"b", b""), (0, b"a", b"")]), root=3), "out of order"),
+        (bolt_file(leaf(3, []), leaf(4, []), root=3), "1 pages are neither used nor free"),
+        (bolt_file(leaf(3, []), root=3, free=(3,)), "page 3 is used and free"),
+        (bolt_file(leaf(3, []), root=3, free=(9,)), "list of free pages is damaged"),
+        (bolt_file(branch(3, [(b"a", 3)]), root=3), "page 3 is used twice"),
+        (bolt_file(branch(3, [(b"x", 4)]), leaf(4, [(0, b"a", b"")]), root=3), "out of order"),
+        (bolt_file(branch(3, [(b"a", 99)]), root=3), "page 99 is named, of 4"),
+        (bolt_file(leaf(7, []), root=3), "it says page 7"),
+        (bolt_file(leaf(3, [(1, b"b", bytes(32))]), root=3), "the bucket b'b' is damaged"),
+        (bolt_file(leaf(3, []), root=3)[:-1], "it is cut: 1 bytes"),
+        (b"", "ends within a page"),
+    ],
+)
+def test_each_fault_of_a_bolt_file_is_named(data: bytes, fault: str) -> None:
+    with pytest.raises(ValueError, match=fault):
+        entries_of(data)
+
+
+def test_the_database_that_drills_write_has_no_fault() -> None:
+    locks = {f"k{n}".encode(): b"{}" for n in range(300)}
+    found = entries_of(bolt_database({"runLocks": locks, "pulls": {}}))
+    assert found == {(b"runLocks",): sorted(locks)}
+
+
+def test_plans_are_zips_and_others_are_named(tmp_path: Path) -> None:
+    file, whole = tmp_path / "plan", plan_file()
+
+    def inspected(content: bytes) -> tuple[str, str]:
+        file.write_bytes(content)
+        return inspect_plan(file)
+
+    assert inspected(whole) == ("", "")
+    assert inspected(REMOTE + b"run") == ("plans of a remote", "")
+    assert inspected(json.dumps({"encrypted_data": "x"}).encode())[0] == "plans that are encrypted"
+    assert "it is no plan" in inspected(b"{}")[1]
+    assert "cannot be read" in inspected(whole[:-30])[1]
+    assert inspected(whole.replace(b"PK\x01\x02", b"PK\x01\x03"))[1]
+    at = whole.index(b"tfplan") + 100
+    assert "is damaged" in inspected(whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :])[1]
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w") as archive:
+        archive.writestr("other", b"x")
+    assert inspected(stream.getvalue()) == ("", "it holds no plan")
+
+
+def entry(key: bytes, value: bytes, meta: int = 0x40) -> bytes:
+    key += bytes(8)
+    body = bytes([meta, 0]) + varint(len(key)) + varint(len(value)) + b"\0" + key + value
+    return body + crc32c(body).to_bytes(4)
+
+
+def record_key(table: bytes, key: bytes = b"") -> bytes:
+    named = len(table).to_bytes(2, "little") + table
+    return named + (len(key).to_bytes(2, "little") + key if key else b"")
+
+
+def test_a_log_of_badger_is_read_to_its_last_entry() -> None:
+    parts = [bytes(20), entry(record_key(b"t"), b""), entry(record_key(b"t", b"k"), b"value")]
+    parts += [entry(b"!badger!txn", b"1", 0x80), entry(record_key(b"t", b"k"), b"", 0x41)]
+    whole = b"".join(parts)
+    found: list[tuple[tuple[str, bytes], bytes | None]] = []
+    badger.read_log(whole, lambda key, value: found.append((badger.parts_of(key), value)))
+    assert found == [(("t", b""), b""), (("t", b"k"), b"value"), (("t", b"k"), None)]
+    sound = {sum(map(len, parts[:n])) for n in range(1, len(parts))} | set(range(20))
+
+    def read(data: bytes) -> None:
+        badger.read_log(data, lambda *_: None)
+
+    fails_for_each_cut(whole, read, sound)
+    for at in range(20, len(whole)):
+        with pytest.raises(ValueError):
+            read(whole[:at] + bytes([whole[at] ^ 0x40]) + whole[at + 1 :])
+
+
+def test_tables_of_badger_are_those_of_its_manifest() -> None:
+    def change(*parts_of_change: bytes) -> bytes:
+        changes = b"".join(part(1, each) for each in parts_of_change)
+        return struct.pack(">II", len(changes), crc32c(changes)) + changes
+
+    first, second = change(part(1, 1), part(1, 2) + part(3, 1)), change(part(1, 1) + part(2, 1))
+    whole = b"Bdgr" + struct.pack(">I", 7) + first + second
+    assert badger.read_manifest(whole) == {"000002.sst"}
+    fails_for_each_cut(whole, badger.read_manifest, {8, 8 + len(first), *range(4, 8)})
+    blocks = bytes(100)
+    index = part(1, part(1, b"k") + part(3, 60)) + part(1, part(2, 60) + part(3, 40))
+    total = part(2, crc32c(index))
+    table = blocks + index + struct.pack(">I", len(index)) + total + struct.pack(">I", len(total))
+    badger.check_table(table)
+    fails_for_each_cut(table, badger.check_table, set())
+    for damaged in (table[1:], b"x" + table, table.replace(index, bytes(len(index)))):
+        with pytest.raises(ValueError):
+            badger.check_table(damaged)
+
+
+def zigzag(number: int) -> bytes:
+    return varint((number << 1) ^ (number >> 63))
+
+
+def index_of(streams: dict[int, list[tuple[Chunk, int]]], version: int = 3) -> bytes:
+    """Return an index of Loki, without the parts that are not read."""
+    whole = struct.pack(">IB", 0xBAAAD700, version)
+    for stream, chunks in streams.items():
+        body = stream.to_bytes(8) + varint(1) + varint(5) + varint(6) + varint(len(chunks))
+        body += struct.pack(">I", 3) + b"abc" if version > 2 else b""
+        through = 0
+        for chunk, lines in chunks:
+            body += zigzag(chunk.start - through) + varint(chunk.through - chunk.start)
+            body += varint(7) + varint(lines) + chunk.checksum.to_bytes(4)
+            through = chunk.through
+        whole = whole.ljust(-(-len(whole) // 16) * 16, b"\0")
+        whole += varint(len(body)) + body + crc32c(body).to_bytes(4)
+    toc = struct.pack(">9Q", 5, 16, len(whole), 0, 0, 0, 0, 1, 2)
+    return whole + toc + crc32c(toc).to_bytes(4)
+
+
+@pytest.mark.parametrize("version", [2, 3])
+def test_an_index_of_loki_names_each_chunk_and_its_lines(version: int) -> None:
+    chunks = [(Chunk(7, 1000, 2000, 0xABCD), 10), (Chunk(7, 1500, 1900, 1), 300)]
+    streams = {7: chunks, 2**63: [(Chunk(2**63, 5, 5, 2**32 - 1), 1)]}
+    whole = index_of(streams, version)
+    assert list(read_index(whole)) == [*chunks, *streams[2**63]]
+    fails_for_each_cut(whole, lambda data: list(read_index(data)), set())
+    used = [at for at in range(16, len(whole)) if whole[at] and at < len(whole) - 76]
+    for at in used:
+        with pytest.raises(ValueError):
+            list(read_index(whole[:at] + bytes([whole[at] ^ 0xFF]) + whole[at + 1 :]))
+    with pytest.raises(ValueError, match="its version is 9"):
+        list(read_index(index_of(streams, 9)))
+
+
+def test_a_chunk_of_loki_is_named_by_its_content() -> None:
+    content = b"content"
+    chunk = Chunk(0x7E09, 0x1A2, 0x1A3, crc32c(content))
+    tail = f"1a2:1a3:{crc32c(content):x}"
+    new = f"chunks/fake/7e09/{base64.b64encode(tail.encode()).decode()}"
+    old = f"chunks/{base64.b64encode(f'fake/7e09:{tail}'.encode()).decode()}"
+    assert chunk_of(new) == chunk_of(old) == chunk
+    assert is_whole(chunk, content) and not is_whole(chunk, content + b"\0")
+    for other in ("chunks/loki_cluster_seed.json", "chunks/index/x.gz", "chunks/fake/7e09/YWJj"):
+        assert chunk_of(other) is None
+
+
+def meta(ulid: str, start: int, end: int, series: int, samples: int) -> dict[str, object]:
+    stats = {"numSeries": series, "numSamples": samples}
+    return {"ulid": ulid, "minTime": start, "maxTime": end, "stats": stats}
+
+
+def test_blocks_that_overlap_are_read_as_one() -> None:
+    blocks = [meta("C", 20, 30, 1, 5), meta("A", 0, 10, 2, 20), meta("B", 5, 15, 3, 10)]
+    assert spans_of(blocks) == [
+        Span(("A", "B"), 0, 15, (3, 5), (20, 30)),
+        Span(("C",), 20, 30, (1, 1), (5, 5)),
+    ]
+    assert spans_of([]) == []
+
+
+def test_more_than_a_block_has_and_nothing_of_it_are_faults() -> None:
+    span = Span(("A",), 0, 10, (2, 2), (20, 20))
+    assert not span.faults_of(2, 20, is_shared=False)
+    assert not span.faults_of(2, 18, is_shared=False), "stale markers are not read"
+    assert span.faults_of(3, 20, is_shared=False) == [
+        "block A: 3 series were read, 2 are in meta.json"
+    ]
+    assert not span.faults_of(3, 25, is_shared=True), "the head has some of that time too"
+    assert len(span.faults_of(0, 0, is_shared=True)) == 2
