@@ -231,3 +231,12 @@ def test_each_service_of_a_fleet_is_proven_by_itself():
     assert judge_drill(drill(**whole, checks=SEEN)) is Verdict.NOT_VERIFIED
     whole["canaries"] = CanaryRecord(written=["x: object"], recovered=["x: object"])
     assert judge_drill(drill(**whole, checks=SEEN)) is Verdict.RECOVERED
+
+
+def test_the_headline_says_how_strong_the_proofs_of_existing_backups_are():
+    exact = drill(origin="existing", strength="exact")
+    sound = drill(**SOUND, checks=SEEN)
+    unproven = drill(**SOUND, checks=SEEN[1:])
+    said = run_sentence(run(drills=[drill(strength="exact"), exact, sound, unproven]))
+    assert "Strength of the proofs of existing backups: 1 exact, 1 sound." in said
+    assert "Strength" not in run_sentence(run(drills=[drill(strength="exact")]))
