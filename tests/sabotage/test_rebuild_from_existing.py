@@ -64,7 +64,7 @@ def test_a_damaged_backup_fails_itself_and_what_needs_it(drilled):
     drill = drilled(cut)
     assert drill.verdict is Verdict.NOT_RECOVERED
     faults = {member.service: member.fault for member in drill.members if member.fault}
-    assert "alertmanager01-data.tar.zst is damaged" in faults["alertmanager"]
+    assert "alertmanager01-data.tar.zst is not what was written" in faults["alertmanager"]
     assert "not started, it needs alertmanager, which is not back" in faults["mosquitto"]
     assert "atlas-terraform-state" not in faults
 

@@ -68,6 +68,7 @@ def test_a_chunk_of_an_old_block_of_prometheus(healthy):
 def test_chunks_and_index_of_loki(healthy, monkeypatch):
     service = healthy("loki")
     monkeypatch.setattr(loki, "HISTORY", (7 * DAY, 200))
+    monkeypatch.setattr(loki, "FLUSH_SECONDS", 40.0)
     service.subject._push_to_chunks("last-week")
     # Its index is brought to the store when it stops.
     restarted(service)
