@@ -37,7 +37,7 @@ class Recorder:
     """Holds what a drill would write into the evidence."""
 
     def __init__(self):
-        self.checks, self.notes = [], []
+        self.checks, self.notes, self.counted = [], [], {}
         self.restored_bytes = None
         self.backup = self.software = self.ledger = None
 

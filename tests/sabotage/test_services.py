@@ -76,7 +76,7 @@ def test_a_root_key_that_was_broken_already_at_the_source_is_wrong_data(deployed
     zero = "f=/home/step/.step/secrets/root_ca_key; s=$(stat -c %s $f); : >$f; truncate -s $s $f"
     service.instance.must_exec(["sh", "-ec", zero])
     record = acts.attempt(drill, body, service, service.back_up("snapshot"))
-    assert acts.broken(record).keys() == {"private key root_ca_key opens with the password"}
+    assert acts.broken(record).keys() == {"whole: private key root_ca_key opens with the password"}
     assert "it is no private key" in record.reason
     assert record.not_looked_at
 
