@@ -388,6 +388,16 @@ def test_a_backup_that_has_shrunk_since_the_last_proof_is_wrong_data(drilled):
     assert "that of the last proof" in smaller.reason and smaller.restore is None
 
 
+def test_a_backup_of_another_server_under_the_right_name_is_not_restored(drilled, monkeypatch):
+    """The source's volume was there long before that of the export."""
+    long_ago = datetime(2020, 1, 1, tzinfo=UTC)
+    monkeypatch.setattr("fixtures.recovery.existing.Volume.created_at", lambda _: str(long_ago))
+    drill = drilled("mosquitto", "tarball")
+    assert drill.verdict is Verdict.NOT_RECOVERED
+    assert "is a backup of another volume mosquitto01-data" in drill.reason
+    assert drill.restore is None
+
+
 def history_line(drill, **changed):
     """What history would have of an earlier proof of the same."""
     about = {"run": "r1", "begun": datetime.now(UTC), "host": "h", "incus": None, "target": None}
