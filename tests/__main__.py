@@ -33,7 +33,7 @@ class Share:
         name: of `SHARES`; also of the directory that its lab is kept in.
     """
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name):
         self.name = name
         self.failed: list[str] = []
         state = settings.from_environment().state / name
@@ -49,7 +49,7 @@ class Share:
         self._reading = threading.Thread(target=self._read)
         self._reading.start()
 
-    def _read(self) -> None:
+    def _read(self):
         assert self._process.stdout is not None
         with self._process.stdout as lines:
             for line in lines:
@@ -57,7 +57,7 @@ class Share:
                 if line.startswith(("FAILED", "ERROR")):
                     self.failed.append(line)
 
-    def wait(self) -> int:
+    def wait(self):
         """Its exit status, once it has ended; by Ctrl-C it is told to by the terminal."""
         while True:
             try:
@@ -66,13 +66,13 @@ class Share:
             except KeyboardInterrupt:
                 print("tests: waiting until the labs are gone", flush=True)
 
-    def end(self) -> None:
+    def end(self):
         """End it if it still runs: nobody reads what it prints any more."""
         if self._process.poll() is None:
             self._process.terminate()
 
 
-def main(argv: list[str]) -> int:
+def main(argv):
     """Run the tests; returns the exit status, 0 where all have passed."""
     if argv:
         return subprocess.call([*PYTEST, "-o", "testpaths=tests", *argv])
@@ -89,7 +89,7 @@ def main(argv: list[str]) -> int:
     return max(statuses.values(), key=abs)
 
 
-def terminated(*_: object) -> None:
+def terminated(*_):
     """Whoever ends this process alone, and not its group, ends the shares too."""
     sys.exit("tests: terminated")
 

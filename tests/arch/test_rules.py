@@ -1,7 +1,5 @@
 """The rules of the house hold in the tree, and each of them is seen red on a bad snippet."""
 
-from __future__ import annotations
-
 import subprocess
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """A run that ends between a drill and its last checks: never green, and nothing is left."""
 
-from __future__ import annotations
-
 import signal
 import time
 from xml.etree import ElementTree

@@ -1,7 +1,5 @@
 """kill -9 in each phase of a drill, then another run: no orphan, source unchanged, green."""
 
-from __future__ import annotations
-
 import signal
 
 import pytest

@@ -1,7 +1,5 @@
 """kill -9 while gpg runs: no plaintext of the backup is on our disk, and the next run is green."""
 
-from __future__ import annotations
-
 import signal
 import time
 from pathlib import Path

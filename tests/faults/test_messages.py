@@ -1,7 +1,5 @@
 """A mistake, an unreachable server or a full pool is one clear message, not a traceback."""
 
-from __future__ import annotations
-
 import os
 import re
 import socket

@@ -1,7 +1,5 @@
 """Two xdist workers: two drill projects, one record, and nothing left of either, or of others."""
 
-from __future__ import annotations
-
 import signal
 
 

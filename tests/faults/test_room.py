@@ -1,7 +1,5 @@
 """A pool that is nearly full: a drill writes nothing there that production would be short of."""
 
-from __future__ import annotations
-
 import json
 import os
 import subprocess

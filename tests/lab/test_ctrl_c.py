@@ -1,7 +1,5 @@
 """Needs root and Linux: `./run drills` is interrupted, and leaves a report and no lab."""
 
-from __future__ import annotations
-
 import contextlib
 import json
 import os
@@ -12,9 +10,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -36,14 +32,14 @@ AGAIN = ""
 
 
 @pytest.fixture
-def home() -> Iterator[Path]:
+def home():
     """Where the lab of the interrupted run is kept; short, since the path of a socket is."""
     made = Path(tempfile.mkdtemp(prefix="atlas-ctrl-c-", dir="/var/tmp"))
     yield made
     shutil.rmtree(made)
 
 
-def interrupted(home: Path, *at: str, after: float = 0) -> tuple[int, str, dict[str, Any]]:
+def interrupted(home, *at, after=0):
     """Run `./run drills` of one service, and press Ctrl-C each time that a text has come.
 
     Args:
@@ -76,7 +72,7 @@ def interrupted(home: Path, *at: str, after: float = 0) -> tuple[int, str, dict[
     assert not coming
     assert "Traceback" not in output, output
     (evidence,) = (home / "reports").glob("*/evidence.json")
-    record: dict[str, Any] = json.loads(evidence.read_text())
+    record = json.loads(evidence.read_text())
     assert record["finished"]
     assert record["cleanup"]["left"] == []
     assert record["errors"] == []
@@ -96,7 +92,7 @@ WHEN = {
 
 
 @pytest.mark.parametrize("at", WHEN.values(), ids=WHEN)
-def test_ctrl_c_leaves_a_report_and_no_lab(home: Path, at: list[str]) -> None:
+def test_ctrl_c_leaves_a_report_and_no_lab(home, at):
     status, output, record = interrupted(home, *at)
     assert status != 0
     assert record["interrupted"]
@@ -107,12 +103,12 @@ def test_ctrl_c_leaves_a_report_and_no_lab(home: Path, at: list[str]) -> None:
     assert reasons == ([UNLOOKED] if RESTING in at else [])
 
 
-def await_the_end(home: Path) -> dict[str, Any]:
+def await_the_end(home):
     """The evidence of a run that no process waits for: its page is written and its lab gone."""
     ends = time.monotonic() + 90
     while time.monotonic() < ends:
         for evidence in (home / "reports").glob("*/evidence.json"):
-            record: dict[str, Any] = json.loads(evidence.read_text())
+            record = json.loads(evidence.read_text())
             has_page = (evidence.parent / "report.html").exists()
             if record["finished"] and has_page and not (home / "s" / "lab").exists():
                 return record
@@ -120,7 +116,7 @@ def await_the_end(home: Path) -> dict[str, Any]:
     raise AssertionError("the run has not ended, wrote no report, or left its lab")
 
 
-def test_a_terminal_that_is_gone_ends_the_run_as_ctrl_c_does(home: Path) -> None:
+def test_a_terminal_that_is_gone_ends_the_run_as_ctrl_c_does(home):
     drill = [*DRILL, f"--reports={home / 'reports'}"]
     pid, terminal = pty.fork()
     if pid == 0:
@@ -141,7 +137,7 @@ def test_a_terminal_that_is_gone_ends_the_run_as_ctrl_c_does(home: Path) -> None
     assert not Daemon("lab", home / "s" / "lab").has_leftovers()
 
 
-def test_ctrl_c_after_the_last_drill_is_answered_and_the_report_is_whole(home: Path) -> None:
+def test_ctrl_c_after_the_last_drill_is_answered_and_the_report_is_whole(home):
     # The line of the last drill is printed a moment before the run begins to end.
     _, output, record = interrupted(home, "[1/1]", after=PAUSE_SECONDS)
     assert ENDING_MESSAGE in output

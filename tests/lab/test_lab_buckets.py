@@ -1,7 +1,5 @@
 """The state bucket on a real Incus: lost and regained, and what can go wrong with it."""
 
-from __future__ import annotations
-
 import os
 import subprocess
 from contextlib import suppress

@@ -13,7 +13,6 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -35,13 +34,13 @@ IMAGES = ("alertmanager", "mosquitto")
 
 
 @pytest.fixture(scope="module")
-def config(tmp_path_factory: pytest.TempPathFactory) -> settings.Settings:
+def config(tmp_path_factory):
     state = tmp_path_factory.mktemp("s")
     return replace(settings.from_environment(), state=state, images=IMAGES, tofu=False)
 
 
 @pytest.fixture
-def lab(config: settings.Settings) -> Iterator[Lab]:
+def lab(config):
     made = Lab(NAME, config=config)
     yield made
     made.down()
@@ -56,7 +55,7 @@ class Trace:
     cgroup: Path
 
 
-def trace(lab: Lab) -> Trace:
+def trace(lab):
     """Read it of a lab that is up; other labs of the machine are not in it."""
     pid = lab.status().pid
     assert pid is not None
@@ -67,12 +66,12 @@ def trace(lab: Lab) -> Trace:
     return Trace(frozenset(own), frozenset(inodes), Daemon(NAME, lab.state_dir).cgroup)
 
 
-def loop_inode(device: str) -> tuple[str, str]:
+def loop_inode(device):
     argv = ["losetup", "--list", "--noheadings", "--output", "BACK-INO", device]
     return device, subprocess.run(argv, capture_output=True, text=True).stdout.strip()
 
 
-def must_be_gone(lab: Lab, left: Trace) -> None:
+def must_be_gone(lab, left):
     assert lab.status().state == "down"
     assert not lab.state_dir.exists()
     assert not left.cgroup.exists()
@@ -82,7 +81,7 @@ def must_be_gone(lab: Lab, left: Trace) -> None:
     assert not is_inhabited(left.namespaces)
 
 
-def is_inhabited(namespaces: frozenset[str]) -> bool:
+def is_inhabited(namespaces):
     """Whether a process lives in all of these namespaces.
 
     All, because the kernel gives a freed number to the next namespace that is made.
@@ -98,7 +97,7 @@ def is_inhabited(namespaces: frozenset[str]) -> bool:
     return False
 
 
-def own_limits() -> dict[str, int]:
+def own_limits():
     """The host's limits where no lab is up; what a killed lab left is restored first."""
     labs = list(host.cgroup2_root().glob("atlas-drills-*"))
     before = read_json(host.RUNTIME / "limits.json")
@@ -107,14 +106,14 @@ def own_limits() -> dict[str, int]:
     return {str(each): before.get(str(each), int(each.read_text())) for each in host.LIMITS}
 
 
-def wait_for(is_so: Callable[[], bool], what: str, seconds: float = 60) -> None:
+def wait_for(is_so, what, seconds=60):
     deadline = time.monotonic() + seconds
     while not is_so():
         assert time.monotonic() < deadline, f"not within {seconds} s: {what}"
         time.sleep(0.01)
 
 
-def command(config: settings.Settings, *words: str) -> subprocess.Popen[str]:
+def command(config, *words):
     script = (
         "import sys; from dataclasses import replace; from fixtures.lab import settings\n"
         "from fixtures.lab.lab import Lab\n"
@@ -128,7 +127,7 @@ def command(config: settings.Settings, *words: str) -> subprocess.Popen[str]:
     return subprocess.Popen(argv, cwd=REPO, env=env)
 
 
-def kill(lab: Lab) -> None:
+def kill(lab):
     """Kill PID 1 of the lab, and with it all that is in it."""
     pid = lab.status().pid
     assert pid is not None
@@ -136,7 +135,7 @@ def kill(lab: Lab) -> None:
     wait_for(lambda: lab.status().state == "stale", "the lab is stale")
 
 
-def test_a_lab_comes_up_is_complete_and_leaves_the_host_as_it_was(lab: Lab) -> None:
+def test_a_lab_comes_up_is_complete_and_leaves_the_host_as_it_was(lab):
     """With an instance that runs in it."""
     mounts = Path("/proc/self/mountinfo").read_text()
     links, limits = sorted(os.listdir("/sys/class/net")), own_limits()
@@ -170,7 +169,7 @@ def test_a_lab_comes_up_is_complete_and_leaves_the_host_as_it_was(lab: Lab) -> N
         assert {str(each): int(each.read_text()) for each in host.LIMITS} == limits
 
 
-def test_what_is_run_in_the_lab_sees_only_it_and_goes_with_it(lab: Lab) -> None:
+def test_what_is_run_in_the_lab_sees_only_it_and_goes_with_it(lab):
     lab.up()
     script = "incus query /1.0 >/backup/seen; env; cat /proc/self/cgroup; gpg -h; exec sleep 999"
     argv = lab.command(["sh", "-c", script], {"TERM": "dumb"})
@@ -186,9 +185,9 @@ def test_what_is_run_in_the_lab_sees_only_it_and_goes_with_it(lab: Lab) -> None:
     must_be_gone(lab, left)
 
 
-def test_two_ups_at_once_start_one_lab(lab: Lab, config: settings.Settings) -> None:
-    lines: list[str] = []
-    answers: list[bool] = []
+def test_two_ups_at_once_start_one_lab(lab, config):
+    lines = []
+    answers = []
     labs = [Lab(NAME, lines.append, config) for _ in range(2)]
     threads = [
         threading.Thread(target=lambda one: answers.append(one.up()), args=(one,)) for one in labs
@@ -205,9 +204,7 @@ def test_two_ups_at_once_start_one_lab(lab: Lab, config: settings.Settings) -> N
 
 
 @pytest.mark.parametrize("seconds", [0.05, 0.6, 1.2])
-def test_up_recovers_from_an_up_that_was_killed(
-    lab: Lab, config: settings.Settings, seconds: float
-) -> None:
+def test_up_recovers_from_an_up_that_was_killed(lab, config, seconds):
     """1. `up` runs. 2. It is killed some time after it took the lock. 3. `up` works."""
     with command(config, "up") as first:
         wait_for((config.state / f".{NAME}.holder").exists, "the first up holds the lab")
@@ -221,9 +218,7 @@ def test_up_recovers_from_an_up_that_was_killed(
 
 
 @pytest.mark.parametrize("seconds", [0.05, 0.3])
-def test_up_recovers_from_a_down_that_was_killed(
-    lab: Lab, config: settings.Settings, seconds: float
-) -> None:
+def test_up_recovers_from_a_down_that_was_killed(lab, config, seconds):
     """1. `down` runs. 2. It is killed some time after it took the lock. 3. `up` works."""
     lab.up()
     with command(config, "down") as first:
@@ -234,7 +229,7 @@ def test_up_recovers_from_a_down_that_was_killed(
     assert lab.status().images == IMAGES
 
 
-def test_a_lab_that_was_killed_is_stale_and_is_made_afresh(lab: Lab) -> None:
+def test_a_lab_that_was_killed_is_stale_and_is_made_afresh(lab):
     """Whatever is left of it: the new one has nothing of it."""
     lab.up()
     Client(lab.socket).call("POST", "/1.0/projects", {"name": "keepsake"})
@@ -245,7 +240,7 @@ def test_a_lab_that_was_killed_is_stale_and_is_made_afresh(lab: Lab) -> None:
 
 
 @pytest.fixture
-def own_cache(config: settings.Settings, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def own_cache(config, tmp_path_factory):
     """A cache with the machine's artefacts, to which a test may add its own."""
     # Short: a golden state holds a socket.
     cache = tmp_path_factory.mktemp("c")
@@ -256,9 +251,7 @@ def own_cache(config: settings.Settings, tmp_path_factory: pytest.TempPathFactor
     return cache
 
 
-def test_a_golden_state_that_was_killed_midway_is_made_again(
-    config: settings.Settings, own_cache: Path
-) -> None:
+def test_a_golden_state_that_was_killed_midway_is_made_again(config, own_cache):
     """1. A cache without golden state. 2. `up` is killed while it makes one. 3. `up` works."""
     other, making = replace(config, cache=own_cache), own_cache / "golden"
     with command(other, "up") as first:
@@ -273,10 +266,10 @@ def test_a_golden_state_that_was_killed_midway_is_made_again(
 
 
 def test_images_are_added_to_a_lab_that_is_up_and_renewed_when_their_recipe_changes(
-    config: settings.Settings, own_cache: Path, tmp_path: Path
-) -> None:
+    config, own_cache, tmp_path
+):
     """1. No image. 2. Two are wanted, one by one. 3. Another recipe. 4. A vendor is away."""
-    lines: list[str] = []
+    lines = []
     shutil.copytree(settings.RECIPES, tmp_path / "r")
     recipes = (tmp_path / "r", settings.RECIPES)
     config = replace(config, cache=own_cache, recipes=recipes)
@@ -317,21 +310,19 @@ def test_images_are_added_to_a_lab_that_is_up_and_renewed_when_their_recipe_chan
         lab.down()
 
 
-def write_unreachable(directory: Path) -> None:
+def write_unreachable(directory):
     text = (directory / "grafana.toml").read_text().replace('name = "grafana"', 'name = "away"', 1)
     (directory / "away.toml").write_text(
         text.replace("https://apt.grafana.com/gpg.key", "http://127.0.0.1:1/key")
     )
 
 
-def test_an_image_that_cannot_be_built_is_named_and_not_tried_twice(
-    config: settings.Settings, tmp_path: Path
-) -> None:
+def test_an_image_that_cannot_be_built_is_named_and_not_tried_twice(config, tmp_path):
     (tmp_path / "broken.toml").write_text(
         'name = "broken"\nkind = "instance"\ndescription = "x"\nsuite = "no-such-suite"\n'
         'packages = ["less"]\n'
     )
-    lines: list[str] = []
+    lines = []
     config = replace(config, recipes=(tmp_path, settings.RECIPES), images=("broken", "mosquitto"))
     lab = Lab(NAME, lines.append, config)
     try:
@@ -348,9 +339,7 @@ def test_an_image_that_cannot_be_built_is_named_and_not_tried_twice(
         lab.down()
 
 
-def test_a_path_that_is_too_long_for_a_socket_is_refused(
-    config: settings.Settings, tmp_path: Path
-) -> None:
+def test_a_path_that_is_too_long_for_a_socket_is_refused(config, tmp_path):
     deep = replace(config, state=tmp_path / ("x" * 100))
     with pytest.raises(LabError, match="is longer than 107 bytes"):
         Lab(NAME, config=deep).up()

@@ -1,7 +1,5 @@
 """PostgreSQL, which no class knows, is drilled by its fleet file, and its loss is seen."""
 
-from __future__ import annotations
-
 import json
 import subprocess
 import sys

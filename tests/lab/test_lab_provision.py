@@ -3,8 +3,6 @@
 Needs root and Linux; the lab is one of the test's own.
 """
 
-from __future__ import annotations
-
 import os
 import subprocess
 import sys

@@ -1,11 +1,8 @@
 """The table of what Incus takes as settings of snapshots holds for the lab's own Incus."""
 
-from __future__ import annotations
-
 import re
 import secrets
 from pathlib import Path
-from typing import Any
 from urllib.parse import quote
 
 import pytest
@@ -16,9 +13,7 @@ from fixtures.lab import settings
 from fixtures.lab.daemon import Client
 from fixtures.lab.lab import Lab
 
-TABLE: dict[str, Any] = yaml.safe_load(
-    (Path(__file__).parents[1] / "cases" / "snapshot_settings.yaml").read_text()
-)
+TABLE = yaml.safe_load((Path(__file__).parents[1] / "cases" / "snapshot_settings.yaml").read_text())
 VOLUMES = "/1.0/storage-pools/local/volumes/custom"
 
 pytestmark = pytest.mark.skipif(

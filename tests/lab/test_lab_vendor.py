@@ -296,7 +296,7 @@ def test_no_link_of_a_root_file_system_leads_to_the_hosts_files(tmp_path, link):
 def test_an_image_is_made_of_a_vendors_package_and_program(shop, trusted, tmp_path):
     """1. By the recipe whose vendor answers. 2. Signed by another key. 3. By one that expired."""
     config = settings.from_environment({"ATLAS_DRILLS_RECIPES": str(tmp_path)})
-    lines: list[str] = []
+    lines = []
     cache, away = Cache(tmp_path / "cache", lines.append), "http://127.0.0.1:1/key"
     images.plan(cache, config).rootfs.mkdir(parents=True)
     archive = shop.publish("tool.zip", zipped("tool", TOOL, 0o100644))
@@ -325,10 +325,7 @@ def test_an_image_is_made_of_a_vendors_package_and_program(shop, trusted, tmp_pa
     assert program.encode() == TOOL
     built.images["tool"].unlink()
     shop.key("old", "--faked-system-time", "20200101T000000")
-    for signer, time, key in (
-        ("other", "", "good"),
-        ("old", "20200102T000000", "old"),
-    ):
+    for signer, time, key in (("other", "", "good"), ("old", "20200102T000000", "old")):
         write("reached", shop.repository(key), **parts)
         shop.sign(signer, time)
         refused = images.build(cache, config, ["reached"])

@@ -1,7 +1,5 @@
 """Every kind of tarball that Incus exports restores, and none that is damaged passes."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 import pytest

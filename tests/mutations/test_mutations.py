@@ -4,8 +4,6 @@
 became of them.
 """
 
-from __future__ import annotations
-
 import hashlib
 import os
 from collections import Counter

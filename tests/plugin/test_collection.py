@@ -1,7 +1,5 @@
 """What is drilled, and what an operator sees of it without any Incus."""
 
-from __future__ import annotations
-
 import pytest
 import yaml
 

@@ -1,7 +1,5 @@
 """A run that was ended early says so in its evidence; a refusal of the guard ends it at once."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import pytest

@@ -1,7 +1,5 @@
 """The terminal, the evidence and the exit status of runs of audits, which need no Incus."""
 
-from __future__ import annotations
-
 from types import SimpleNamespace
 
 import pytest

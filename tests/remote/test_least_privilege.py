@@ -1,7 +1,5 @@
 """What the printed commands give: drills work, and the server itself protects the source."""
 
-from __future__ import annotations
-
 import contextlib
 import subprocess
 from datetime import UTC, datetime

@@ -1,7 +1,5 @@
 """A remote Incus is drilled over HTTPS by the incus client's own configuration."""
 
-from __future__ import annotations
-
 import json
 
 import pytest

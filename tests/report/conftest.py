@@ -1,14 +1,10 @@
 """Old evidence as a test input, and a browser in which its page is opened."""
 
-from __future__ import annotations
-
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, sync_playwright
+from playwright.sync_api import sync_playwright
 
-from fixtures.evidence.record import RunRecord
 from fixtures.evidence.writer import read_evidence
 
 CHROMIUM = Path("/usr/bin/chromium")
@@ -24,13 +20,13 @@ QUIET = (
 
 
 @pytest.fixture(scope="session")
-def golden() -> RunRecord:
+def golden():
     """A run with all five verdicts, an imitation, a trace, a fault and something left behind."""
     return read_evidence(Path(__file__).parent / "evidence-v1.json")
 
 
 @pytest.fixture(scope="session")
-def browser() -> Iterator[Browser]:
+def browser():
     """Debian's Chromium; without it the test fails, since a page not opened is no pass."""
     if not CHROMIUM.exists():
         pytest.fail(f"{CHROMIUM} is missing; install Debian's package chromium")

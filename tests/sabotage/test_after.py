@@ -1,7 +1,5 @@
 """The checks after the clock has stopped, seen red for each of them."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 import pytest

@@ -1,7 +1,5 @@
 """The drill of the backup regime, seen red on a real source and real files."""
 
-from __future__ import annotations
-
 import os
 import shutil
 from dataclasses import replace

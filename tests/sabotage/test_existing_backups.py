@@ -1,7 +1,5 @@
 """The drill of existing backups, seen red for each of its verifications."""
 
-from __future__ import annotations
-
 import contextlib
 import io
 import os
@@ -417,11 +415,7 @@ def disable(existing):
 @pytest.mark.parametrize(
     ("kind", "sabotage", "why"),
     [
-        (
-            "snapshot",
-            after("must_be_absent", in_the_way),
-            "was verified, but does not restore",
-        ),
+        ("snapshot", after("must_be_absent", in_the_way), "was verified, but does not restore"),
         ("tarball", after("must_be_absent", in_the_way), "was verified, but does not restore"),
         (
             "snapshot",

@@ -1,7 +1,5 @@
 """The drills of the full rebuild, seen red for each of their verifications; a fleet of two."""
 
-from __future__ import annotations
-
 import pytest
 
 import drills.test_full_rebuild as runbook

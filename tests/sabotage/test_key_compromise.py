@@ -1,7 +1,5 @@
 """The drill of a leaked CA key, seen red for each thing of the old CA that stays good."""
 
-from __future__ import annotations
-
 import json
 
 import pytest

@@ -1,7 +1,5 @@
 """`./run observe` on a real source: it changes nothing, and tells what a backup has cost."""
 
-from __future__ import annotations
-
 import shutil
 from dataclasses import replace
 

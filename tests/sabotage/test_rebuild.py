@@ -1,7 +1,5 @@
 """The drills `rebuild`, seen red for each of their verifications."""
 
-from __future__ import annotations
-
 import pytest
 
 import drills.test_rebuild as runbook

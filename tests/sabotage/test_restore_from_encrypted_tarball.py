@@ -1,7 +1,5 @@
 """The drill `restore from encrypted tarball`, seen red for each of its verifications."""
 
-from __future__ import annotations
-
 import hashlib
 import subprocess
 from dataclasses import replace

@@ -1,7 +1,5 @@
 """The drill `restore from the service's own export`, seen red for each of its verifications."""
 
-from __future__ import annotations
-
 import tarfile
 from dataclasses import replace
 
@@ -85,10 +83,7 @@ def rename_and_drop(dashboards):
 
 @pytest.mark.parametrize(
     ("change", "found"),
-    [
-        (rename_and_drop, ("lost: ", "changed: ")),
-        (lambda dashboards: [], ("lost: ",)),
-    ],
+    [(rename_and_drop, ("lost: ", "changed: ")), (lambda dashboards: [], ("lost: ",))],
     ids=["one missing and one changed", "none"],
 )
 def test_an_export_that_lacks_or_changed_dashboards_is_wrong_data(spoiled, change, found):

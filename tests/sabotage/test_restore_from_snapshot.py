@@ -1,7 +1,5 @@
 """The drill `restore from snapshot`, seen red for each of its verifications."""
 
-from __future__ import annotations
-
 import pytest
 
 import drills.test_restore_from_snapshot as runbook
@@ -67,10 +65,7 @@ def test_another_ca_is_not_the_one_that_clients_trust(spoiled):
 
 @pytest.mark.parametrize(
     ("verb", "act", "in_log"),
-    [
-        ("start", acts.shell(acts.ROT), True),
-        ("wait_until_healthy", acts.change_a_canary, False),
-    ],
+    [("start", acts.shell(acts.ROT), True), ("wait_until_healthy", acts.change_a_canary, False)],
     ids=["log", "chunk"],
 )
 def test_lines_are_missed_though_loki_counts_no_error(spoiled, verb, act, in_log):

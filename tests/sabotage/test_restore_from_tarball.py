@@ -1,7 +1,5 @@
 """The drills `restore from tarball`, seen red for each of their verifications."""
 
-from __future__ import annotations
-
 import pytest
 
 import drills.test_restore_from_tarball as runbook

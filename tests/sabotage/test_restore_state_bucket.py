@@ -1,7 +1,5 @@
 """The drill of the state bucket, seen red for each of its verifications."""
 
-from __future__ import annotations
-
 import json
 
 import pytest

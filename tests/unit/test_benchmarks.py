@@ -1,7 +1,5 @@
 """The benchmarks: figures, goals, the table in docs/performance.md, the observer."""
 
-from __future__ import annotations
-
 import json
 import os
 import subprocess
@@ -113,7 +111,7 @@ def test_every_drill_has_a_recovery_of_the_script_or_is_told_to_have_none():
 
 
 def test_what_is_forgotten_is_read_from_the_disk_again():
-    def in_memory(file: Path) -> int:
+    def in_memory(file):
         argv = ["fincore", "--bytes", "--noheadings", "--output=RES", str(file)]
         return int(subprocess.run(argv, check=True, capture_output=True, text=True).stdout)
 

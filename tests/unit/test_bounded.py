@@ -1,7 +1,5 @@
 """A server that drips, never ends or lies costs a request its budget, and nothing more."""
 
-from __future__ import annotations
-
 import base64
 import contextlib
 import errno

@@ -1,7 +1,5 @@
 """Bucket exports: every damage is named, and a renamed copy keeps nothing but the objects."""
 
-from __future__ import annotations
-
 import gzip
 import hashlib
 import io

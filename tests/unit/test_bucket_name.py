@@ -1,7 +1,5 @@
 """Names of buckets: unique on a server, so made from the drill project's."""
 
-from __future__ import annotations
-
 from fixtures.recovery.bucket import name_in
 
 

@@ -1,7 +1,5 @@
 """The checks of a verification end in one verdict, in one order."""
 
-from __future__ import annotations
-
 from datetime import UTC, datetime
 from types import SimpleNamespace
 

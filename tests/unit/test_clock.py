@@ -1,7 +1,5 @@
 """The stopwatch on an injected clock: exact seconds, also of a failed phase."""
 
-from __future__ import annotations
-
 import pytest
 
 from fixtures.clock import PHASES, Stopwatch

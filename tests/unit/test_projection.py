@@ -1,7 +1,5 @@
 """What a drill says of the declared size: only the part that moves bytes grows."""
 
-from __future__ import annotations
-
 from types import SimpleNamespace
 
 import pytest
@@ -13,9 +11,7 @@ from fixtures.recovery.service import read_pool_driver
 MIB = 2**20
 
 
-def drilled(
-    restored: int, *, declared: int = 1000 * MIB, scenario: str = "tarball", **about
-) -> Drill:
+def drilled(restored, *, declared=1000 * MIB, scenario="tarball", **about):
     """Phases of 1, 4, 2, 3 and 5 s."""
     drill = Drill("x", scenario, 900, "drill-x", "low", declared_bytes=declared, **about)
     now = [0.0]

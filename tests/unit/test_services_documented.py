@@ -1,10 +1,6 @@
 """A service that answers 200 with something else than it documents ends as `could not look`."""
 
-from __future__ import annotations
-
-from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Any
 
 import pytest
 import requests
@@ -12,7 +8,6 @@ import requests
 from fixtures.errors import CouldNotLook
 from fixtures.services.alertmanager import Alertmanager
 from fixtures.services.atlantis import Atlantis
-from fixtures.services.base import ServiceUnderTest
 from fixtures.services.grafana import Grafana
 from fixtures.services.http import HttpClient
 from fixtures.services.loki import Loki
@@ -21,7 +16,7 @@ from fixtures.services.step_ca import StepCa, new_ca
 from tests.imitations.instance import spec_of
 
 BODIES = [b"<html>maintenance</html>", b"", b"[]", b"{}", b'"x"', b"7", b"[7]", b'{"data": 7}']
-KINDS: dict[str, Callable[..., ServiceUnderTest]] = {
+KINDS = {
     "prometheus": Prometheus,
     "loki": Loki,
     "alertmanager": Alertmanager,
@@ -33,10 +28,8 @@ KINDS: dict[str, Callable[..., ServiceUnderTest]] = {
 
 @pytest.mark.parametrize("body", BODIES)
 @pytest.mark.parametrize("kind", KINDS)
-def test_an_answer_of_another_form_is_no_traceback(
-    monkeypatch: pytest.MonkeyPatch, kind: str, body: bytes
-) -> None:
-    def request(*_: Any, **__: Any) -> requests.Response:
+def test_an_answer_of_another_form_is_no_traceback(monkeypatch, kind, body):
+    def request(*_, **__):
         answer = requests.Response()
         answer.status_code, answer._content = 200, body
         return answer

@@ -1,7 +1,5 @@
 """A server that does not answer ends as an error that says so, in bounded time."""
 
-from __future__ import annotations
-
 import json
 import socket
 import threading

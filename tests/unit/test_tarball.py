@@ -1,7 +1,5 @@
 """Tarballs: every damage is named before anything is imported, in one pass and bounded memory."""
 
-from __future__ import annotations
-
 import bz2
 import gzip
 import hashlib

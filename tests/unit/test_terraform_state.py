@@ -1,7 +1,5 @@
 """Calls of OpenTofu, which a script plays, and states as they are found in buckets."""
 
-from __future__ import annotations
-
 import json
 import os
 from pathlib import Path

@@ -1,7 +1,5 @@
 """`wait_until` on an injected clock: three minutes of waiting in no time."""
 
-from __future__ import annotations
-
 import pytest
 
 from fixtures.clock import NotYet, wait_until
