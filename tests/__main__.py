@@ -6,8 +6,6 @@ other's source project change; two labs share nothing but the cache of what labs
 With arguments (a path, `-k`, `-x`, ...) it is one pytest, with these arguments.
 """
 
-from __future__ import annotations
-
 import os
 import signal
 import subprocess
@@ -15,15 +13,24 @@ import sys
 import threading
 
 from fixtures.lab import settings
+from tests.remote.server import small_fleet
 
 SHARES = {
-    "sabotage": ("arch", "unit", "guard", "report", "mutations", "sabotage"),
-    "others": ("plugin", "cluster", "faults", "lab", "remote", "script"),
+    "sabotage": ("arch", "unit", "guard", "plugin", "report", "mutations", "sabotage"),
+    "others": ("cluster", "faults", "lab", "remote", "script"),
 }
 """Name of a process -> its directories: together all of them, and about as long as one another."""
 
+FEW = {"others": ("alertmanager", "mosquitto", "prometheus", "step-ca")}
+"""Shares whose lab is filled with these services alone: their tests ask for no others."""
+
 # Hypothesis' own profile for machines that stall: no limit on a single example's time.
 PYTEST = (sys.executable, "-m", "pytest", "--durations=15", "--hypothesis-profile=ci")
+
+
+def _of_atlas(fleet):
+    """Leave the fleet its own names: runs of the whole one are made in the same lab."""
+    fleet |= {"name": "atlas", "source_project": "atlas"}
 
 
 class Share:
@@ -35,10 +42,15 @@ class Share:
 
     def __init__(self, name):
         self.name = name
-        self.failed: list[str] = []
+        self.failed = []
         state = settings.from_environment().state / name
+        options = []
+        if name in FEW:
+            state.mkdir(parents=True, exist_ok=True)
+            file = small_fleet(state / "fleet.yaml", FEW[name], _of_atlas)
+            options = [f"--fleet={file}"]
         self._process = subprocess.Popen(
-            [*PYTEST, *(f"tests/{directory}" for directory in SHARES[name])],
+            [*PYTEST, *options, *(f"tests/{directory}" for directory in SHARES[name])],
             env={**os.environ, "ATLAS_DRILLS_STATE": str(state)},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,

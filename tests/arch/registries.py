@@ -1,5 +1,6 @@
 """Host names of the package registries that this machine is configured for; none is known here."""
 
+import functools
 import ipaddress
 import os
 import re
@@ -41,6 +42,7 @@ def _apt(kind):
     return sorted(Path("/etc/apt").rglob(f"*.{kind}"))
 
 
+@functools.cache
 def _said(*command):
     wide = {**os.environ, "COLUMNS": "1000", "PIP_DISABLE_PIP_VERSION_CHECK": "1"}
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=wide)

@@ -36,15 +36,6 @@ def test_a_module_with_one_importer_says_why():
     assert rules.lonely({"a": {"b"}, "b": set()}, {"a": "", "b": "Read."}) == ["b (by a)"]
 
 
-def test_pylxd_is_known_to_one_module():
-    known = [
-        name
-        for name, path in FILES.items()
-        if re.search(r"^\s*(import|from) pylxd", path.read_text(), re.M)
-    ]
-    assert known == ["fixtures.incus.client"]
-
-
 def test_no_name_has_a_retired_word():
     retired = rules.retired_words(GLOSSARY)
     assert {"told", "doorway", "holdings"} <= retired

@@ -1,11 +1,9 @@
-"""Old evidence as a test input, and a browser in which its page is opened."""
+"""A browser in which the page of a run is opened."""
 
 from pathlib import Path
 
 import pytest
 from playwright.sync_api import sync_playwright
-
-from fixtures.evidence.writer import read_evidence
 
 CHROMIUM = Path("/usr/bin/chromium")
 QUIET = (
@@ -17,12 +15,6 @@ QUIET = (
     "--disable-component-update",
     "--disable-sync",
 )
-
-
-@pytest.fixture(scope="session")
-def golden():
-    """A run with all five verdicts, an imitation, a trace, a fault and something left behind."""
-    return read_evidence(Path(__file__).parent / "evidence-v1.json")
 
 
 @pytest.fixture(scope="session")

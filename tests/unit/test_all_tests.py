@@ -31,34 +31,25 @@ def small(monkeypatch, tmp_path):
         (tmp_path / "tests" / directory).mkdir(parents=True)
 
 
-def test_one_share_that_fails_fails_all_and_is_told_at_the_end(small, tmp_path, capsys):
-    (tmp_path / "tests/a/test_a.py").write_text("def test_a():\n    assert 1 == 2\n")
-    (tmp_path / "tests/b/test_b.py").write_text("def test_b():\n    pass\n")
+def write(tmp_path, **bodies):
+    """Write the test of each directory."""
+    for directory, text in bodies.items():
+        code = f"import os\n\n\ndef test_{directory}():\n    {text}\n"
+        (tmp_path / f"tests/{directory}/test_{directory}.py").write_text(code)
+
+
+def test_one_share_that_fails_fails_all_and_each_has_a_lab_of_its_own(small, tmp_path, capsys):
+    see = "assert os.environ['ATLAS_DRILLS_STATE'] == {!r}".format
+    write(tmp_path, a="assert 1 == 2", b=see(str(tmp_path / "state" / "two")))
     assert all_tests.main([]) == 1
     said = capsys.readouterr().out.splitlines()
     assert any(line.startswith("two: ") and "1 passed" in line for line in said)
     assert said[-2].startswith("FAILED tests/a/test_a.py::test_a")
     assert said[-1] == "tests: one ended with status 1, two ended with status 0"
-
-
-def test_each_share_has_a_lab_of_its_own(small, tmp_path, capsys):
-    see = "import os\n\n\ndef test():\n    assert os.environ['ATLAS_DRILLS_STATE'] == {!r}\n"
-    for directory, name in (("a", "one"), ("b", "two")):
-        code = see.format(str(tmp_path / "state" / name))
-        (tmp_path / f"tests/{directory}/test_it.py").write_text(code)
-    assert all_tests.main([]) == 0
-
-
-def test_a_share_without_tests_is_no_pass(small, tmp_path, capsys):
-    (tmp_path / "tests/a/test_a.py").write_text("def test_a():\n    pass\n")
-    assert all_tests.main([]) != 0
-
-
-def test_with_arguments_it_is_one_pytest(small, tmp_path):
-    (tmp_path / "tests/a/test_a.py").write_text("def test_a():\n    assert 1 == 2\n")
-    (tmp_path / "tests/b/test_b.py").write_text("def test_b():\n    pass\n")
-    assert all_tests.main(["tests/b"]) == 0
-    assert all_tests.main(["-k", "test_a"]) == 1
+    assert all_tests.main(["tests/b"]) == 1, "with arguments it is one pytest, in one lab"
+    (tmp_path / "tests/a/test_a.py").unlink()
+    write(tmp_path, b="pass")
+    assert all_tests.main([]) == pytest.ExitCode.NO_TESTS_COLLECTED, "no tests are no pass"
 
 
 def content_of(path):

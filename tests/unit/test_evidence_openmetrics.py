@@ -1,22 +1,13 @@
 """metrics.prom, read back by Prometheus' own parser."""
 
-from pathlib import Path
-
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from fixtures.evidence.openmetrics import metrics
 from fixtures.evidence.record import Verdict
-from fixtures.evidence.writer import read_evidence
 from tests.unit.test_evidence_judge import SKIPPED, run
 
 Samples = dict[tuple[str, tuple[str, ...]], float]
-
-
-@pytest.fixture
-def golden():
-    """A run with all five verdicts."""
-    return read_evidence(Path(__file__).parents[2] / "tests/report/evidence-v1.json")
 
 
 def parsed(run):

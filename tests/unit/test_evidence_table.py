@@ -1,7 +1,6 @@
 """The runbook's table and the coverage: no figure without a drill, no cell without an answer."""
 
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 import pytest
 
@@ -9,17 +8,11 @@ from fixtures.evidence.coverage import coverage
 from fixtures.evidence.judge import unanswered
 from fixtures.evidence.record import Verdict
 from fixtures.evidence.wording import age, count, rate, seconds, size
-from fixtures.evidence.writer import HistoryLine, benchmark_rows, read_evidence
+from fixtures.evidence.writer import HistoryLine, benchmark_rows
 from tests.unit.test_evidence_judge import SKIPPED
 
 TITLES = {"snapshot": ("By snapshot", 900.0), "rebuild": ("Without data", 1800.0)}
 LATER = datetime(2099, 1, 1, tzinfo=UTC)
-
-
-@pytest.fixture
-def golden():
-    """A run with all five verdicts."""
-    return read_evidence(Path(__file__).parents[2] / "tests/report/evidence-v1.json")
 
 
 OLDER = HistoryLine(

@@ -32,12 +32,6 @@ GOLDEN = ROOT / "tests/report/evidence-v1.json"
 SAMPLE = ROOT / "tests/report/evidence-2026-11.json"
 
 
-@pytest.fixture
-def golden():
-    """A run with all five verdicts."""
-    return read_evidence(GOLDEN)
-
-
 def test_what_was_written_is_read(golden, tmp_path):
     skips = [SkipRecord(service="grafana", reason="not to be had", drills=2)]
     golden = golden.model_copy(update={"skipped": skips})

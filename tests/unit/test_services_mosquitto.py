@@ -6,10 +6,7 @@ import pytest
 
 from fixtures.services.mosquitto import (
     MAGIC,
-    number_queued,
-    queued_messages,
     read_database,
-    retained_messages,
 )
 
 
@@ -98,14 +95,3 @@ def test_what_names_a_thing_that_is_not_there_is_a_fault():
                 b"\0\0\0\x02\0\0\0\x22", b"\0\0\0\x02\0\0\0\x21"
             )
         )
-
-
-def test_canaries_cover_each_qos_every_byte_and_the_place_in_the_queue():
-    kept = retained_messages("g1")
-    assert {message.qos for message in kept} == {0, 1, 2}
-    assert set(range(256)) <= {byte for message in kept for byte in message.payload}
-    first, second, *rest = queued_messages("g1")
-    values = number_queued("g1", [first, second, *rest])
-    assert len(values) == 6
-    assert number_queued("g1", [*rest, first, second]) != values
-    assert len(number_queued("g1", [first, *rest])) == 5

@@ -19,18 +19,6 @@ ULIDS = ("01ABC", "01DEF")
 PARTS = {"meta.json": b"{}", "index": b"i" * 700, "chunks/000001": b"c" * 1500}
 
 
-def test_no_two_samples_have_one_value_and_each_keeps_all_its_digits():
-    series = [
-        build_series(generation, "m", part, 0, prometheus.HISTORY)
-        for generation in ("generation-12", "generation-21", "later")
-        for part in (1, 2)
-    ]
-    values = [value for each in series for _, value in each.samples]
-    assert len(set(values)) == len(values) == 600
-    text = prometheus.canonical([(1500, 0.1), (2001, 1 / 3)])
-    assert text == "1.500=0.1 2.001=0.3333333333333333"
-
-
 def test_openmetrics_text_ends_as_the_format_wants_and_fits_into_a_block():
     series = build_series("g1", "m", 1, 60, (60, 2))
     labels = 'm{generation="g1",job="atlas-drills",part="1"}'
