@@ -62,22 +62,6 @@ def test_a_remote_that_is_not_known(tmp_path):
     assert "nothing was contacted" in output
 
 
-def test_a_plan_contacts_nobody(tmp_path):
-    status, output = pytest_of(
-        "--plan",
-        "-k",
-        "step-ca and encrypted_tarball",
-        "--incus=unix",
-        f"--reports={tmp_path}",
-        INCUS_SOCKET="/nowhere",
-    )
-    assert status == 0, output
-    assert "plan of 1 drills" in output
-    assert "destroy: instance step-ca01 and volume step-ca01-data, in drill-RUN-main" in output
-    assert "nothing was contacted, made or destroyed" in output
-    assert list(tmp_path.iterdir()) == []
-
-
 def test_nothing_selected_is_no_success(tmp_path):
     status, output = pytest_of("-k", "no-such-service", f"--reports={tmp_path}")
     assert status == pytest.ExitCode.NO_TESTS_COLLECTED

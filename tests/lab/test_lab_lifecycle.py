@@ -1,6 +1,6 @@
 """The lab against a real Incus: it comes up, survives its killers, and goes without trace.
 
-Needs root and Linux. Uses the machine's own cache, so that only the first run ever builds; state
+Uses the machine's own cache, so that only the first run ever builds; state
 lives in a directory of the test, under a name of its own, so that a lab in use is not touched.
 """
 
@@ -24,10 +24,6 @@ from fixtures.lab.cache import Cache, read_json
 from fixtures.lab.daemon import Client, Daemon
 from fixtures.lab.lab import Lab
 
-pytestmark = pytest.mark.skipif(
-    sys.platform != "linux" or os.geteuid() != 0,
-    reason="the lab needs root on Linux: it makes namespaces, mounts and loop devices",
-)
 REPO = Path(__file__).parents[2]
 NAME = f"lab-test-{os.getpid()}"
 IMAGES = ("alertmanager", "mosquitto")
@@ -136,7 +132,7 @@ def kill(lab):
 
 
 def test_a_lab_comes_up_is_complete_and_leaves_the_host_as_it_was(lab):
-    """With an instance that runs in it."""
+    """With an instance and a command that run in it."""
     mounts = Path("/proc/self/mountinfo").read_text()
     links, limits = sorted(os.listdir("/sys/class/net")), own_limits()
     with pytest.raises(LabError, match="is not up"):
@@ -159,7 +155,7 @@ def test_a_lab_comes_up_is_complete_and_leaves_the_host_as_it_was(lab):
     assert all(int(each.read_text()) >= wanted for each, wanted in host.LIMITS.items())
     assert Path("/proc/self/mountinfo").read_text() == mounts
     left = trace(lab)
-    lab.down()
+    must_see_only_the_lab(lab)
     must_be_gone(lab, left)
     lab.down()
     assert Path("/proc/self/mountinfo").read_text() == mounts
@@ -169,12 +165,11 @@ def test_a_lab_comes_up_is_complete_and_leaves_the_host_as_it_was(lab):
         assert {str(each): int(each.read_text()) for each in host.LIMITS} == limits
 
 
-def test_what_is_run_in_the_lab_sees_only_it_and_goes_with_it(lab):
-    lab.up()
+def must_see_only_the_lab(lab):
+    """Run a command in the lab: it sees nothing else, and ends with it, which is taken down."""
     script = "incus query /1.0 >/backup/seen; env; cat /proc/self/cgroup; gpg -h; exec sleep 999"
     argv = lab.command(["sh", "-c", script], {"TERM": "dumb"})
     with subprocess.Popen(argv, stdout=subprocess.PIPE, text=True) as running:
-        left = trace(lab)
         assert running.stdout is not None
         names = sorted(running.stdout.readline().split("=")[0] for _ in range(4))
         assert names == ["HOME", "PATH", "PWD", "TERM"]
@@ -182,7 +177,6 @@ def test_what_is_run_in_the_lab_sees_only_it_and_goes_with_it(lab):
         assert '"environment"' in (lab.state_dir / "backups" / "seen").read_text()
         lab.down()
         assert running.wait(timeout=10) != 0
-    must_be_gone(lab, left)
 
 
 def test_two_ups_at_once_start_one_lab(lab, config):
@@ -203,7 +197,7 @@ def test_two_ups_at_once_start_one_lab(lab, config):
         each.down()
 
 
-@pytest.mark.parametrize("seconds", [0.05, 0.6, 1.2])
+@pytest.mark.parametrize("seconds", [0.05, 0.8])
 def test_up_recovers_from_an_up_that_was_killed(lab, config, seconds):
     """1. `up` runs. 2. It is killed some time after it took the lock. 3. `up` works."""
     with command(config, "up") as first:
@@ -217,13 +211,12 @@ def test_up_recovers_from_an_up_that_was_killed(lab, config, seconds):
     must_be_gone(lab, left)
 
 
-@pytest.mark.parametrize("seconds", [0.05, 0.3])
-def test_up_recovers_from_a_down_that_was_killed(lab, config, seconds):
+def test_up_recovers_from_a_down_that_was_killed(lab, config):
     """1. `down` runs. 2. It is killed some time after it took the lock. 3. `up` works."""
     lab.up()
     with command(config, "down") as first:
         wait_for((config.state / f".{NAME}.holder").exists, "the down holds the lab")
-        time.sleep(seconds)
+        time.sleep(0.2)
         first.kill()
     lab.up()
     assert lab.status().images == IMAGES

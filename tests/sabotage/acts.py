@@ -1,6 +1,7 @@
 """What can go wrong with a recovery, done to a real one."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from fixtures.errors import DrillError
@@ -24,6 +25,12 @@ def broken(record):
     assert record.verdict is Verdict.WRONG_DATA, record.reason
     print(*(check for check in record.checks if check.outcome != "held"), sep="\n")
     return {check.name: check.detail for check in record.checks if check.outcome == "broken"}
+
+
+def newest(place, fleet, name, kind):
+    """Path of the newest file of a kind; files are searched again."""
+    subject = next(part for part in fleet.parts if part.name == name)
+    return replace(place).newest_file(subject, kind).path
 
 
 Act = Callable[[ServiceUnderDrill, Backup], Any]
@@ -67,12 +74,6 @@ def nothing(service, backup):
 def restore(snapshot):
     """Put the volume back to another snapshot: `older` or `newer` than the backup."""
     return lambda service, backup: service.volume.restore(snapshot)
-
-
-def empty_volume(service, backup):
-    """A new, empty volume in the place of the imported one."""
-    service.create_volume(service.volume)
-    service.create_instance()
 
 
 def shell(script):

@@ -15,9 +15,11 @@ import pytest
 import fixtures.recovery.after as after
 import fixtures.recovery.service as verbs
 from fixtures.files import scratch_directory
+from fixtures.incus.client import Incus
+from fixtures.incus.guard import OwnServerPolicy
 from fixtures.incus.instance import Instance
 from fixtures.plugin.collect import Planned
-from fixtures.plugin.fixtures import platform_of, session_of
+from fixtures.plugin.fixtures import backup_locations, platform_of, session_of
 from fixtures.recovery.backup import Backup
 from fixtures.recovery.drill import remove_all
 from fixtures.recovery.service import ServiceUnderDrill
@@ -36,6 +38,23 @@ def impatient(monkeypatch):
     monkeypatch.setattr(after, "SOAK_SECONDS", 0.5)
     monkeypatch.setattr("fixtures.services.mosquitto.SAVE_SECONDS", 3.0)
     monkeypatch.setattr("fixtures.recovery.bucket.HEALTHY_SECONDS", 4.0)
+
+
+@pytest.fixture
+def place(pytestconfig, drill_project, tmp_path):
+    """The source's backups, their files as a copy that may be spoiled."""
+    where = backup_locations(session_of(pytestconfig))
+    copy = tmp_path / "backups"
+    shutil.copytree(where.places[0], copy)
+    copy.chmod(0o700)
+    return replace(where, places=(copy,))
+
+
+@pytest.fixture
+def owner(pytestconfig, drill_project, fleet):
+    """The source as its owner sees it, who may change it."""
+    socket = str(drill_project.endpoint)
+    return Incus(socket, OwnServerPolicy(socket), project=fleet.source_project)
 
 
 @pytest.fixture
@@ -63,6 +82,7 @@ class Kept:
         service.instance.stop()
         service.volume.snapshot("newer")
         self.held, self.own = list(service.held), set(vars(service))
+        self.provisioner = service.provisioner
         self._copy_all(self.volume, self.copy)
         self.remove_service()
 
@@ -80,6 +100,7 @@ class Kept:
             delattr(service, name)
         service.volume, service.extra_volumes, service.drill = self.volume, [], drill
         service.held, service.reference, service.kept_at = list(self.held), None, None
+        service.provisioner = self.provisioner
         service.instance = Instance(service.incus, service.spec.instance)
         service.subject.rebind(service.instance)
         if self.file:
@@ -130,7 +151,8 @@ def deployed(request, all_kept, fleet, drill_project, own_project):
                 service.deploy()
                 service.volume.snapshot("older")
                 service.held.extend(service.subject.write_canaries("newest"))
-                found[name, kind] = Kept(service, service.back_up(kind))
+                backup = service.note_loss() if kind == "rebuild" else service.back_up(kind)
+                found[name, kind] = Kept(service, backup)
             except BaseException:
                 service.remove()
                 raise

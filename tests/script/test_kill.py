@@ -1,4 +1,4 @@
-"""Killed at 24 moments of a run: services run again, files are whole or absent, no plaintext."""
+"""Killed at 12 moments of a run: services run again, files are whole or absent, no plaintext."""
 
 import os
 import random
@@ -11,7 +11,7 @@ import pytest
 from tests.script.conftest import Place, Running, place_in
 
 SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGHUP, signal.SIGINT)
-PLACES, MOMENTS = 4, 6
+PLACES, MOMENTS = 4, 3
 MARKER = os.urandom(64)
 """Incompressible: zstd leaves it as it is."""
 
