@@ -328,9 +328,10 @@ def test_a_server_that_falls_silent_is_named(served):
 
 def test_an_operation_is_awaited_has_an_end_and_may_fall_silent(served, monkeypatch):
     monkeypatch.setattr(client, "WAIT_SECONDS", SECONDS)
-    say = answers(instances=STARTED, state=STARTED, wait=[RUNNING, RUNNING, DONE, *[RUNNING] * 9])
+    say = answers(instances=STARTED, wait=[RUNNING, RUNNING, DONE])
     incus, _ = served(say, policy=OwnServerPolicy)
     assert incus.post("instances", body={}, doing="import")["id"] == "op"
+    incus, _ = served(answers(state=STARTED, wait=RUNNING), policy=OwnServerPolicy)
     with pytest.raises(IncusError, match="start: Importing: still Running after 0.01 s"):
         incus.put("instances", "i", "state", body={}, doing="start", timeout=0.01)
     incus, _ = served(answers(instances=STARTED), policy=OwnServerPolicy)
