@@ -469,7 +469,7 @@ def test_a_tsdb_snapshot_that_lies_as_a_directory_is_restored(place, drilled, fl
 
 def test_an_export_whose_index_comes_last_is_restored(place, drilled, fleet):
     """As `tar -c backup` packs it again, in the order of a directory: Incus takes it."""
-    file = newest(place, fleet, "mosquitto", "tarball")
+    file = acts.newest(place, fleet, "mosquitto", "tarball")
     plain = io.BytesIO(subprocess.check_output(["zstd", "-dc", str(file)]))
     for left in file.parent.glob(f"{file.name}*"):
         left.unlink()
