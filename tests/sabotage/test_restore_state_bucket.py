@@ -135,13 +135,13 @@ def test_a_missing_state_and_a_missing_key_are_wrong_data(drilled):
 
 
 @pytest.fixture(scope="module")
-def living(pytestconfig, fleet, drill_project, s3, tmp_path_factory):
+def living(pytestconfig, fleet, drill_project, tmp_path_factory):
     """A bucket that no test of this module loses, beside the one that is lost."""
     stage, (spec,) = session_of(pytestconfig), fleet.buckets
     drill = stage.new_drill(Planned(spec, "native"))
     scratch, name = tmp_path_factory.mktemp("living"), f"l{name_in(drill_project.project)[-60:]}"
-    tofu = stage.reach().tofu()
-    made = BucketUnderDrill(drill_project, spec, s3, tofu, drill, scratch, name=name)
+    lost = stage.new_bucket(drill_project, spec, drill, scratch)
+    made = BucketUnderDrill(drill_project, spec, lost.s3, lost.tofu, drill, scratch, name=name)
     made.deploy()
     yield made
     made.remove()
@@ -165,14 +165,14 @@ def test_no_secret_is_in_a_file_an_argument_or_an_environment(living):
 
 
 def test_an_export_comes_back_beside_its_living_original_and_incus_takes_no_half_of_it(
-    living, drill_project, fleet, s3, tmp_path, pytestconfig
+    living, drill_project, fleet, tmp_path, pytestconfig
 ):
     taken = living.back_up()
     assert oct(taken.tarball.path.stat().st_mode & 0o777) == "0o600"
     (spec,) = fleet.buckets
     own = spec.model_copy(update={"name": living.bucket.name})
     drill = session_of(pytestconfig).new_drill(Planned(spec, "native", "existing"))
-    other = BucketUnderDrill(drill_project, own, s3, living.tofu, drill, tmp_path)
+    other = BucketUnderDrill(drill_project, own, living.s3, living.tofu, drill, tmp_path)
     half = tmp_path / "half.tar.gz"
     half.write_bytes(taken.tarball.path.read_bytes()[: taken.tarball.file_bytes // 2])
     with pytest.raises(IncusError):
@@ -207,8 +207,8 @@ def test_nothing_is_applied_over_a_state_of_real_infrastructure(living):
     s3.put(KEY, state)
 
 
-def test_objects_of_odd_names_and_many_pages(living, s3):
-    bucket = S3(s3, living.bucket.name, living.subject.admin)
+def test_objects_of_odd_names_and_many_pages(living):
+    bucket = S3(living.s3, living.bucket.name, living.subject.admin)
     names = ["a b/c+d", "ümlaut/=&?", *(f"many/{number:04}" for number in range(1005))]
     for name in names:
         bucket.put(name, name.encode())

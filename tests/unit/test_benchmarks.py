@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import tempfile
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -50,7 +51,7 @@ def test_results_are_written_whole_and_the_table_is_made_from_them(tmp_path, mon
     bench = Bench("rto", 3, lambda _: None)
     bench.figure("RTO of a drill", "a script", "ratio", (0.9, 0.7, 0.85), at_most=0.8)
     bench.sample(ours=0.9)
-    figures.write(bench, figures.datetime(2026, 11, 25), 3.21)
+    figures.write(bench, datetime(2026, 11, 25), 3.21)
     results = figures.read(tmp_path)
     assert results["rto"]["samples"] == [{"ours": 0.9}]
     assert results["rto"]["command"] == "./run bench rto"
