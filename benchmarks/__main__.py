@@ -1,7 +1,5 @@
 """`./run bench [NAME...]`: measure, and keep the raw results."""
 
-from __future__ import annotations
-
 import argparse
 import importlib
 import sys
@@ -11,17 +9,11 @@ from datetime import UTC, datetime
 from benchmarks import figures
 from fixtures.errors import DrillError
 
-BENCHMARKS = {
-    "rto": 7,
-    "fleet": 3,
-    "start": 3,
-    "integrity": 5,
-    "restore": 3,
-}
+BENCHMARKS = {"rto": 7, "fleet": 3, "start": 3, "integrity": 5, "restore": 3}
 """Name of a module with a function `run(bench)` -> how many times its figures are taken."""
 
 
-def main(argv: list[str]) -> int:
+def main(argv):
     """Returns the exit status: 0 where every goal that was measured is reached."""
     parser = argparse.ArgumentParser(prog="./run bench", description=__doc__)
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(BENCHMARKS)}")
@@ -56,7 +48,7 @@ def main(argv: list[str]) -> int:
     return 1 if missed else 0
 
 
-def _print(text: str) -> None:
+def _print(text):
     print(text, flush=True)
 
 

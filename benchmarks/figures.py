@@ -8,9 +8,8 @@ import platform
 import statistics
 import subprocess
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -47,20 +46,20 @@ class Figure:
     judged: str = "median"
     note: str = ""
 
-    def __post_init__(self) -> None:
+    def __post_init__(self):
         if not self.values:
             raise ValueError(f"{self.what}: no value was measured")
         if self.judged not in ("min", "median", "max"):
             raise ValueError(f"{self.what}: {self.judged} is no statistic")
 
     @property
-    def statistics(self) -> dict[str, float]:
+    def statistics(self):
         """Minimum, median and maximum of the values."""
         values = self.values
         return {"min": min(values), "median": statistics.median(values), "max": max(values)}
 
     @property
-    def met(self) -> bool | None:
+    def met(self):
         """Whether the goal is reached; None where there is none."""
         value = self.statistics[self.judged]
         if self.at_most is not None:
@@ -69,12 +68,12 @@ class Figure:
             return value >= self.at_least
         return None
 
-    def as_json(self) -> dict[str, Any]:
+    def as_json(self):
         """Everything, for the results file."""
         return {**vars(self), "values": list(self.values), **self.statistics, "met": self.met}
 
     @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> Figure:
+    def from_json(cls, data):
         """A figure of a results file."""
         fields = {name: data[name] for name in cls.__dataclass_fields__}
         return cls(**{**fields, "values": tuple(data["values"])})
@@ -98,23 +97,19 @@ class Bench:
     figures: list[Figure] = field(default_factory=list)
     samples: list[dict[str, Any]] = field(default_factory=list)
 
-    def sample(self, **facts: Any) -> dict[str, Any]:
+    def sample(self, **facts):
         """Keep one raw measurement; lengths in seconds, sizes in bytes."""
         self.samples.append(facts)
         self.report(f"{self.name}: " + ", ".join(f"{k} {_short(v)}" for k, v in facts.items()))
         return facts
 
-    def figure(
-        self, what: str, against: str, unit: str, values: Sequence[float], **goal: Any
-    ) -> None:
+    def figure(self, what, against, unit, values, **goal):
         """Keep one figure; see `Figure`."""
         made = Figure(what, against, unit, tuple(round(value, 4) for value in values), **goal)
         self.figures.append(made)
         self.report(f"{self.name}: {line(made)}")
 
-    def side_by_side(
-        self, acts: Mapping[str, Callable[[], float]], **facts: Any
-    ) -> list[dict[str, Any]]:
+    def side_by_side(self, acts, **facts):
         """Time several acts in turn, `repeat` times; every second round in the other order.
 
         Args:
@@ -133,19 +128,19 @@ class Bench:
         return rounds
 
 
-def timed(act: Callable[[], Any]) -> float:
+def timed(act):
     """The seconds of an act."""
     begun = time.monotonic()
     act()
     return time.monotonic() - begun
 
 
-def ratios(rounds: Sequence[Mapping[str, Any]], first: str, second: str) -> list[float]:
+def ratios(rounds, first, second):
     """Return `first` divided by `second`, round by round."""
     return [sample[first] / sample[second] for sample in rounds]
 
 
-def line(figure: Figure) -> str:
+def line(figure):
     """A figure in one line of text."""
     seen = figure.statistics
     goal = goal_of(figure)
@@ -157,7 +152,7 @@ def line(figure: Figure) -> str:
     )
 
 
-def goal_of(figure: Figure) -> str:
+def goal_of(figure):
     """The goal in words; empty where there is none."""
     word = "" if figure.judged == "median" else f" ({figure.judged})"
     if figure.at_most is not None:
@@ -167,12 +162,12 @@ def goal_of(figure: Figure) -> str:
     return ""
 
 
-def number(value: float) -> str:
+def number(value):
     """A value with three digits that mean something."""
     return f"{value:.0f}" if abs(value) >= 100 else f"{value:.3g}"
 
 
-def write(bench: Bench, begun: datetime, seconds: float) -> Path:
+def write(bench, begun, seconds):
     """Write the results of a benchmark; returns the path."""
     RESULTS.mkdir(exist_ok=True)
     path = RESULTS / f"{bench.name}.json"
@@ -189,14 +184,14 @@ def write(bench: Bench, begun: datetime, seconds: float) -> Path:
     return path
 
 
-def read(directory: Path = RESULTS) -> dict[str, dict[str, Any]]:
+def read(directory=RESULTS):
     """The results files, by benchmark."""
     return {
         path.stem: json.loads(path.read_text("utf-8")) for path in sorted(directory.glob("*.json"))
     }
 
 
-def table(results: Mapping[str, Mapping[str, Any]]) -> list[str]:
+def table(results):
     """Return Markdown: one row a figure."""
     lines = [
         "| figure | against | min | median | max | unit | goal | reached |",
@@ -213,7 +208,7 @@ def table(results: Mapping[str, Mapping[str, Any]]) -> list[str]:
     return lines
 
 
-def fill_page(page: str, results: Mapping[str, Mapping[str, Any]]) -> str:
+def fill_page(page, results):
     """Return a page with the table between its marks.
 
     Raises:
@@ -226,12 +221,12 @@ def fill_page(page: str, results: Mapping[str, Mapping[str, Any]]) -> str:
     return "\n".join([head + begin, *table(results), end + tail])
 
 
-def write_table(results: Mapping[str, Mapping[str, Any]], page: Path = PAGE) -> None:
+def write_table(results, page=PAGE):
     """Put the table into docs/performance.md."""
     page.write_text(fill_page(page.read_text("utf-8"), results), encoding="utf-8")
 
 
-def machine() -> dict[str, Any]:
+def machine():
     """What it was measured on; no name of the machine."""
     cpu = [row for row in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in row]
     return {
@@ -245,12 +240,12 @@ def machine() -> dict[str, Any]:
     }
 
 
-def _git(*argv: str) -> str | None:
+def _git(*argv):
     done = subprocess.run(
         ["git", "-C", str(ROOT), *argv], capture_output=True, text=True, check=False
     )
     return done.stdout.strip() if done.returncode == 0 else None
 
 
-def _short(value: Any) -> str:
+def _short(value):
     return f"{value:.3f}" if isinstance(value, float) else str(value)

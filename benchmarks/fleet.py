@@ -6,8 +6,6 @@ end, audits) it leaves out, so that it is faster than the same work would be. Wh
 recovery for is in the results.
 """
 
-from __future__ import annotations
-
 import os
 import re
 import shutil
@@ -15,18 +13,15 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
-from benchmarks.figures import ROOT, Bench, ratios
-from benchmarks.stage import Stage, stage
+from benchmarks.figures import ROOT, ratios
+from benchmarks.stage import stage
 from fixtures.errors import UsageError
 from fixtures.evidence.judge import judge_drill
 from fixtures.evidence.record import Verdict
 from fixtures.evidence.writer import read_evidence
-from fixtures.fleet.model import Fleet
 from fixtures.lab.lab import Lab
 from fixtures.lab.settings import BUCKET_POOL
 
@@ -36,7 +31,7 @@ UNFETCHED = "could not be fetched"
 COLLECTED = re.compile(r"^drills/(\w+)\.py::(\w+)(?:\[(.+)\])?$")
 
 
-def run(bench: Bench) -> None:
+def run(bench):
     """Take the fleet through all drills, and the script through its recoveries."""
     if os.environ.get("PYTEST_ADDOPTS"):
         raise UsageError("PYTEST_ADDOPTS would change what is measured; nothing was started")
@@ -47,7 +42,7 @@ def run(bench: Bench) -> None:
         wanted = [what for _, what in plan if what is not None]
         if bench.quick:
             wanted = wanted[::10]
-        skipped: set[str] = set()
+        skipped = set()
         rounds = bench.side_by_side(
             {
                 "drills": lambda: drills(bench.quick, skipped),
@@ -59,7 +54,7 @@ def run(bench: Bench) -> None:
     _figures(bench, rounds, len(wanted))
 
 
-def _figures(bench: Bench, rounds: Sequence[Mapping[str, Any]], count: int) -> None:
+def _figures(bench, rounds, count):
     about = f"the same by fleet.sh, serially ({count} recoveries; nothing is verified)"
     bench.figure(WHOLE, about, "ratio", ratios(rounds, "drills", "script"), at_most=0.35)
     bench.figure(WHOLE, "the goal", "s", [one["drills"] for one in rounds], at_most=100)
@@ -67,7 +62,7 @@ def _figures(bench: Bench, rounds: Sequence[Mapping[str, Any]], count: int) -> N
 
 
 @contextmanager
-def _filled_lab() -> Iterator[None]:
+def _filled_lab():
     """The lab with its whole source project; gone afterwards, unless it was up before."""
     by_hand = [sys.executable, "-m", "fixtures.plugin.lab"]
     was_up = Lab().status().state == "up"
@@ -79,7 +74,7 @@ def _filled_lab() -> Iterator[None]:
             subprocess.run([*by_hand, "down"], check=True, cwd=ROOT)
 
 
-def collected() -> list[str]:
+def collected():
     """Ids of all drills and audits, as pytest collects them."""
     argv = [sys.executable, "-m", "pytest", "drills", "--collect-only", "-q", "-o", "addopts="]
     done = subprocess.run(
@@ -88,7 +83,7 @@ def collected() -> list[str]:
     return [line for line in done.stdout.splitlines() if "::" in line]
 
 
-def recoveries(fleet: Fleet, ids: list[str]) -> Iterator[tuple[str, str | None]]:
+def recoveries(fleet, ids):
     """Each test with the line of the script that recovers the same; None where it has none."""
     for name in ids:
         found = COLLECTED.match(name)
@@ -99,7 +94,7 @@ def recoveries(fleet: Fleet, ids: list[str]) -> Iterator[tuple[str, str | None]]
         yield name, _recovery(file, test, subject, params)
 
 
-def _recovery(file: str, test: str, subject: str, params: str) -> str | None:
+def _recovery(file, test, subject, params):
     what = file.removeprefix("test_restore_from_").removeprefix("test_")
     if params.endswith("-existing") or "-existing-" in params:
         if not subject or "native" in test:
@@ -117,7 +112,7 @@ def _recovery(file: str, test: str, subject: str, params: str) -> str | None:
     return f"{known.get(what, what)} {subject}"
 
 
-def drills(quick: bool, skipped: set[str]) -> float:
+def drills(quick, skipped):
     """Return the seconds of the whole run, from the start of pytest to its end.
 
     Args:
@@ -149,7 +144,7 @@ def drills(quick: bool, skipped: set[str]) -> float:
     return seconds
 
 
-def script(place: Stage, plan: list[str]) -> float:
+def script(place, plan):
     """Return the seconds of the script."""
     scratch = place.scratch / "script"
     shutil.rmtree(scratch, ignore_errors=True)
@@ -175,7 +170,7 @@ def script(place: Stage, plan: list[str]) -> float:
     return time.monotonic() - begun
 
 
-def _services(fleet: Fleet) -> Iterator[str]:
+def _services(fleet):
     for one in fleet.services:
         data = one.volumes[0]
         how = [
@@ -186,7 +181,7 @@ def _services(fleet: Fleet) -> Iterator[str]:
         yield " ".join(map(str, (*row, one.ports[0].port, *how)))
 
 
-def _lay_out_backups(place: Stage, directory: Path) -> None:
+def _lay_out_backups(place, directory):
     """Export each source volume under a name that the script knows; not measured."""
     for one in place.fleet.services:
         name = one.volumes[0].name

@@ -1,18 +1,14 @@
 """How fast a tarball is read to its end, and in how much memory, against the usual programs."""
 
-from __future__ import annotations
-
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
 from pathlib import Path
 
-from benchmarks.figures import Bench, ratios, timed
-from benchmarks.tarballs import VOLUME, Made, huge, make
+from benchmarks.figures import ratios, timed
+from benchmarks.tarballs import VOLUME, huge, make
 from fixtures.backups.tarball import inspect
 from fixtures.errors import CouldNotLook
-from fixtures.secrets import Secret
 
 LISTING = {"gzip": ("tar", "-tzf"), "zstd": ("tar", "-I", "zstd", "-tf"), "none": ("tar", "-tf")}
 GOALS = {"gzip": 6.0}
@@ -28,7 +24,7 @@ print(peak_bytes())
 """
 
 
-def run(bench: Bench) -> None:
+def run(bench):
     """Take the figures; 32 MiB instead of 1 GiB where it has to be quick."""
     size = 32 << 20 if bench.quick else 1 << 30
     with tempfile.TemporaryDirectory(prefix="atlas-drills-bench-") as directory:
@@ -40,16 +36,16 @@ def run(bench: Bench) -> None:
         _memory(bench, made, Path(directory))
 
 
-def _must(*argv: str) -> None:
+def _must(*argv):
     subprocess.run(argv, stdout=subprocess.DEVNULL, check=True)
 
 
-def _ours(file: Path, passphrase: Secret | None = None) -> Callable[[], float]:
+def _ours(file, passphrase=None):
     return lambda: timed(lambda: inspect(file, volume=VOLUME, passphrase=passphrase))
 
 
-def _against_programs(bench: Bench, label: str, compression: str, file: Path) -> None:
-    def programs() -> None:
+def _against_programs(bench, label, compression, file):
+    def programs():
         _must(*LISTING[compression], str(file))
         _must("sha256sum", str(file))
 
@@ -68,12 +64,9 @@ def _against_programs(bench: Bench, label: str, compression: str, file: Path) ->
     )
 
 
-def _encrypted(bench: Bench, made: Made) -> None:
+def _encrypted(bench, made):
     rounds = bench.side_by_side(
-        {
-            "ours": _ours(made.gpg, made.passphrase),
-            "gpg -d": lambda: timed(lambda: _decrypt(made)),
-        },
+        {"ours": _ours(made.gpg, made.passphrase), "gpg -d": lambda: timed(lambda: _decrypt(made))},
         kind="gpg of zstd",
         file_bytes=made.gpg.stat().st_size,
     )
@@ -87,7 +80,7 @@ def _encrypted(bench: Bench, made: Made) -> None:
     )
 
 
-def _decrypt(made: Made) -> None:
+def _decrypt(made):
     with tempfile.TemporaryDirectory() as home:
         argv = ["gpg", "--homedir", home, "--batch", "--no-options", "--no-autostart", "--quiet"]
         argv += ["--pinentry-mode", "loopback", "--passphrase-fd", "0", "--decrypt", str(made.gpg)]
@@ -95,7 +88,7 @@ def _decrypt(made: Made) -> None:
         subprocess.run(argv, input=typed, stdout=subprocess.DEVNULL, check=True)
 
 
-def _memory(bench: Bench, made: Made, directory: Path) -> None:
+def _memory(bench, made, directory):
     gib = 1 if bench.quick else 10
     large = huge(directory, gib)
     for label, file in ((made.label, made.gzip), (f"{gib} GiB", large)):
@@ -113,7 +106,7 @@ def _memory(bench: Bench, made: Made, directory: Path) -> None:
         )
 
 
-def _peak_mib(file: Path) -> float:
+def _peak_mib(file):
     argv = [sys.executable, "-c", CHILD, str(file), VOLUME]
     done = subprocess.run(argv, capture_output=True, text=True, check=False)
     if done.returncode != 0:

@@ -15,7 +15,6 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,23 +47,23 @@ class Outage:
     first_good: float
 
     @property
-    def seconds(self) -> float:
+    def seconds(self):
         """Its length."""
         return self.first_good - self.last_good
 
 
-def read(out: Path) -> list[Change]:
+def read(out):
     """What an observer has written so far."""
     return [Change(**json.loads(line)) for line in out.read_text().splitlines()]
 
 
-def outage_after(changes: list[Change], moment: float) -> Outage:
+def outage_after(changes, moment):
     """The first outage that ended after `moment`.
 
     Raises:
         ValueError: there is none.
     """
-    lost: Change | None = None
+    lost = None
     for change in changes:
         if not change.is_healthy:
             lost = change
@@ -73,7 +72,7 @@ def outage_after(changes: list[Change], moment: float) -> Outage:
     raise ValueError(f"the observer saw no outage after {moment:.3f}: {changes}")
 
 
-def next_outage(out: Path, moment: float, patience: float = 5.0) -> Outage:
+def next_outage(out, moment, patience=5.0):
     """The first outage that ended after `moment`, as soon as the observer has written it.
 
     Raises:
@@ -90,7 +89,7 @@ def next_outage(out: Path, moment: float, patience: float = 5.0) -> Outage:
 
 
 @contextmanager
-def observing(cgroup: Path, port: int, path: str, out: Path) -> Iterator[Path]:
+def observing(cgroup, port, path, out):
     """Run an observer for as long as the block lasts; its lines are in `out`."""
     argv = [sys.executable, "-m", "benchmarks.observer", str(cgroup), str(port), path, str(out)]
     process = subprocess.Popen(argv)
@@ -108,13 +107,13 @@ def observing(cgroup: Path, port: int, path: str, out: Path) -> Iterator[Path]:
 class Probe:
     """One health port of one container, whichever process it is just now."""
 
-    def __init__(self, cgroup: Path, port: int, path: str) -> None:
+    def __init__(self, cgroup, port, path):
         self.cgroup = cgroup
         self.port = port
         self.request = f"GET {path} HTTP/1.0\r\nHost: health\r\n\r\n".encode()
         self._entered: int | None = None
 
-    def is_healthy(self) -> bool:
+    def is_healthy(self):
         """Whether the port answers 200 now."""
         try:
             pid = self._pid()
@@ -128,7 +127,7 @@ class Probe:
             self._entered = None
             return False
 
-    def _pid(self) -> int:
+    def _pid(self):
         """Any process of the container: its systemd is the first that there is."""
         for place in (self.cgroup / "init.scope", self.cgroup):
             try:
@@ -138,7 +137,7 @@ class Probe:
         raise ValueError("the container has no process")
 
 
-def main(cgroup: Path, port: int, path: str, out: Path) -> None:
+def main(cgroup, port, path, out):
     """Write changes until SIGTERM."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     probe, last, before = Probe(cgroup, port, path), None, time.monotonic()

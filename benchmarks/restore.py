@@ -6,26 +6,17 @@ recovered by the drill; the `incus` client imports the same file. Every second r
 order. It prints one line of JSON.
 """
 
-from __future__ import annotations
-
 import argparse
 import json
 import os
-import secrets
 import subprocess
 import sys
 import time
-from collections.abc import Callable
-from pathlib import Path
-from typing import Any
 
-from benchmarks.figures import ROOT, Bench, timed
-from benchmarks.stage import Stage, fill, peak_bytes, recover, stage
-from fixtures.backups.tarball import inspect, write_tarball
+from benchmarks.figures import ROOT, timed
+from benchmarks.stage import fill, peak_bytes, recover, stage
 from fixtures.recovery.backup import Form
 from fixtures.recovery.drill import projected_rto
-from fixtures.recovery.service import ServiceUnderDrill
-from fixtures.secrets import Secret
 
 SERVICE = "prometheus"
 GIB = 2**30
@@ -38,10 +29,10 @@ FULL_KIND = "zstd"
 MEMORY_MIB = 200
 
 
-def run(bench: Bench) -> None:
+def run(bench):
     """Measure every kind at 0.1 GiB, the usual ones at 1 GiB, the fleet file's at 10 GiB."""
     sizes = {GIB // 20: KINDS} if bench.quick else {SMALL: KINDS, MEDIUM: MEDIUM_KINDS}
-    seen: dict[tuple[str, int], list[dict[str, Any]]] = {}
+    seen = {}
     for size, kinds in sizes.items():
         for kind in kinds:
             rounds = range(1 if bench.quick else bench.repeat)
@@ -54,7 +45,7 @@ def run(bench: Bench) -> None:
         _full_size(bench, seen)
 
 
-def _throughput(bench: Bench, kind: str, size: int, rounds: list[dict[str, Any]]) -> None:
+def _throughput(bench, kind, size, rounds):
     name = f"restore of {size / GIB:.2g} GiB, {kind}"
     rates = [sample["bytes"] / sample["restore"] / 1e6 for sample in rounds]
     bench.figure(name, "nothing", "MB/s", rates)
@@ -67,7 +58,7 @@ def _throughput(bench: Bench, kind: str, size: int, rounds: list[dict[str, Any]]
     )
 
 
-def _full_size(bench: Bench, seen: dict[tuple[str, int], list[dict[str, Any]]]) -> None:
+def _full_size(bench, seen):
     """Measure 10 GiB, and compare it with what smaller drills project."""
     full = _measure(bench, FULL_KIND, FULL)
     _throughput(bench, FULL_KIND, FULL, [full])
@@ -83,18 +74,17 @@ def _full_size(bench: Bench, seen: dict[tuple[str, int], list[dict[str, Any]]]) 
             [100 * abs(seconds / full["rto"] - 1) for seconds in projected],
             at_most=15,
         )
-    encrypted = _measure(bench, FULL_KIND, FULL, "--encrypt")
     bench.figure(
-        "memory of the process: 10 GiB exported, verified, imported; and encrypted",
+        "memory of the process: 10 GiB exported, verified, imported",
         "the goal",
         "MiB",
-        [full["peak_bytes"] / 2**20, encrypted["peak_bytes"] / 2**20],
+        [full["peak_bytes"] / 2**20],
         at_most=MEMORY_MIB,
         judged="max",
     )
 
 
-def _measure(bench: Bench, kind: str, size: int, *options: str) -> dict[str, Any]:
+def _measure(bench, kind, size, *options):
     """Measure in a process of its own.
 
     Raises:
@@ -105,18 +95,17 @@ def _measure(bench: Bench, kind: str, size: int, *options: str) -> dict[str, Any
     done = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, check=False)
     if done.returncode:
         raise RuntimeError(f"{' '.join(argv)} ended with {done.returncode}: {done.stderr[-3000:]}")
-    seen: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    seen = json.loads(done.stdout.splitlines()[-1])
     bench.sample(kind=kind, size=size, order=" ".join(options), **seen)
     return seen
 
 
-def main() -> None:
+def main():
     """Measure once, and print what was seen."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--bytes", type=int, required=True)
     parser.add_argument("--form", required=True, help=", ".join(KINDS))
     parser.add_argument("--drill-last", action="store_true", help="after the client")
-    parser.add_argument("--encrypt", action="store_true", help="export, encrypt, verify, import")
     given = parser.parse_args()
     compression = given.form.removeprefix("optimized-")
     form = Form(compression, compression != given.form)
@@ -124,29 +113,24 @@ def main() -> None:
         service = place.service(SERVICE, "tarball")
         service.deploy()
         fill(service, given.bytes)
-        if given.encrypt:
-            seen = _encrypted(service, form)
-        else:
-            seen = _drill_and_client(place, service, form, drill_last=given.drill_last)
+        seen = _drill_and_client(place, service, form, drill_last=given.drill_last)
     print(json.dumps({**seen, "peak_bytes": peak_bytes()}), flush=True)
 
 
-def _drill_and_client(
-    place: Stage, service: ServiceUnderDrill, form: Form, *, drill_last: bool
-) -> dict[str, Any]:
+def _drill_and_client(place, service, form, *, drill_last):
     """Recover by the drill, and import the same file by the client; neither from memory."""
     backup = service.back_up("tarball", form)
     if backup.tarball is None:
         raise RuntimeError("no tarball was made")
     file = backup.tarball.path
 
-    def drill() -> dict[str, Any]:
+    def drill():
         recover(service, backup)
         _remove(service)
         return _facts(service)
 
-    acts: list[Callable[[], dict[str, Any]]] = [drill, lambda: _by_client(place, file)]
-    seen: dict[str, Any] = {}
+    acts = [drill, lambda: _by_client(place, file)]
+    seen = {}
     for act in reversed(acts) if drill_last else acts:
         forget(file)
         time.sleep(1.0)
@@ -154,7 +138,7 @@ def _drill_and_client(
     return seen
 
 
-def forget(file: Path) -> None:
+def forget(file):
     """Write everything to the disk, and drop a file from the page cache."""
     os.sync()
     descriptor = os.open(file, os.O_RDONLY)
@@ -164,7 +148,7 @@ def forget(file: Path) -> None:
         os.close(descriptor)
 
 
-def _facts(service: ServiceUnderDrill) -> dict[str, Any]:
+def _facts(service):
     record = service.drill.record()
     made, restored = record.backup, record.restore
     if record.rto is None or made is None or restored is None:
@@ -180,34 +164,18 @@ def _facts(service: ServiceUnderDrill) -> dict[str, Any]:
     }
 
 
-def _remove(service: ServiceUnderDrill) -> None:
+def _remove(service):
     service.instance.remove()
     service.volume.remove()
 
 
-def _by_client(place: Stage, file: Path) -> dict[str, Any]:
+def _by_client(place, file):
     """Import the file by the `incus` client; the volume is gone again."""
     pool = place.fleet.pool
     argv = ["incus", "storage", "volume"]
     seconds = timed(lambda: place.typed([*argv, "import", pool, str(file), "typed"]))
     place.typed([*argv, "delete", pool, "typed"])
     return {"client": seconds}
-
-
-def _encrypted(service: ServiceUnderDrill, form: Form) -> dict[str, Any]:
-    """Export, encrypt, verify and import, one after the other, in this process."""
-    service.subject.hang_up()
-    service.instance.stop()
-    volume, secret = service.volume, Secret(secrets.token_urlsafe(32))
-    chunks = volume.export(form.compression, optimized=form.optimized)
-    tarball = write_tarball(chunks, service.scratch, volume.name, form.compression, secret)
-    seen = inspect(tarball.path, volume=volume.name, passphrase=secret)
-    _remove(service)
-    begun = time.monotonic()
-    with tarball.content() as content:
-        volume.import_from(content, tarball.path.name)
-    seconds = time.monotonic() - begun
-    return {"export": tarball.seconds, "content_bytes": seen.content_bytes, "import": seconds}
 
 
 if __name__ == "__main__":

@@ -5,20 +5,14 @@ loss. The script needs no health check: an observer outside sees the first healt
 The drill is judged by its own clock, which has to notice that answer by itself.
 """
 
-from __future__ import annotations
-
 import hashlib
 import time
-from pathlib import Path
-from typing import Any
 
-from benchmarks.figures import Bench, ratios
+from benchmarks.figures import ratios
 from benchmarks.observer import next_outage, observing
-from benchmarks.stage import Stage, fill, recover, stage
+from benchmarks.stage import fill, recover, stage
 from fixtures.evidence.record import Verdict
-from fixtures.recovery.backup import Backup
 from fixtures.recovery.drill import Drill
-from fixtures.recovery.service import ServiceUnderDrill
 
 SERVICE, PORT, HEALTH = "prometheus", 9090, "/-/ready"
 SETTLE_SECONDS = 1.0
@@ -30,7 +24,7 @@ RECOVERIES = (("tarball", 0, 0.8), ("tarball", GIB, 0.8), ("snapshot", 0, 1.0))
 """Scenario, bytes next to the data of some KiB, goal."""
 
 
-def run(bench: Bench) -> None:
+def run(bench):
     """Measure the tarball's recovery, of little and of much data, and the snapshot's."""
     for scenario, weight, goal in RECOVERIES:
         weight = weight // 16 if bench.quick else weight
@@ -54,7 +48,7 @@ def run(bench: Bench) -> None:
         )
 
 
-def _rounds(bench: Bench, place: Stage, scenario: str, weight: int) -> list[dict[str, Any]]:
+def _rounds(bench, place, scenario, weight):
     service = place.service(SERVICE, scenario)
     service.deploy()
     if weight:
@@ -65,7 +59,7 @@ def _rounds(bench: Bench, place: Stage, scenario: str, weight: int) -> list[dict
         rounds = []
         for number in range(bench.repeat):
             order = [_drill, _script] if number % 2 else [_script, _drill]
-            seen: dict[str, Any] = {}
+            seen = {}
             for act in order:
                 time.sleep(SETTLE_SECONDS)
                 seen |= act(place, service, backup, out)
@@ -73,12 +67,10 @@ def _rounds(bench: Bench, place: Stage, scenario: str, weight: int) -> list[dict
     return rounds
 
 
-def _script(
-    place: Stage, service: ServiceUnderDrill, backup: Backup, out: Path
-) -> dict[str, float]:
+def _script(place, service, backup, out):
     """One recovery by the script; seconds from its first command to the first healthy answer."""
-    service.subject.hang_up()
-    service.instance.hang_up()
+    service.subject.close()
+    service.instance.close_shell()
     more = {"SNAPSHOT": backup.name}
     if backup.tarball is not None:
         file = backup.tarball.path
@@ -91,7 +83,7 @@ def _script(
     return {"script": next_outage(out, begun).first_good - begun}
 
 
-def _drill(place: Stage, service: ServiceUnderDrill, backup: Backup, out: Path) -> dict[str, float]:
+def _drill(place, service, backup, out):
     """One recovery by the drill's own verbs; its clock, and what the observer saw."""
     service.drill = drill = again(service.drill)
     drill.take_backup(backup, software=service.subject.version())
@@ -110,6 +102,6 @@ def _drill(place: Stage, service: ServiceUnderDrill, backup: Backup, out: Path) 
     }
 
 
-def again(drill: Drill) -> Drill:
+def again(drill):
     """A drill of the same thing with a clock and a record of its own."""
     return Drill(drill.subject, drill.scenario, drill.target, drill.project, drill.criticality)

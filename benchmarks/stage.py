@@ -7,7 +7,6 @@ import secrets
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,13 +15,12 @@ import drills.test_restore_from_snapshot as by_snapshot
 import drills.test_restore_from_tarball as by_tarball
 from benchmarks.figures import HERE, ROOT
 from fixtures.fleet.load import load_fleet
-from fixtures.fleet.model import Fleet, Service
+from fixtures.fleet.model import Fleet
 from fixtures.incus.client import Incus
 from fixtures.incus.guard import DrillPolicy
 from fixtures.incus.project import DrillProject, reap, run_lock
 from fixtures.lab.host import cgroup2_root
 from fixtures.lab.lab import Lab
-from fixtures.recovery.backup import Backup
 from fixtures.recovery.drill import Drill
 from fixtures.recovery.service import ServiceUnderDrill
 
@@ -49,7 +47,7 @@ sync -f .
 """Half of it random, half log lines in JSON; on the disk, or the pool would not count it."""
 
 
-def fill(service: ServiceUnderDrill, size: int) -> None:
+def fill(service, size):
     """Put files of `size` bytes together next to the data of a running service."""
     data = service.spec.volumes[0]
     pairs = max(1, round(size / (2 * FILE_BYTES)))
@@ -59,12 +57,12 @@ def fill(service: ServiceUnderDrill, size: int) -> None:
     service.instance.must_exec(["bash", "-ec", inside], timeout=900)
 
 
-def recover(service: ServiceUnderDrill, backup: Backup) -> None:
+def recover(service, backup):
     """Lose and regain the service by the drill of its backup's kind, on its drill's clock."""
     BODIES[backup.kind](service.drill, service, backup)
 
 
-def peak_bytes() -> int:
+def peak_bytes():
     """Return the most memory that this process has had; ru_maxrss begins with its parent's."""
     rows = Path("/proc/self/status").read_text().splitlines()
     return 1024 * next(int(row.split()[1]) for row in rows if row.startswith("VmHWM:"))
@@ -80,7 +78,7 @@ class Stage:
     project: DrillProject
     scratch: Path
 
-    def service(self, name: str, scenario: str) -> ServiceUnderDrill:
+    def service(self, name, scenario):
         """A service with a drill of its own; nothing of it is made yet."""
         spec = self.fleet.service(name)
         target = self.fleet.targets[scenario].seconds
@@ -88,13 +86,13 @@ class Stage:
         place = Path(tempfile.mkdtemp(dir=self.scratch))
         return ServiceUnderDrill(self.view, spec, drill, place, self.fleet.pool)
 
-    def cgroup(self, spec: Service) -> Path:
+    def cgroup(self, spec):
         """That of the service's container, as the host sees it: below the group of the daemon."""
         groups = Path(f"/proc/{self.lab.status().pid}/cgroup").read_text().splitlines()
         path = next(group.removeprefix("0::/") for group in groups if group.startswith("0::"))
         return cgroup2_root() / path / f"lxc.payload.{self.project.name}_{spec.instance}"
 
-    def script(self, name: str, spec: Service, **more: str) -> float:
+    def script(self, name, spec, **more):
         """Type a script of `runbook/`; returns the moment (CLOCK_MONOTONIC) at which it began.
 
         Raises:
@@ -108,7 +106,7 @@ class Stage:
         self.typed([str(HERE / "runbook" / name)], **about)
         return begun
 
-    def typed(self, argv: Sequence[str], **environment: str) -> str:
+    def typed(self, argv, **environment):
         """Run a command that finds the lab's `incus` client on its path; returns its stdout.
 
         Raises:
@@ -139,9 +137,7 @@ class Stage:
 
 
 @contextmanager
-def stage(
-    images: Sequence[str] | None = None, fleet: Path = ROOT / "fleets" / "atlas.yaml"
-) -> Iterator[Stage]:
+def stage(images=None, fleet=ROOT / "fleets" / "atlas.yaml"):
     """The lab with a drill project in it; both are gone afterwards, a lab that was up stays up.
 
     Args:

@@ -10,11 +10,10 @@ import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from benchmarks.figures import ROOT, Bench
+from benchmarks.figures import ROOT
 from fixtures.errors import LabError
 
 DRILL = ("drills", "-v", "-k", "mosquitto and snapshot and rehearsal")
@@ -30,7 +29,7 @@ class Start:
 
     lines: list[tuple[float, str]] = field(default_factory=list)
 
-    def first(self, pattern: str) -> float:
+    def first(self, pattern):
         """When the first line that has `pattern` came.
 
         Raises:
@@ -43,23 +42,23 @@ class Start:
         raise LabError(f"the run did not come to {pattern!r}; its last lines:\n{end}")
 
     @property
-    def verdict(self) -> float:
+    def verdict(self):
         """When the first verdict was there: the drill's line."""
         self.first(r"verdict of the run: recovered$")
         return self.first(r"^\[1/1\] ")
 
     @property
-    def silence(self) -> float:
+    def silence(self):
         """The longest time without a line before the verdict."""
         moments = [0.0, *(moment for moment, _ in self.lines if moment <= self.verdict)]
         return max(after - before for before, after in itertools.pairwise(moments))
 
-    def span(self, begin: str, end: str) -> float:
+    def span(self, begin, end):
         """Seconds between the first lines that have these patterns."""
         return self.first(end) - self.first(begin)
 
 
-def start(env: Mapping[str, str], seconds: float) -> Start:
+def start(env, seconds):
     """`./run drills` of one service as an operator types it, its output in a pipe.
 
     Raises:
@@ -87,7 +86,7 @@ def start(env: Mapping[str, str], seconds: float) -> Start:
     return run
 
 
-def _read(process: subprocess.Popen[str], deadline: float) -> Iterator[str]:
+def _read(process, deadline):
     if process.stdout is None:
         raise RuntimeError("it was started with a pipe")
     with process.stdout as lines:
@@ -97,7 +96,7 @@ def _read(process: subprocess.Popen[str], deadline: float) -> Iterator[str]:
                 raise LabError("the run took too long")
 
 
-def run(bench: Bench) -> None:
+def run(bench):
     """Warm starts, and unless it is to be quick, one cold start."""
     # Short, since the path of a Unix socket is; a new one, so that no lab in use is touched.
     home = Path(tempfile.mkdtemp(prefix="atlas-start-", dir="/var/tmp"))
@@ -110,7 +109,7 @@ def run(bench: Bench) -> None:
         shutil.rmtree(home)
 
 
-def _warm(bench: Bench, home: Path) -> None:
+def _warm(bench, home):
     env = _environment(home)
     start(env, COLD_SECONDS)  # whatever the cache lacks is made before anything is measured
     down, first, up = [], [], []
@@ -145,7 +144,7 @@ def _warm(bench: Bench, home: Path) -> None:
     )
 
 
-def _cold(bench: Bench, home: Path) -> None:
+def _cold(bench, home):
     """Cache and state empty; Debian's packages on the host and Go's modules are not touched."""
     cold = home / "c"
     env = {**_environment(home / "n"), "ATLAS_DRILLS_CACHE": str(cold)}
@@ -175,12 +174,12 @@ def _cold(bench: Bench, home: Path) -> None:
     _down(home / "n")
 
 
-def _environment(home: Path) -> dict[str, str]:
+def _environment(home):
     home.mkdir(exist_ok=True)
     return {"ATLAS_DRILLS_STATE": str(home / "s"), "ATLAS_DRILLS_RUNTIME": str(home / "r")}
 
 
-def _lab(home: Path, verb: str) -> None:
+def _lab(home, verb):
     done = subprocess.run(
         ["./run", "lab", verb],
         cwd=ROOT,
@@ -193,5 +192,5 @@ def _lab(home: Path, verb: str) -> None:
         raise LabError(f"./run lab {verb}: {done.stdout}{done.stderr}")
 
 
-def _down(home: Path) -> None:
+def _down(home):
     _lab(home, "down")

@@ -50,7 +50,7 @@ class Made:
     passphrase: Secret
 
 
-def make(directory: Path, size: int) -> Made:
+def make(directory, size):
     """Write all kinds, of about `size` bytes before compression, as Incus and gpg make them."""
     none = directory / f"{VOLUME}.tar"
     with none.open("wb") as file:
@@ -70,7 +70,7 @@ def make(directory: Path, size: int) -> Made:
     return Made(label, none, gzip, zstd, sealed.path, passphrase)
 
 
-def _archive(file: io.BufferedWriter, size: int) -> None:
+def _archive(file, size):
     dice = random.Random(1)  # noqa: S311
     lines = _log(dice, min(LOG_BYTES, size))
     each = size // FILES
@@ -82,13 +82,13 @@ def _archive(file: io.BufferedWriter, size: int) -> None:
             _add(archive, f"backup/volume/chunks/{number:05}", data)
 
 
-def _add(archive: tarfile.TarFile, name: str, data: bytes) -> None:
+def _add(archive, name, data):
     entry = tarfile.TarInfo(name)
     entry.size, entry.uid, entry.gid = len(data), 1_000_000, 1_000_000
     archive.addfile(entry, io.BytesIO(data))
 
 
-def _log(dice: random.Random, size: int) -> bytes:
+def _log(dice, size):
     lines, length = [], 0
     while length < size:
         line = {
@@ -103,7 +103,7 @@ def _log(dice: random.Random, size: int) -> bytes:
     return b"".join(lines)
 
 
-def huge(directory: Path, gib: int) -> Path:
+def huge(directory, gib):
     """A gzip tarball with one file of `gib` GiB of zeros, one gzip member for each of them."""
     path = directory / f"{VOLUME}-huge.tar.gz"
     index = tarfile.TarInfo("backup/index.yaml")

@@ -6,8 +6,6 @@ other's source project change; two labs share nothing but the cache of what labs
 With arguments (a path, `-k`, `-x`, ...) it is one pytest, with these arguments.
 """
 
-from __future__ import annotations
-
 import os
 import signal
 import subprocess
@@ -15,15 +13,24 @@ import sys
 import threading
 
 from fixtures.lab import settings
+from tests.remote.server import small_fleet
 
 SHARES = {
-    "sabotage": ("arch", "unit", "guard", "report", "mutations", "sabotage"),
-    "others": ("plugin", "cluster", "faults", "lab", "remote", "script"),
+    "sabotage": ("arch", "unit", "guard", "plugin", "report", "mutations", "sabotage"),
+    "others": ("cluster", "faults", "lab", "remote", "script"),
 }
 """Name of a process -> its directories: together all of them, and about as long as one another."""
 
+FEW = {"others": ("alertmanager", "mosquitto", "prometheus", "step-ca")}
+"""Shares whose lab is filled with these services alone: their tests ask for no others."""
+
 # Hypothesis' own profile for machines that stall: no limit on a single example's time.
 PYTEST = (sys.executable, "-m", "pytest", "--durations=15", "--hypothesis-profile=ci")
+
+
+def _of_atlas(fleet):
+    """Leave the fleet its own names: runs of the whole one are made in the same lab."""
+    fleet |= {"name": "atlas", "source_project": "atlas"}
 
 
 class Share:
@@ -33,12 +40,17 @@ class Share:
         name: of `SHARES`; also of the directory that its lab is kept in.
     """
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name):
         self.name = name
-        self.failed: list[str] = []
+        self.failed = []
         state = settings.from_environment().state / name
+        options = []
+        if name in FEW:
+            state.mkdir(parents=True, exist_ok=True)
+            file = small_fleet(state / "fleet.yaml", FEW[name], _of_atlas)
+            options = [f"--fleet={file}"]
         self._process = subprocess.Popen(
-            [*PYTEST, *(f"tests/{directory}" for directory in SHARES[name])],
+            [*PYTEST, *options, *(f"tests/{directory}" for directory in SHARES[name])],
             env={**os.environ, "ATLAS_DRILLS_STATE": str(state)},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
@@ -49,7 +61,7 @@ class Share:
         self._reading = threading.Thread(target=self._read)
         self._reading.start()
 
-    def _read(self) -> None:
+    def _read(self):
         assert self._process.stdout is not None
         with self._process.stdout as lines:
             for line in lines:
@@ -57,7 +69,7 @@ class Share:
                 if line.startswith(("FAILED", "ERROR")):
                     self.failed.append(line)
 
-    def wait(self) -> int:
+    def wait(self):
         """Its exit status, once it has ended; by Ctrl-C it is told to by the terminal."""
         while True:
             try:
@@ -66,13 +78,13 @@ class Share:
             except KeyboardInterrupt:
                 print("tests: waiting until the labs are gone", flush=True)
 
-    def end(self) -> None:
+    def end(self):
         """End it if it still runs: nobody reads what it prints any more."""
         if self._process.poll() is None:
             self._process.terminate()
 
 
-def main(argv: list[str]) -> int:
+def main(argv):
     """Run the tests; returns the exit status, 0 where all have passed."""
     if argv:
         return subprocess.call([*PYTEST, "-o", "testpaths=tests", *argv])
@@ -89,7 +101,7 @@ def main(argv: list[str]) -> int:
     return max(statuses.values(), key=abs)
 
 
-def terminated(*_: object) -> None:
+def terminated(*_):
     """Whoever ends this process alone, and not its group, ends the shares too."""
     sys.exit("tests: terminated")
 

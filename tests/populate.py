@@ -1,24 +1,9 @@
 """The whole source project at once, for labs that a test brings up by itself."""
 
-from __future__ import annotations
-
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager
-from pathlib import Path
-
-from fixtures.fleet.model import Bucket, Fleet, Service
-from fixtures.recovery.source import Buckets, Source
+from fixtures.recovery.source import Source
 
 
-def populate(
-    socket: str,
-    fleet: Fleet,
-    backups: Path,
-    report: Callable[[str], None],
-    buckets: Callable[[], AbstractContextManager[Buckets]],
-    back_up: Callable[[Sequence[Service], Sequence[Bucket]], None],
-    members: Mapping[str, str] | None = None,
-) -> bool:
+def populate(socket, fleet, backups, report, buckets, back_up, members=None):
     """Make the source project with all its parts; see `Source` for the arguments.
 
     Returns True if this call made any of it; raises what a part failed by.

@@ -1,23 +1,20 @@
 """Rules over the modules of the engine as a whole: who imports whom, and which words they use."""
 
-from __future__ import annotations
-
 import ast
 import re
-from pathlib import Path
 
 ENTRY_POINTS = ("__init__", "__main__")
 
 
-def module_of(path: Path, root: Path) -> str:
+def module_of(path, root):
     """Return the dotted name of a file below `root`."""
     parts = path.relative_to(root).with_suffix("").parts
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
 
-def imports_of(source: str, modules: set[str]) -> set[str]:
+def imports_of(source, modules):
     """Return those of `modules` that a source imports, also where only types are checked."""
-    found: set[str] = set()
+    found = set()
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
@@ -29,11 +26,11 @@ def imports_of(source: str, modules: set[str]) -> set[str]:
     return found & modules
 
 
-def cycle_in(graph: dict[str, set[str]]) -> list[str]:
+def cycle_in(graph):
     """Return one circle of imports, or nothing."""
-    done: set[str] = set()
+    done = set()
 
-    def visit(module: str, path: list[str]) -> list[str]:
+    def visit(module, path):
         if module in path:
             return [*path[path.index(module) :], module]
         if module in done:
@@ -50,7 +47,7 @@ def cycle_in(graph: dict[str, set[str]]) -> list[str]:
     return []
 
 
-def lonely(graph: dict[str, set[str]], docstrings: dict[str, str]) -> list[str]:
+def lonely(graph, docstrings):
     """Return modules with one importer that do not say why (a file of its own: ...)."""
     importers = {
         module: [other for other, imported in graph.items() if module in imported]
@@ -63,22 +60,22 @@ def lonely(graph: dict[str, set[str]], docstrings: dict[str, str]) -> list[str]:
     ]
 
 
-def words_of(source: str) -> set[str]:
+def words_of(source):
     """Return the words, in lower case, of which the names of a source are made."""
-    names: set[str] = set()
+    names = set()
     for node in ast.walk(ast.parse(source)):
         for field in ("id", "attr", "arg", "name", "asname"):
             value = getattr(node, field, None)
             if isinstance(value, str):
                 names.add(value)
-    words: set[str] = set()
+    words = set()
     for name in names:
         spaced = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name)
         words |= set(spaced.lower().replace(".", "_").split("_"))
     return words
 
 
-def retired_words(glossary: str) -> set[str]:
+def retired_words(glossary):
     """Return the words that the glossary's second table retires."""
     table = glossary.partition("## Retired words")[2]
     rows = re.findall(r"^\| ([a-z, ]+) \|", table, re.MULTILINE)

@@ -1,7 +1,6 @@
 """Host names of the package registries that this machine is configured for; none is known here."""
 
-from __future__ import annotations
-
+import functools
 import ipaddress
 import os
 import re
@@ -15,7 +14,7 @@ URL = re.compile(r"https?://[^\s,|\])>'\"]+")
 VARIABLES = re.compile(r"(PIP|UV)_.*(INDEX|FIND_LINKS).*|GOPROXY|GOSUMDB")
 
 
-def configured() -> set[str]:
+def configured():
     """Ask apt's sources, pip's configuration and default, and Go's."""
     texts = [path.read_text() for kind in ("list", "sources") for path in _apt(kind)]
     texts += [value for name, value in os.environ.items() if VARIABLES.fullmatch(name)]
@@ -28,28 +27,29 @@ def configured() -> set[str]:
     return hosts_in("\n".join(texts))
 
 
-def hosts_in(text: str) -> set[str]:
+def hosts_in(text):
     """Hosts of the URLs in a text; neither addresses nor names without a dot, which say nothing."""
     hosts = {urlsplit(url).hostname for url in URL.findall(text)}
     return {host for host in hosts if host and "." in host and not _is_address(host)}
 
 
-def named(text: str, hosts: set[str]) -> list[str]:
+def named(text, hosts):
     """Which of the hosts a text names."""
     return sorted(host for host in hosts if host in text.lower())
 
 
-def _apt(kind: str) -> list[Path]:
+def _apt(kind):
     return sorted(Path("/etc/apt").rglob(f"*.{kind}"))
 
 
-def _said(*command: str) -> str:
+@functools.cache
+def _said(*command):
     wide = {**os.environ, "COLUMNS": "1000", "PIP_DISABLE_PIP_VERSION_CHECK": "1"}
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=wide)
     return done.stdout
 
 
-def _is_address(host: str) -> bool:
+def _is_address(host):
     try:
         ipaddress.ip_address(host)
     except ValueError:

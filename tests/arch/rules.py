@@ -1,7 +1,5 @@
 """The rules of the house as functions over source text: each returns what breaks it."""
 
-from __future__ import annotations
-
 import ast
 import itertools
 
@@ -23,7 +21,7 @@ DISPLAYS = (ast.List, ast.Tuple, ast.Dict, ast.Set, ast.Compare)
 MISPLACED = "its message is an expectation: a comma in the place of =="
 
 
-def asserts_that_cannot_fail(source: str) -> list[str]:
+def asserts_that_cannot_fail(source):
     """Asserts whose test is always true, or whose expectation sits in the message."""
     return [
         f"line {node.lineno}: {why}"
@@ -32,7 +30,7 @@ def asserts_that_cannot_fail(source: str) -> list[str]:
     ]
 
 
-def _why_it_cannot_fail(node: ast.Assert) -> str | None:
+def _why_it_cannot_fail(node):
     if why := _why_always_true(node.test):
         return why
     if isinstance(node.msg, DISPLAYS):
@@ -42,7 +40,7 @@ def _why_it_cannot_fail(node: ast.Assert) -> str | None:
     return None
 
 
-def _why_always_true(test: ast.expr) -> str | None:
+def _why_always_true(test):
     if isinstance(test, ast.Tuple):
         return "a tuple is always true"
     if isinstance(test, (ast.List, ast.Set, ast.Dict, ast.JoinedStr, ast.Lambda, ast.GeneratorExp)):
@@ -63,7 +61,7 @@ def _why_always_true(test: ast.expr) -> str | None:
     return None
 
 
-def faults_of_a_drill(source: str) -> list[str]:
+def faults_of_a_drill(source):
     """What keeps a drill file from being read aloud as a runbook."""
     tree, faults = ast.parse(source), []
     if not (ast.get_docstring(tree) or "").startswith("Runbook"):
@@ -80,7 +78,7 @@ def faults_of_a_drill(source: str) -> list[str]:
     return faults
 
 
-def bare_skips(source: str) -> list[str]:
+def bare_skips(source):
     """Skips and expected failures without a reason."""
     tree = ast.parse(source)
     calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call)]
@@ -98,19 +96,19 @@ def bare_skips(source: str) -> list[str]:
     return faults
 
 
-def _skips(node: ast.expr) -> bool:
+def _skips(node):
     owner, _, name = ast.unparse(node).rpartition(".")
     return name in ("skip", "skipif", "xfail") and owner in ("pytest", "pytest.mark", "mark")
 
 
-def _has_a_reason(call: ast.Call) -> bool:
+def _has_a_reason(call):
     reasons = [keyword.value for keyword in call.keywords if keyword.arg == "reason"]
     if ast.unparse(call.func) in ("pytest.skip", "pytest.xfail"):
         reasons += call.args[:1]
     return any(not (isinstance(one, ast.Constant) and not one.value) for one in reasons)
 
 
-def swallowed(source: str) -> list[str]:
+def swallowed(source):
     """Exceptions that vanish: bare `except`, a handler that is only `pass`, too wide a suppress."""
     faults = []
     for node in ast.walk(ast.parse(source)):
@@ -122,7 +120,7 @@ def swallowed(source: str) -> list[str]:
     return faults
 
 
-def _is_empty(body: list[ast.stmt]) -> bool:
+def _is_empty(body):
     return all(
         isinstance(step, ast.Pass)
         or (isinstance(step, ast.Expr) and isinstance(step.value, ast.Constant))
@@ -130,7 +128,7 @@ def _is_empty(body: list[ast.stmt]) -> bool:
     )
 
 
-def length(function: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
+def length(function):
     """Lines of a function's body, without its docstring."""
     body = function.body
     if ast.get_docstring(function) is not None:
@@ -138,7 +136,7 @@ def length(function: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
     return (body[-1].end_lineno or 0) - body[0].lineno + 1 if body else 0
 
 
-def long_functions(source: str, most: int = 40) -> list[str]:
+def long_functions(source, most=40):
     """Functions that do not fit into the head."""
     return [
         f"{node.name}: {length(node)} lines"
@@ -147,7 +145,7 @@ def long_functions(source: str, most: int = 40) -> list[str]:
     ]
 
 
-def prints(source: str) -> list[str]:
+def prints(source):
     """Calls of `print` outside of `if __name__ == "__main__":`."""
     tree = ast.parse(source)
     entry = {
@@ -166,7 +164,7 @@ def prints(source: str) -> list[str]:
     ]
 
 
-def pylxd_imports(source: str) -> list[str]:
+def pylxd_imports(source):
     """Imports of pylxd, whose nodes are `Any` to mypy: only `incus/client.py` may have them."""
     return [
         f"line {node.lineno}: {ast.unparse(node)}"
@@ -175,6 +173,6 @@ def pylxd_imports(source: str) -> list[str]:
     ]
 
 
-def without_twin(drills: list[str], twins: list[str]) -> list[str]:
+def without_twin(drills, twins):
     """Drill files that no sabotage of the same name proves able to fail."""
     return sorted({name for name in drills if name.startswith("test_")} - set(twins))

@@ -1,7 +1,5 @@
 """The engine's modules: no circle, no lonely module without a reason, no retired word."""
 
-from __future__ import annotations
-
 import ast
 import re
 from pathlib import Path
@@ -18,12 +16,12 @@ GRAPH = {
 GLOSSARY = (ROOT / "docs" / "glossary.md").read_text()
 
 
-def test_no_module_imports_itself_by_others() -> None:
+def test_no_module_imports_itself_by_others():
     assert rules.cycle_in(GRAPH) == []
     assert rules.cycle_in({"a": {"b"}, "b": {"c"}, "c": {"b"}}) == ["b", "c", "b"]
 
 
-def test_a_module_with_one_importer_says_why() -> None:
+def test_a_module_with_one_importer_says_why():
     docstrings = {
         name: (ast.get_docstring(ast.parse(path.read_text())) or "").partition("\n\n")[0]
         for name, path in FILES.items()
@@ -38,16 +36,7 @@ def test_a_module_with_one_importer_says_why() -> None:
     assert rules.lonely({"a": {"b"}, "b": set()}, {"a": "", "b": "Read."}) == ["b (by a)"]
 
 
-def test_pylxd_is_known_to_one_module() -> None:
-    known = [
-        name
-        for name, path in FILES.items()
-        if re.search(r"^\s*(import|from) pylxd", path.read_text(), re.M)
-    ]
-    assert known == ["fixtures.incus.client"]
-
-
-def test_no_name_has_a_retired_word() -> None:
+def test_no_name_has_a_retired_word():
     retired = rules.retired_words(GLOSSARY)
     assert {"told", "doorway", "holdings"} <= retired
     found = {
@@ -60,6 +49,6 @@ def test_no_name_has_a_retired_word() -> None:
 
 
 @pytest.mark.parametrize("table", ["| word | meaning | from |"])
-def test_the_glossary_has_forty_terms_or_fewer(table: str) -> None:
+def test_the_glossary_has_forty_terms_or_fewer(table):
     terms = GLOSSARY.partition(table)[2].partition("\n## ")[0]
     assert 20 <= len(re.findall(r"^\| (?!-)", terms, re.MULTILINE)) <= 40

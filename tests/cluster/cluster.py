@@ -44,17 +44,17 @@ class Cluster:
     daemons: dict[str, Daemon]
 
     @property
-    def backups(self) -> Path:
+    def backups(self):
         """Directory of the exported files, which the first member sees as well."""
         return self.daemons["m1"].state / "backups" / "production"
 
     @property
-    def first(self) -> Incus:
+    def first(self):
         """The owner's view, by the first member's socket."""
         socket = str(self.daemons["m1"].socket)
         return Incus(socket, OwnServerPolicy(socket))
 
-    def run(self, *argv: str, timeout: float = 280) -> subprocess.CompletedProcess[str]:
+    def run(self, *argv, timeout=280):
         """Run a program of this checkout inside the first member's network."""
         pid = self.daemons["m1"].pid()
         environment = {k: v for k, v in os.environ.items() if not k.startswith("PYTEST_")}
@@ -69,25 +69,25 @@ class Cluster:
             timeout=timeout,
         )
 
-    def kill(self, name: str) -> None:
+    def kill(self, name):
         """End a member as a power cut would."""
         self.daemons[name].stop()
 
-    def down(self) -> None:
+    def down(self):
         """End all of it; nothing of it is left."""
         for daemon in reversed(self.daemons.values()):
             daemon.stop()
         shutil.rmtree(self.home)
 
 
-def inside(daemon: Daemon, *argv: str) -> None:
+def inside(daemon, *argv):
     """Run `ip` in a member's network namespace."""
     subprocess.run(
         ["nsenter", f"--net=/proc/{daemon.pid()}/ns/net", "ip", *argv], check=True, timeout=30
     )
 
 
-def up() -> Cluster:
+def up():
     """Start, connect, join and fill it.
 
     Raises:
@@ -120,12 +120,12 @@ def up() -> Cluster:
     return made
 
 
-def address(name: str) -> str:
+def address(name):
     """Return the address of a member, on the bridge."""
     return f"10.77.0.1{name[1:]}"
 
 
-def _connect(daemons: dict[str, Daemon]) -> None:
+def _connect(daemons):
     first = daemons["m1"]
     inside(first, "link", "add", "br0", "type", "bridge")
     inside(first, "addr", "add", f"{address('m1')}/24", "dev", "br0")
@@ -138,7 +138,7 @@ def _connect(daemons: dict[str, Daemon]) -> None:
         inside(daemons[name], "link", "set", "eth0", "up")
 
 
-def _join(cluster: Cluster) -> str:
+def _join(cluster):
     """Make a cluster of all members, with a pool; return its certificate."""
     first = cluster.daemons["m1"].client
     first.call("PATCH", "/1.0", {"config": {"core.https_address": f"{address('m1')}:8443"}})
@@ -188,7 +188,7 @@ class _NoBuckets:
         raise AssertionError("it was never entered")
 
 
-def _fill(cluster: Cluster) -> None:
+def _fill(cluster):
     fleet = load_fleet(small_fleet(cluster.home / "fleet.yaml", tuple(WHERE)))
     first, backups = cluster.daemons["m1"], cluster.backups
     incus = Incus(str(first.socket), ReadPolicy(), project=fleet.source_project)

@@ -1,7 +1,5 @@
 """A pytest plugin of a child run: by a defect of ours, the loss is aimed at the source."""
 
-from __future__ import annotations
-
 import os
 
 import fixtures.recovery.service as verbs

@@ -1,7 +1,5 @@
 """Runs of `pytest drills/` in a process of their own, to be hurt."""
 
-from __future__ import annotations
-
 import json
 import os
 import signal

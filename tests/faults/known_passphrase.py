@@ -1,7 +1,5 @@
 """A pytest plugin of a child run: its encrypted backups have one known passphrase."""
 
-from __future__ import annotations
-
 import os
 from types import SimpleNamespace
 

@@ -1,7 +1,5 @@
 """Looks for archives that are not encrypted, whole or in part."""
 
-from __future__ import annotations
-
 MAGIC = (b"\x28\xb5\x2f\xfd", b"\x1f\x8b", b"\xfd7zXZ\x00", b"BZh")
 TAR_AT = 257
 MARKS = (b"backup/index.yaml", b"btrfs-stream", b"PRIVATE KEY-----")

@@ -1,6 +1,4 @@
-"""kill -9 while gpg runs: no plaintext of the backup is on our disk, and the next run is green."""
-
-from __future__ import annotations
+"""kill -9 while gpg runs: no plaintext of the backup is on our disk."""
 
 import signal
 import time
@@ -15,7 +13,7 @@ BEFORE = {"--symmetric": ": being prepared", "--decrypt": ": destroy "}
 """What gpg does when a run is killed -> what was printed last before it."""
 
 
-def test_killed_drills_leave_no_plaintext_and_the_next_run_is_green(start, drill_projects):
+def test_killed_drills_leave_no_plaintext(start, drill_projects):
     orphans = set()
     for work, printed in BEFORE.items():
         run = start(drill=DRILL)
@@ -29,12 +27,6 @@ def test_killed_drills_leave_no_plaintext_and_the_next_run_is_green(start, drill
         assert plaintext_in(run.reports) == []
         assert not drill_projects() & orphans, "what the last one left was cleaned up by this one"
         orphans = drill_projects()
-    scratch = {f"directory {path}" for path in run.temporary.glob("atlas-drills-scratch-*")}
-    last = start(drill=DRILL)
-    assert last.finish() == 0, last.output
-    assert set(last.evidence["cleanup"]["reaped"]) == orphans | scratch
-    assert not any(run.temporary.glob("atlas-drills-scratch-*"))
-    assert drill_projects() == set()
 
 
 def wait_for_gpg(leader, work, seconds=60.0):

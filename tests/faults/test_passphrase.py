@@ -1,7 +1,5 @@
 """The passphrase of an encrypted backup is in no command line, no environment and no file."""
 
-from __future__ import annotations
-
 import os
 import subprocess
 import threading

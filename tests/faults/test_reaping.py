@@ -1,7 +1,5 @@
 """Several runs reap at the same time: those that begin together, and another machine's."""
 
-from __future__ import annotations
-
 import pytest
 
 import fixtures.incus.project as reaper

@@ -1,7 +1,5 @@
 """A drill that aims at the source: the guard refuses, and the run ends there."""
 
-from __future__ import annotations
-
 import pytest
 
 from fixtures.evidence.record import STOPPED_BY_GUARD

@@ -6,8 +6,6 @@ The file is `doc/rest-api.yaml` of Incus' source, which `apt-get source --downlo
 gets in a Debian release with that version (its .orig.tar archive).
 """
 
-from __future__ import annotations
-
 import sys
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """What could reach out of a drill project: paths, parameters, headers, bodies, projects."""
 
-from __future__ import annotations
-
 import io
 import json
 import re

@@ -4,8 +4,6 @@ The routes are those of the API's description in 6.0 (made by `make_routes.py`) 
 7.0's code adds. The wire is a recorder; the server itself is asked in `tests/lab/`.
 """
 
-from __future__ import annotations
-
 import ast
 import re
 from pathlib import Path

@@ -1,7 +1,5 @@
 """The guard is the only transport to Incus: no other session, socket or websocket is opened."""
 
-from __future__ import annotations
-
 import ast
 from pathlib import Path
 
@@ -101,10 +99,7 @@ def test_every_transport_is_where_it_belongs():
         ("import requests\nrequests.Session().post('x')", "requests.Session"),
         ("import requests as r\nr.Session()", "requests.Session"),
         ("from requests import Session\nSession()", "requests.Session"),
-        (
-            "from requests.sessions import Session as S\nclass Mine(S): ...",
-            "requests.Session",
-        ),
+        ("from requests.sessions import Session as S\nclass Mine(S): ...", "requests.Session"),
         ("from pylxd import Client as C\nC()", "pylxd.Client"),
         ("import socket\nsocket.create_connection(('x', 1))", "socket.create_connection"),
         ("import urllib3\nurllib3.PoolManager()", "urllib3.PoolManager"),

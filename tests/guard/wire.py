@@ -4,8 +4,6 @@ It answers the guard's own question (the config of a project) from a table. Ever
 reaches it has passed the guard.
 """
 
-from __future__ import annotations
-
 import json
 import re
 from urllib.parse import unquote, urlsplit

@@ -24,7 +24,7 @@ from fixtures.lab import images, settings
 from fixtures.lab.cache import Cache, remove
 from fixtures.lab.rootfs import from_apt
 
-from .machine import SUITES, Machine, booted, image, run
+from .machine import SUITES, booted, image, run
 
 HERE = Path(__file__).parent
 REPO = HERE.parents[1]
@@ -52,19 +52,19 @@ PRODUCTION = (
 class Visit:
     """One run on one machine: each step is timed, and told with its fault where it failed."""
 
-    def __init__(self, machine: Machine, log: Path) -> None:
+    def __init__(self, machine, log):
         self.machine = machine
         self.log = log
         self.told: list[str] = []
         self.faults = 0
 
-    def tell(self, what: str, seconds: float, fault: str = "") -> None:
+    def tell(self, what, seconds, fault=""):
         """One line of the result."""
         self.faults += bool(fault)
         self.told.append(f"{what}: {fault or 'good'} ({seconds:.0f} s)")
         print(f"hosts: {self.told[-1]}", flush=True)
 
-    def step(self, what: str, script: str, content: bytes | None = None) -> None:
+    def step(self, what, script, content=None):
         """Run a script on the machine; a failure ends the visit."""
         begun = time.monotonic()
         print(f"hosts: {what} ...", flush=True)
@@ -74,7 +74,7 @@ class Visit:
         if done.returncode:
             raise SystemExit(self.end())
 
-    def drill(self, what: str, options: str) -> None:
+    def drill(self, what, options):
         """Run drills: it must end with 0, and every drill of them recovered."""
         begun = time.monotonic()
         print(f"hosts: {what}: ./run drills {options} ...", flush=True)
@@ -95,20 +95,20 @@ class Visit:
         fault = "; ".join(filter(None, [_failed(done.returncode), *bad]))
         self.tell(f"{what}, {len(verdicts)} drills", time.monotonic() - begun, fault)
 
-    def state(self) -> set[str]:
+    def state(self):
         """What is on the host."""
         script = (HERE / "state.sh").read_text()
         shown = self.machine.ssh(script, output=subprocess.PIPE, check=False)
         return set(shown.stdout.decode(errors="replace").splitlines())
 
-    def compare(self, what: str, before: set[str]) -> None:
+    def compare(self, what, before):
         """Tell what is otherwise than before."""
         after = self.state()
         odd = [f"+ {line}" for line in sorted(after - before)]
         odd += [f"- {line}" for line in sorted(before - after) if not line.startswith("process")]
         self.tell(f"the host after {what}", 0, "; ".join(odd[:20]))
 
-    def end(self) -> int:
+    def end(self):
         """Tell all of it once more; returns the exit status."""
         print("\n".join(["", *self.told, f"log: {self.log}"]), flush=True)
         return 1 if self.faults else 0
@@ -117,11 +117,11 @@ class Visit:
 ENTER = "set -e; set -a; . /root/host.env; set +a; cd /root/atlas-drills"
 
 
-def _failed(status: int) -> str:
+def _failed(status):
     return f"ended with status {status}" if status else ""
 
 
-def main(argv: list[str] | None = None) -> int:
+def main(argv=None):
     """Visit one machine; returns the exit status."""
     parser = argparse.ArgumentParser(prog="./run hosts", description=__doc__)
     parser.add_argument("suite", nargs="?", choices=SUITES, default=SUITES[0])
@@ -143,7 +143,7 @@ def main(argv: list[str] | None = None) -> int:
         shutil.rmtree(work)
 
 
-def _visit(visit: Visit, suite: str, *, has_cache: bool) -> int:
+def _visit(visit, suite, *, has_cache):
     if has_cache:
         mount = "mkdir -p /var/cache/atlas-drills && mount /dev/vdb /var/cache/atlas-drills"
         visit.step("the cache is there", mount)
@@ -166,7 +166,7 @@ def _visit(visit: Visit, suite: str, *, has_cache: bool) -> int:
     return visit.end()
 
 
-def _filled(config: settings.Settings, work: Path) -> Path:
+def _filled(config, work):
     """A disk with what this machine's cache has of the lab: its root, images, programs."""
     found = images.plan(Cache(config.cache), config)
     tree, disk = work / "cache", work / "filled.img"
@@ -182,7 +182,7 @@ def _filled(config: settings.Settings, work: Path) -> Path:
     return disk
 
 
-def _brought(suite: str) -> bytes:
+def _brought(suite):
     """This checkout and how this machine reaches packages, as a tar; nothing of it is kept."""
     packed = io.BytesIO()
     with tarfile.open(fileobj=packed, mode="w") as tar:

@@ -12,10 +12,8 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import BinaryIO
 
 from fixtures.lab.cache import Cache
 from fixtures.lab.rootfs import from_apt
@@ -34,7 +32,7 @@ KERNEL_SECONDS = 10
 NETWORK = "[Match]\nName=e*\n[Network]\nDHCP=ipv4\n"
 
 
-def run(*argv: str | Path, env: dict[str, str] | None = None) -> None:
+def run(*argv, env=None):
     """Run a command that has to succeed."""
     subprocess.run([*map(str, argv)], check=True, env=env)
 
@@ -46,15 +44,15 @@ class Image:
     directory: Path
 
     @property
-    def disk(self) -> Path:
+    def disk(self):
         return self.directory / "root.img"
 
     @property
-    def key(self) -> Path:
+    def key(self):
         return self.directory / "key"
 
 
-def image(suite: str, cache: Path) -> Image:
+def image(suite, cache):
     """The image of a suite, made where the cache has none of this recipe."""
     made_from = repr((suite, PACKAGES, NETWORK, DISK, inspect.getsource(_make)))
     key = hashlib.sha256(made_from.encode()).hexdigest()
@@ -63,7 +61,7 @@ def image(suite: str, cache: Path) -> Image:
     return Image(store.made(where, f"machine {suite}", lambda work: _make(suite, work)))
 
 
-def _make(suite: str, work: Path) -> None:
+def _make(suite, work):
     work.mkdir(parents=True)
     run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", work / "key")
     root = work / "tree"
@@ -107,7 +105,7 @@ class Machine:
     _process: subprocess.Popen[bytes] | None = field(default=None, repr=False)
     _port: int = 0
 
-    def boot(self) -> None:
+    def boot(self):
         """Start it and wait until it lets us in: by KVM where that works, else emulated."""
         usable = os.access("/dev/kvm", os.R_OK | os.W_OK)
         for self.accelerator in (*(["kvm"] if usable else []), "tcg"):
@@ -118,7 +116,7 @@ class Machine:
             self.stop()
         sys.exit(f"hosts: no machine started; its console:\n{self._said()[-4000:]}")
 
-    def _start(self) -> None:
+    def _start(self):
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self._port = probe.getsockname()[1]
@@ -155,17 +153,17 @@ class Machine:
                 stderr=subprocess.STDOUT,
             )
 
-    def _overlay(self, disk: Path) -> str:
+    def _overlay(self, disk):
         made = self.work / f"{disk.stem}.qcow2"
         made.unlink(missing_ok=True)
         # Quiet: it is told in words what is made.
         run("qemu-img", "create", "-q", "-f", "qcow2", "-F", "raw", "-b", disk, made)
         return f"file={made},if=virtio,cache=unsafe,discard=unmap"
 
-    def _said(self) -> str:
+    def _said(self):
         return (self.work / "console.log").read_text(errors="replace")
 
-    def _lets_in(self) -> bool:
+    def _lets_in(self):
         begun = time.monotonic()
         while (waited := time.monotonic() - begun) < BOOT_SECONDS[self.accelerator]:
             if self._process is None or self._process.poll() is not None:
@@ -179,15 +177,7 @@ class Machine:
             time.sleep(1)
         return False
 
-    def ssh(
-        self,
-        script: str,
-        *,
-        check: bool = True,
-        timeout: float = 1800,
-        content: bytes | None = None,
-        output: BinaryIO | int | None = None,
-    ) -> subprocess.CompletedProcess[bytes]:
+    def ssh(self, script, *, check=True, timeout=1800, content=None, output=None):
         """Run a script in it, by bash; `content` is its standard input."""
         options = [f"UserKnownHostsFile={self.work / 'known_hosts'}", "ConnectTimeout=10"]
         options += ["StrictHostKeyChecking=accept-new", "BatchMode=yes"]
@@ -204,7 +194,7 @@ class Machine:
             stderr=subprocess.STDOUT if output is not None else None,
         )
 
-    def stop(self) -> None:
+    def stop(self):
         """End it, as a power cut."""
         if self._process is not None:
             self._process.kill()
@@ -213,7 +203,7 @@ class Machine:
 
 
 @contextlib.contextmanager
-def booted(image: Image, work: Path, further: tuple[Path, ...]) -> Iterator[Machine]:
+def booted(image, work, further):
     """A fresh machine of an image, for as long as the block lasts."""
     machine = Machine(image, work, further)
     try:

@@ -8,19 +8,18 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
 from fixtures.errors import NotFound
 from fixtures.fleet.load import load_fleet
-from fixtures.fleet.model import Service
 from fixtures.incus.instance import CommandResult
 
 ROOT = Path(__file__).parents[2]
 FILES = Path(__file__).parent / "files"
 
 
-def spec_of(name: str, data: Path | None = None) -> Service:
+def spec_of(name, data=None):
     """Return the entry of a service in the fleet of the runbook, with its volume at `data`."""
     spec = load_fleet(ROOT / "fleets/atlas.yaml").service(name)
     if data is None:
@@ -32,7 +31,7 @@ def spec_of(name: str, data: Path | None = None) -> Service:
 class Program:
     """An imitation over a data directory."""
 
-    def __init__(self, data: Path, *arguments: str) -> None:
+    def __init__(self, data, *arguments):
         self.data, self.arguments = data, arguments
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
@@ -40,7 +39,7 @@ class Program:
         self.env: Mapping[str, str] = {}
         self.process: subprocess.Popen[bytes] | None = None
 
-    def start(self) -> None:
+    def start(self):
         script, *words = self.arguments
         argv = [sys.executable, str(FILES / script), *words, str(self.data), str(self.port)]
         env = {**os.environ, **self.env}
@@ -57,7 +56,7 @@ class Program:
         self.process = None
         raise AssertionError(errors.decode())
 
-    def stop(self, how: signal.Signals = signal.SIGTERM) -> None:
+    def stop(self, how=signal.SIGTERM):
         if self.process is not None and self.process.stderr is not None:
             self.process.send_signal(how)
             self.process.wait(timeout=20)
@@ -70,14 +69,14 @@ class Loopback:
 
     name = "imitation01"
 
-    def __init__(self, program: Program) -> None:
+    def __init__(self, program):
         self.program = program
         self.pushed: dict[str, tuple[bytes, int]] = {}
 
-    def exec(self, argv: Sequence[str], *, timeout: float = 30) -> CommandResult:
+    def exec(self, argv, *, timeout=30):
         return CommandResult(tuple(argv), 1, "", "no such program here")
 
-    def must_exec(self, argv: Sequence[str], *, timeout: float = 30) -> str:
+    def must_exec(self, argv, *, timeout=30):
         if argv[0] == "systemctl":
             {"stop": self.program.stop, "start": self.program.start}[argv[1]]()
             return ""
@@ -86,22 +85,20 @@ class Loopback:
         done = subprocess.run(argv, capture_output=True, text=True, check=True, timeout=timeout)
         return done.stdout
 
-    def push(
-        self, path: str, data: bytes, *, mode: int = 0o644, uid: int = 0, gid: int = 0
-    ) -> None:
+    def push(self, path, data, *, mode=0o644, uid=0, gid=0):
         self.pushed[path] = (data, mode)
         if Path(path).is_relative_to(self.program.data):
             Path(path).write_bytes(data)
 
-    def pull(self, path: str) -> bytes:
+    def pull(self, path):
         if path not in self.pushed:
             raise NotFound(path)
         return self.pushed[path][0]
 
-    def fetch(self, path: str, target: Path) -> None:
+    def fetch(self, path, target):
         if not Path(path).exists():
             raise NotFound(path)
         target.write_bytes(Path(path).read_bytes())
 
-    def dial(self, port: int, *, patience: float = 0.0) -> socket.socket:
+    def dial(self, port, *, patience=0.0):
         return socket.create_connection(("127.0.0.1", self.program.port), timeout=5)

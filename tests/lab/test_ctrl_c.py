@@ -1,6 +1,4 @@
-"""Needs root and Linux: `./run drills` is interrupted, and leaves a report and no lab."""
-
-from __future__ import annotations
+"""`./run drills` is interrupted, and leaves a report and no lab."""
 
 import contextlib
 import json
@@ -9,24 +7,16 @@ import pty
 import shutil
 import signal
 import subprocess
-import sys
 import tempfile
 import time
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from fixtures.lab.daemon import Daemon
 from fixtures.plugin.interrupts import ENDING_MESSAGE
 from tests.faults.conftest import WITH_SIGINT
-from tests.faults.test_after import UNLOOKED
 
-pytestmark = pytest.mark.skipif(
-    sys.platform != "linux" or os.geteuid() != 0,
-    reason="the lab needs root on Linux: it makes namespaces, mounts and loop devices",
-)
 ROOT = Path(__file__).parents[2]
 DRILL = ("drills", "-v", "-k", "mosquitto and snapshot and rehearsal")
 PAUSE_SECONDS = 0.5
@@ -36,14 +26,14 @@ AGAIN = ""
 
 
 @pytest.fixture
-def home() -> Iterator[Path]:
+def home():
     """Where the lab of the interrupted run is kept; short, since the path of a socket is."""
     made = Path(tempfile.mkdtemp(prefix="atlas-ctrl-c-", dir="/var/tmp"))
     yield made
     shutil.rmtree(made)
 
 
-def interrupted(home: Path, *at: str, after: float = 0) -> tuple[int, str, dict[str, Any]]:
+def interrupted(home, *at, after=0):
     """Run `./run drills` of one service, and press Ctrl-C each time that a text has come.
 
     Args:
@@ -76,7 +66,7 @@ def interrupted(home: Path, *at: str, after: float = 0) -> tuple[int, str, dict[
     assert not coming
     assert "Traceback" not in output, output
     (evidence,) = (home / "reports").glob("*/evidence.json")
-    record: dict[str, Any] = json.loads(evidence.read_text())
+    record = json.loads(evidence.read_text())
     assert record["finished"]
     assert record["cleanup"]["left"] == []
     assert record["errors"] == []
@@ -86,33 +76,29 @@ def interrupted(home: Path, *at: str, after: float = 0) -> tuple[int, str, dict[
 
 
 RESTORING = "mosquitto-snapshot-rehearsal: destroy"
-RESTING = "mosquitto-snapshot-rehearsal: checked again in"
 WHEN = {
     "while the lab comes up": ["golden state: in the cache"],
-    "while it is filled": ["lab lab: up on"],
     "while a service is restored, and again while the run ends": [RESTORING, AGAIN],
-    "while a restored service is left alone": [RESTING],
 }
 
 
 @pytest.mark.parametrize("at", WHEN.values(), ids=WHEN)
-def test_ctrl_c_leaves_a_report_and_no_lab(home: Path, at: list[str]) -> None:
+def test_ctrl_c_leaves_a_report_and_no_lab(home, at):
     status, output, record = interrupted(home, *at)
     assert status != 0
     assert record["interrupted"]
     (page,) = (home / "reports").glob("*/report.html")
     assert "interrupted" in page.read_text()
     assert (ENDING_MESSAGE in output) == (AGAIN in at)
-    reasons = [drill["reason"] for drill in record["drills"]]
-    assert reasons == ([UNLOOKED] if RESTING in at else [])
+    assert record["drills"] == []
 
 
-def await_the_end(home: Path) -> dict[str, Any]:
+def await_the_end(home):
     """The evidence of a run that no process waits for: its page is written and its lab gone."""
     ends = time.monotonic() + 90
     while time.monotonic() < ends:
         for evidence in (home / "reports").glob("*/evidence.json"):
-            record: dict[str, Any] = json.loads(evidence.read_text())
+            record = json.loads(evidence.read_text())
             has_page = (evidence.parent / "report.html").exists()
             if record["finished"] and has_page and not (home / "s" / "lab").exists():
                 return record
@@ -120,7 +106,7 @@ def await_the_end(home: Path) -> dict[str, Any]:
     raise AssertionError("the run has not ended, wrote no report, or left its lab")
 
 
-def test_a_terminal_that_is_gone_ends_the_run_as_ctrl_c_does(home: Path) -> None:
+def test_a_terminal_that_is_gone_ends_the_run_as_ctrl_c_does(home):
     drill = [*DRILL, f"--reports={home / 'reports'}"]
     pid, terminal = pty.fork()
     if pid == 0:
@@ -141,7 +127,7 @@ def test_a_terminal_that_is_gone_ends_the_run_as_ctrl_c_does(home: Path) -> None
     assert not Daemon("lab", home / "s" / "lab").has_leftovers()
 
 
-def test_ctrl_c_after_the_last_drill_is_answered_and_the_report_is_whole(home: Path) -> None:
+def test_ctrl_c_after_the_last_drill_is_answered_and_the_report_is_whole(home):
     # The line of the last drill is printed a moment before the run begins to end.
     _, output, record = interrupted(home, "[1/1]", after=PAUSE_SECONDS)
     assert ENDING_MESSAGE in output

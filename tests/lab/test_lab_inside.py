@@ -1,17 +1,9 @@
-"""Commands, files and connections inside an instance, against a real Incus.
+"""Commands, files and connections inside an instance, against a real Incus."""
 
-Needs root and Linux; the lab is one of the test's own.
-"""
-
-from __future__ import annotations
-
-import os
 import subprocess
-import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 
 import pytest
 
@@ -22,25 +14,15 @@ from fixtures.incus.guard import DrillPolicy
 from fixtures.incus.instance import Instance, Shell
 from fixtures.incus.project import DrillProject
 from fixtures.incus.volumes import Volume
-from fixtures.lab import settings
-from fixtures.lab.lab import Lab
 
-pytestmark = pytest.mark.skipif(
-    sys.platform != "linux" or os.geteuid() != 0,
-    reason="the lab needs root on Linux: it makes namespaces, mounts and loop devices",
-)
 RUN, PORT = "20260101-000000-inside", 1883
 
 
 @pytest.fixture(scope="module")
-def room(tmp_path_factory):
-    config = replace(settings.from_environment(), state=tmp_path_factory.mktemp("s"))
-    lab = Lab(f"lab-inside-{os.getpid()}", config=config)
-    lab.up()
-    project = DrillProject(Incus(str(lab.socket), DrillPolicy(RUN)), RUN, f"drill-{RUN}-x")
+def room(drill_project):
+    project = DrillProject(Incus(drill_project.endpoint, DrillPolicy(RUN)), RUN, f"drill-{RUN}-x")
     yield project.create("local")
     project.delete()
-    lab.down()
 
 
 @pytest.fixture(scope="module")

@@ -1,6 +1,6 @@
 """The lab against a real Incus: it comes up, survives its killers, and goes without trace.
 
-Needs root and Linux. Uses the machine's own cache, so that only the first run ever builds; state
+Uses the machine's own cache, so that only the first run ever builds; state
 lives in a directory of the test, under a name of its own, so that a lab in use is not touched.
 """
 
@@ -13,7 +13,6 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -25,23 +24,19 @@ from fixtures.lab.cache import Cache, read_json
 from fixtures.lab.daemon import Client, Daemon
 from fixtures.lab.lab import Lab
 
-pytestmark = pytest.mark.skipif(
-    sys.platform != "linux" or os.geteuid() != 0,
-    reason="the lab needs root on Linux: it makes namespaces, mounts and loop devices",
-)
 REPO = Path(__file__).parents[2]
 NAME = f"lab-test-{os.getpid()}"
 IMAGES = ("alertmanager", "mosquitto")
 
 
 @pytest.fixture(scope="module")
-def config(tmp_path_factory: pytest.TempPathFactory) -> settings.Settings:
+def config(tmp_path_factory):
     state = tmp_path_factory.mktemp("s")
     return replace(settings.from_environment(), state=state, images=IMAGES, tofu=False)
 
 
 @pytest.fixture
-def lab(config: settings.Settings) -> Iterator[Lab]:
+def lab(config):
     made = Lab(NAME, config=config)
     yield made
     made.down()
@@ -56,7 +51,7 @@ class Trace:
     cgroup: Path
 
 
-def trace(lab: Lab) -> Trace:
+def trace(lab):
     """Read it of a lab that is up; other labs of the machine are not in it."""
     pid = lab.status().pid
     assert pid is not None
@@ -67,12 +62,12 @@ def trace(lab: Lab) -> Trace:
     return Trace(frozenset(own), frozenset(inodes), Daemon(NAME, lab.state_dir).cgroup)
 
 
-def loop_inode(device: str) -> tuple[str, str]:
+def loop_inode(device):
     argv = ["losetup", "--list", "--noheadings", "--output", "BACK-INO", device]
     return device, subprocess.run(argv, capture_output=True, text=True).stdout.strip()
 
 
-def must_be_gone(lab: Lab, left: Trace) -> None:
+def must_be_gone(lab, left):
     assert lab.status().state == "down"
     assert not lab.state_dir.exists()
     assert not left.cgroup.exists()
@@ -82,7 +77,7 @@ def must_be_gone(lab: Lab, left: Trace) -> None:
     assert not is_inhabited(left.namespaces)
 
 
-def is_inhabited(namespaces: frozenset[str]) -> bool:
+def is_inhabited(namespaces):
     """Whether a process lives in all of these namespaces.
 
     All, because the kernel gives a freed number to the next namespace that is made.
@@ -98,7 +93,7 @@ def is_inhabited(namespaces: frozenset[str]) -> bool:
     return False
 
 
-def own_limits() -> dict[str, int]:
+def own_limits():
     """The host's limits where no lab is up; what a killed lab left is restored first."""
     labs = list(host.cgroup2_root().glob("atlas-drills-*"))
     before = read_json(host.RUNTIME / "limits.json")
@@ -107,14 +102,14 @@ def own_limits() -> dict[str, int]:
     return {str(each): before.get(str(each), int(each.read_text())) for each in host.LIMITS}
 
 
-def wait_for(is_so: Callable[[], bool], what: str, seconds: float = 60) -> None:
+def wait_for(is_so, what, seconds=60):
     deadline = time.monotonic() + seconds
     while not is_so():
         assert time.monotonic() < deadline, f"not within {seconds} s: {what}"
         time.sleep(0.01)
 
 
-def command(config: settings.Settings, *words: str) -> subprocess.Popen[str]:
+def command(config, *words):
     script = (
         "import sys; from dataclasses import replace; from fixtures.lab import settings\n"
         "from fixtures.lab.lab import Lab\n"
@@ -128,7 +123,7 @@ def command(config: settings.Settings, *words: str) -> subprocess.Popen[str]:
     return subprocess.Popen(argv, cwd=REPO, env=env)
 
 
-def kill(lab: Lab) -> None:
+def kill(lab):
     """Kill PID 1 of the lab, and with it all that is in it."""
     pid = lab.status().pid
     assert pid is not None
@@ -136,8 +131,8 @@ def kill(lab: Lab) -> None:
     wait_for(lambda: lab.status().state == "stale", "the lab is stale")
 
 
-def test_a_lab_comes_up_is_complete_and_leaves_the_host_as_it_was(lab: Lab) -> None:
-    """With an instance that runs in it."""
+def test_a_lab_comes_up_is_complete_and_leaves_the_host_as_it_was(lab):
+    """With an instance and a command that run in it."""
     mounts = Path("/proc/self/mountinfo").read_text()
     links, limits = sorted(os.listdir("/sys/class/net")), own_limits()
     with pytest.raises(LabError, match="is not up"):
@@ -160,7 +155,7 @@ def test_a_lab_comes_up_is_complete_and_leaves_the_host_as_it_was(lab: Lab) -> N
     assert all(int(each.read_text()) >= wanted for each, wanted in host.LIMITS.items())
     assert Path("/proc/self/mountinfo").read_text() == mounts
     left = trace(lab)
-    lab.down()
+    must_see_only_the_lab(lab)
     must_be_gone(lab, left)
     lab.down()
     assert Path("/proc/self/mountinfo").read_text() == mounts
@@ -170,12 +165,11 @@ def test_a_lab_comes_up_is_complete_and_leaves_the_host_as_it_was(lab: Lab) -> N
         assert {str(each): int(each.read_text()) for each in host.LIMITS} == limits
 
 
-def test_what_is_run_in_the_lab_sees_only_it_and_goes_with_it(lab: Lab) -> None:
-    lab.up()
+def must_see_only_the_lab(lab):
+    """Run a command in the lab: it sees nothing else, and ends with it, which is taken down."""
     script = "incus query /1.0 >/backup/seen; env; cat /proc/self/cgroup; gpg -h; exec sleep 999"
     argv = lab.command(["sh", "-c", script], {"TERM": "dumb"})
     with subprocess.Popen(argv, stdout=subprocess.PIPE, text=True) as running:
-        left = trace(lab)
         assert running.stdout is not None
         names = sorted(running.stdout.readline().split("=")[0] for _ in range(4))
         assert names == ["HOME", "PATH", "PWD", "TERM"]
@@ -183,12 +177,11 @@ def test_what_is_run_in_the_lab_sees_only_it_and_goes_with_it(lab: Lab) -> None:
         assert '"environment"' in (lab.state_dir / "backups" / "seen").read_text()
         lab.down()
         assert running.wait(timeout=10) != 0
-    must_be_gone(lab, left)
 
 
-def test_two_ups_at_once_start_one_lab(lab: Lab, config: settings.Settings) -> None:
-    lines: list[str] = []
-    answers: list[bool] = []
+def test_two_ups_at_once_start_one_lab(lab, config):
+    lines = []
+    answers = []
     labs = [Lab(NAME, lines.append, config) for _ in range(2)]
     threads = [
         threading.Thread(target=lambda one: answers.append(one.up()), args=(one,)) for one in labs
@@ -204,10 +197,8 @@ def test_two_ups_at_once_start_one_lab(lab: Lab, config: settings.Settings) -> N
         each.down()
 
 
-@pytest.mark.parametrize("seconds", [0.05, 0.6, 1.2])
-def test_up_recovers_from_an_up_that_was_killed(
-    lab: Lab, config: settings.Settings, seconds: float
-) -> None:
+@pytest.mark.parametrize("seconds", [0.05, 0.8])
+def test_up_recovers_from_an_up_that_was_killed(lab, config, seconds):
     """1. `up` runs. 2. It is killed some time after it took the lock. 3. `up` works."""
     with command(config, "up") as first:
         wait_for((config.state / f".{NAME}.holder").exists, "the first up holds the lab")
@@ -220,21 +211,18 @@ def test_up_recovers_from_an_up_that_was_killed(
     must_be_gone(lab, left)
 
 
-@pytest.mark.parametrize("seconds", [0.05, 0.3])
-def test_up_recovers_from_a_down_that_was_killed(
-    lab: Lab, config: settings.Settings, seconds: float
-) -> None:
+def test_up_recovers_from_a_down_that_was_killed(lab, config):
     """1. `down` runs. 2. It is killed some time after it took the lock. 3. `up` works."""
     lab.up()
     with command(config, "down") as first:
         wait_for((config.state / f".{NAME}.holder").exists, "the down holds the lab")
-        time.sleep(seconds)
+        time.sleep(0.2)
         first.kill()
     lab.up()
     assert lab.status().images == IMAGES
 
 
-def test_a_lab_that_was_killed_is_stale_and_is_made_afresh(lab: Lab) -> None:
+def test_a_lab_that_was_killed_is_stale_and_is_made_afresh(lab):
     """Whatever is left of it: the new one has nothing of it."""
     lab.up()
     Client(lab.socket).call("POST", "/1.0/projects", {"name": "keepsake"})
@@ -245,7 +233,7 @@ def test_a_lab_that_was_killed_is_stale_and_is_made_afresh(lab: Lab) -> None:
 
 
 @pytest.fixture
-def own_cache(config: settings.Settings, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def own_cache(config, tmp_path_factory):
     """A cache with the machine's artefacts, to which a test may add its own."""
     # Short: a golden state holds a socket.
     cache = tmp_path_factory.mktemp("c")
@@ -256,9 +244,7 @@ def own_cache(config: settings.Settings, tmp_path_factory: pytest.TempPathFactor
     return cache
 
 
-def test_a_golden_state_that_was_killed_midway_is_made_again(
-    config: settings.Settings, own_cache: Path
-) -> None:
+def test_a_golden_state_that_was_killed_midway_is_made_again(config, own_cache):
     """1. A cache without golden state. 2. `up` is killed while it makes one. 3. `up` works."""
     other, making = replace(config, cache=own_cache), own_cache / "golden"
     with command(other, "up") as first:
@@ -273,10 +259,10 @@ def test_a_golden_state_that_was_killed_midway_is_made_again(
 
 
 def test_images_are_added_to_a_lab_that_is_up_and_renewed_when_their_recipe_changes(
-    config: settings.Settings, own_cache: Path, tmp_path: Path
-) -> None:
+    config, own_cache, tmp_path
+):
     """1. No image. 2. Two are wanted, one by one. 3. Another recipe. 4. A vendor is away."""
-    lines: list[str] = []
+    lines = []
     shutil.copytree(settings.RECIPES, tmp_path / "r")
     recipes = (tmp_path / "r", settings.RECIPES)
     config = replace(config, cache=own_cache, recipes=recipes)
@@ -317,21 +303,19 @@ def test_images_are_added_to_a_lab_that_is_up_and_renewed_when_their_recipe_chan
         lab.down()
 
 
-def write_unreachable(directory: Path) -> None:
+def write_unreachable(directory):
     text = (directory / "grafana.toml").read_text().replace('name = "grafana"', 'name = "away"', 1)
     (directory / "away.toml").write_text(
         text.replace("https://apt.grafana.com/gpg.key", "http://127.0.0.1:1/key")
     )
 
 
-def test_an_image_that_cannot_be_built_is_named_and_not_tried_twice(
-    config: settings.Settings, tmp_path: Path
-) -> None:
+def test_an_image_that_cannot_be_built_is_named_and_not_tried_twice(config, tmp_path):
     (tmp_path / "broken.toml").write_text(
         'name = "broken"\nkind = "instance"\ndescription = "x"\nsuite = "no-such-suite"\n'
         'packages = ["less"]\n'
     )
-    lines: list[str] = []
+    lines = []
     config = replace(config, recipes=(tmp_path, settings.RECIPES), images=("broken", "mosquitto"))
     lab = Lab(NAME, lines.append, config)
     try:
@@ -348,9 +332,7 @@ def test_an_image_that_cannot_be_built_is_named_and_not_tried_twice(
         lab.down()
 
 
-def test_a_path_that_is_too_long_for_a_socket_is_refused(
-    config: settings.Settings, tmp_path: Path
-) -> None:
+def test_a_path_that_is_too_long_for_a_socket_is_refused(config, tmp_path):
     deep = replace(config, state=tmp_path / ("x" * 100))
     with pytest.raises(LabError, match="is longer than 107 bytes"):
         Lab(NAME, config=deep).up()

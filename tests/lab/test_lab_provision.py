@@ -1,17 +1,9 @@
-"""How instances are made, against a real Incus with a source that must not change.
+"""How instances are made, against a real Incus with a source that must not change."""
 
-Needs root and Linux; the lab is one of the test's own.
-"""
-
-from __future__ import annotations
-
-import os
 import subprocess
-import sys
 import threading
 import time
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -24,7 +16,6 @@ from fixtures.incus.instance import Instance
 from fixtures.incus.inventory import inventory
 from fixtures.incus.project import DrillProject
 from fixtures.incus.volumes import Volume
-from fixtures.lab import settings
 from fixtures.lab.lab import Lab
 from fixtures.lab.settings import BUCKET_POOL
 from fixtures.recovery import provision
@@ -38,10 +29,6 @@ from fixtures.recovery.provision import (
 )
 from fixtures.secrets import Secret
 
-pytestmark = pytest.mark.skipif(
-    sys.platform != "linux" or os.geteuid() != 0,
-    reason="the lab needs root on Linux: it makes namespaces, mounts and loop devices",
-)
 ROOT = Path(__file__).parents[2]
 POOL, SOURCE, RUN = "local", "plays-production", "20260101-000000-provis"
 FLEET = load_fleet(ROOT / "fleets" / "atlas.yaml")
@@ -83,12 +70,10 @@ DEVICES = {
 
 
 @pytest.fixture(scope="module")
-def lab(tmp_path_factory):
-    config = replace(settings.from_environment(), state=tmp_path_factory.mktemp("s"))
-    lab = Lab(f"lab-provision-{os.getpid()}", config=config)
-    lab.up()
-    yield lab
-    lab.down()
+def lab(drill_project):
+    lab = Lab()
+    assert str(lab.socket) == drill_project.endpoint
+    return lab
 
 
 @pytest.fixture(scope="module")
@@ -109,7 +94,8 @@ def source(server):
     Instance(view, NAME).start()
     Instance(view, NAME).push("/root/of-production", b"yes")
     view.post("instances", NAME, "snapshots", body={"name": "yesterday"})
-    return view
+    yield view
+    server.delete("projects", SOURCE, force="true")
 
 
 @pytest.fixture

@@ -1,7 +1,5 @@
 """Mirrors, recipes, settings, the host and the cache: what the lab reads, without an Incus."""
 
-from __future__ import annotations
-
 import os
 import shutil
 import signal
@@ -60,9 +58,7 @@ deb-src http://source.example/debian trixie main
     ],
     ids=["deb822", "lines", "both"],
 )
-def test_mirrors_are_those_of_the_machines_apt(
-    tmp_path: Path, files: dict[str, str], main: str, security: str | None
-) -> None:
+def test_mirrors_are_those_of_the_machines_apt(tmp_path, files, main, security):
     (tmp_path / "sources.list.d").mkdir()
     for name, text in files.items():
         (tmp_path / name).write_text(text)
@@ -71,7 +67,7 @@ def test_mirrors_are_those_of_the_machines_apt(
     assert own == Mirrors("http://own.example/debian", security)
 
 
-def test_a_machine_without_a_debian_mirror_is_refused(tmp_path: Path) -> None:
+def test_a_machine_without_a_debian_mirror_is_refused(tmp_path):
     (tmp_path / "sources.list.d").mkdir()
     off = DEB822.replace("Types:", "Enabled: no\nTypes:")
     (tmp_path / "sources.list.d/a.sources").write_text(off)
@@ -83,7 +79,7 @@ def test_a_machine_without_a_debian_mirror_is_refused(tmp_path: Path) -> None:
     )
 
 
-def test_sources_of_a_suite_have_backports_only_where_a_recipe_wants_them() -> None:
+def test_sources_of_a_suite_have_backports_only_where_a_recipe_wants_them():
     mirrors = Mirrors("http://m.example/debian", "http://s.example/security")
     assert mirrors.sources("trixie", backports=True) == [
         "deb http://m.example/debian trixie main",
@@ -95,11 +91,11 @@ def test_sources_of_a_suite_have_backports_only_where_a_recipe_wants_them() -> N
 
 
 @pytest.mark.parametrize("path", sorted(RECIPES.glob("*.toml")), ids=lambda p: p.stem)
-def test_every_recipe_is_well_formed(path: Path) -> None:
+def test_every_recipe_is_well_formed(path):
     assert settings.load_recipe(path.stem).name == path.stem
 
 
-def test_vendors_are_the_default_and_loki_alone_has_another_recipe() -> None:
+def test_vendors_are_the_default_and_loki_alone_has_another_recipe():
     chains = {name: images.candidates(name) for name in IMAGES}
     assert {each[0].kind for each in chains.values()} == {"instance"}
     ours = {name for name, each in chains.items() if each[0].is_of_a_vendor}
@@ -114,14 +110,14 @@ def test_vendors_are_the_default_and_loki_alone_has_another_recipe() -> None:
 
 
 @pytest.fixture
-def kitchen(tmp_path: Path) -> Path:
+def kitchen(tmp_path):
     copied = tmp_path / "recipes"
     shutil.copytree(RECIPES, copied)
     return copied
 
 
-def test_the_key_is_of_the_recipe_and_of_each_file_that_it_names(kitchen: Path) -> None:
-    def key(name: str = "prometheus") -> str:
+def test_the_key_is_of_the_recipe_and_of_each_file_that_it_names(kitchen):
+    def key(name="prometheus"):
         return settings.load_recipe(name, [kitchen]).key
 
     keys, other = {key()}, key("mosquitto")
@@ -133,7 +129,7 @@ def test_the_key_is_of_the_recipe_and_of_each_file_that_it_names(kitchen: Path) 
     assert key("mosquitto") == other
 
 
-def test_recipes_of_a_test_come_in_front_of_the_labs_own(kitchen: Path, tmp_path: Path) -> None:
+def test_recipes_of_a_test_come_in_front_of_the_labs_own(kitchen, tmp_path):
     further = settings.from_environment({"ATLAS_DRILLS_RECIPES": f"{tmp_path}/none:{kitchen}"})
     (kitchen / "files/loki/loki.service").write_text("# other\n")
     found = settings.load_recipe("loki", further.recipes)
@@ -161,9 +157,7 @@ def test_recipes_of_a_test_come_in_front_of_the_labs_own(kitchen: Path, tmp_path
         ("atlantis", 'member = "atlantis"', f'member = "x"\nsha256 = "{64 * "0"}"', "not both"),
     ],
 )
-def test_wrong_recipes_are_refused(
-    kitchen: Path, name: str, was: str, becomes: str, what: str
-) -> None:
+def test_wrong_recipes_are_refused(kitchen, name, was, becomes, what):
     path = kitchen / f"{name}.toml"
     text = path.read_text()
     assert was in text
@@ -175,7 +169,7 @@ def test_wrong_recipes_are_refused(
     assert caught.value.hint == "correct the recipe; nothing was built."
 
 
-def test_switches() -> None:
+def test_switches():
     assert settings.from_environment({"ATLAS_DRILLS_LAB_INCUS": "6.0"}).rootfs_recipe == "incus-6.0"
     for key, value in (
         *(("ATLAS_DRILLS_LAB_INCUS", "5.0"), ("ATLAS_DRILLS_CACHE", "x")),
@@ -196,13 +190,13 @@ def test_switches() -> None:
         ("none /mnt/c\\040g cgroup2 rw 0 0\n", "/mnt/c g"),
     ],
 )
-def test_cgroup2_is_found_or_the_host_is_refused(mounts: str, where: str) -> None:
+def test_cgroup2_is_found_or_the_host_is_refused(mounts, where):
     assert host.cgroup2_root(mounts) == Path(where)
     with pytest.raises(LabError, match="no cgroup2 file system is mounted"):
         host.cgroup2_root("cgroup /sys/fs/cgroup/memory cgroup rw,memory 0 0\n")
 
 
-def test_what_a_host_lacks_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_what_a_host_lacks_is_named(monkeypatch, tmp_path):
     full = shutil.disk_usage(tmp_path)._replace(free=1024**3)
     with monkeypatch.context() as patch:
         patch.setattr(shutil, "which", lambda _tool: None)
@@ -220,7 +214,7 @@ def test_what_a_host_lacks_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: P
         host.must_be_able_to_run(tmp_path, tmp_path / "unix.socket")
 
 
-def test_a_failed_command_is_shown_with_its_last_lines() -> None:
+def test_a_failed_command_is_shown_with_its_last_lines():
     with pytest.raises(LabError) as caught:
         host.run(["sh", "-c", "seq 30; exit 7"], doing="counting failed", hint="count again.")
     assert str(caught.value) == (
@@ -233,16 +227,14 @@ def test_a_failed_command_is_shown_with_its_last_lines() -> None:
 
 
 @pytest.fixture
-def limits(tmp_path: Path) -> dict[Path, int]:
+def limits(tmp_path):
     made = {tmp_path / "instances": 16384, tmp_path / "keys": 2000, tmp_path / "none" / "x": 1}
     for limit in list(made)[:2]:
         limit.write_text("128\n")
     return made
 
 
-def test_the_last_lab_restores_the_limits_that_the_first_one_found(
-    limits: dict[Path, int], tmp_path: Path
-) -> None:
+def test_the_last_lab_restores_the_limits_that_the_first_one_found(limits, tmp_path):
     instances, keys, _ = limits
     for _ in range(2):
         host.raise_limits(limits, tmp_path)
@@ -258,7 +250,7 @@ def test_the_last_lab_restores_the_limits_that_the_first_one_found(
     assert int(keys.read_text()) == 4096
 
 
-def test_a_cgroup_that_was_left_behind_is_no_lab(tmp_path: Path) -> None:
+def test_a_cgroup_that_was_left_behind_is_no_lab(tmp_path):
     for name, events in (("left", "populated 0\n"), ("lab", "populated 1\n")):
         (tmp_path / name).mkdir()
         (tmp_path / name / "cgroup.events").write_text(f"{events}frozen 0\n")
@@ -266,12 +258,12 @@ def test_a_cgroup_that_was_left_behind_is_no_lab(tmp_path: Path) -> None:
     assert found == [False, True, False]
 
 
-def write_complete(work: Path) -> None:
+def write_complete(work):
     work.write_text("complete")
 
 
-def test_an_artefact_is_made_once_and_its_seconds_are_kept(tmp_path: Path) -> None:
-    lines: list[str] = []
+def test_an_artefact_is_made_once_and_its_seconds_are_kept(tmp_path):
+    lines = []
     cache = Cache(tmp_path, lines.append)
     artefact = cache.path("images", "x", "0123456789abcdef", ".tar")
     for _ in range(2):
@@ -281,11 +273,11 @@ def test_an_artefact_is_made_once_and_its_seconds_are_kept(tmp_path: Path) -> No
     assert set(read_json(tmp_path / "timings.json")) == {"image x"}
 
 
-def test_a_build_that_fails_leaves_nothing(tmp_path: Path) -> None:
+def test_a_build_that_fails_leaves_nothing(tmp_path):
     cache = Cache(tmp_path)
     artefact = cache.path("images", "x", "0123456789abcdef")
 
-    def fail(work: Path) -> None:
+    def fail(work):
         work.mkdir()
         raise LabError("no")
 
@@ -295,7 +287,7 @@ def test_a_build_that_fails_leaves_nothing(tmp_path: Path) -> None:
     assert not (tmp_path / "timings.json").exists()
 
 
-def test_a_builder_that_was_killed_is_replaced(tmp_path: Path) -> None:
+def test_a_builder_that_was_killed_is_replaced(tmp_path):
     """1. A process makes an artefact and is killed. 2. The next one makes it."""
     script = (
         "import sys, time; from pathlib import Path\n"
@@ -318,15 +310,13 @@ def test_a_builder_that_was_killed_is_replaced(tmp_path: Path) -> None:
     assert not half.exists()
 
 
-def test_what_fails_to_build_stops_nothing_else_and_ctrl_c_ends_all(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    lines: list[str] = []
+def test_what_fails_to_build_stops_nothing_else_and_ctrl_c_ends_all(tmp_path, monkeypatch):
+    lines = []
     cache, config = Cache(tmp_path, lines.append), settings.from_environment({})
     images.plan(cache, config).rootfs.mkdir(parents=True)
     monkeypatch.setattr(images, "REPORT_SECONDS", 0.2)
 
-    def build(made_from: settings.Recipe, *_: object) -> None:
+    def build(made_from, *_):
         name = "false" if made_from.name == "mosquitto" else "sleep"
         host.run([name, "0.5"], doing="not built", hint="do so.")
         raise LabError("late", hint=None)
@@ -339,10 +329,10 @@ def test_what_fails_to_build_stops_nothing_else_and_ctrl_c_ends_all(
     }
     assert any("still to come: prometheus" in line for line in lines)
 
-    def interrupt(*_: object) -> None:
+    def interrupt(*_):
         raise KeyboardInterrupt
 
-    ended: list[bool] = []
+    ended = []
     monkeypatch.setattr(cache, "report", lambda line: "still" in line and interrupt())
     monkeypatch.setattr(process, "end_all", lambda end=process.end_all: ended.append(True) or end())
     with pytest.raises(KeyboardInterrupt):

@@ -1,7 +1,5 @@
 """The backups of the lab's source, as a copy that may be spoiled."""
 
-from __future__ import annotations
-
 import shutil
 from dataclasses import replace
 

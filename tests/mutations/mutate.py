@@ -1,55 +1,53 @@
 """Seeded damage to a file: what disks, networks, scripts and people do to backups."""
 
-from __future__ import annotations
-
 import random
 from collections.abc import Callable
 
 Act = Callable[[random.Random, bytes], bytes]
 
 
-def flip_a_bit(dice: random.Random, whole: bytes) -> bytes:
+def flip_a_bit(dice, whole):
     place = dice.randrange(len(whole))
     return whole[:place] + bytes([whole[place] ^ 1 << dice.randrange(8)]) + whole[place + 1 :]
 
 
-def flip_a_bit_near_an_end(dice: random.Random, whole: bytes) -> bytes:
+def flip_a_bit_near_an_end(dice, whole):
     near = dice.randrange(min(600, len(whole)))
     place = dice.choice([near, len(whole) - 1 - near])
     return whole[:place] + bytes([whole[place] ^ 1 << dice.randrange(8)]) + whole[place + 1 :]
 
 
-def overwrite(dice: random.Random, whole: bytes) -> bytes:
+def overwrite(dice, whole):
     start, length = dice.randrange(len(whole)), dice.randint(1, 4096)
     end = min(start + length, len(whole))
     return whole[:start] + dice.randbytes(end - start) + whole[end:]
 
 
-def zero(dice: random.Random, whole: bytes) -> bytes:
+def zero(dice, whole):
     start, length = dice.randrange(len(whole)), dice.randint(1, 65536)
     end = min(start + length, len(whole))
     return whole[:start] + bytes(end - start) + whole[end:]
 
 
-def truncate(dice: random.Random, whole: bytes) -> bytes:
+def truncate(dice, whole):
     return whole[: dice.randrange(len(whole))]
 
 
-def truncate_a_little(dice: random.Random, whole: bytes) -> bytes:
+def truncate_a_little(dice, whole):
     return whole[: -dice.randint(1, min(2048, len(whole) - 1))]
 
 
-def leave_out(dice: random.Random, whole: bytes) -> bytes:
+def leave_out(dice, whole):
     start = dice.randrange(len(whole))
     return whole[:start] + whole[start + dice.randint(1, 4096) :]
 
 
-def put_in(dice: random.Random, whole: bytes) -> bytes:
+def put_in(dice, whole):
     start = dice.randrange(len(whole))
     return whole[:start] + dice.randbytes(dice.randint(1, 512)) + whole[start:]
 
 
-def exchange_blocks(dice: random.Random, whole: bytes) -> bytes:
+def exchange_blocks(dice, whole):
     size = min(4096, len(whole) // 3)
     first, second = sorted(dice.sample(range(len(whole) // size), 2))
     blocks = [whole[n : n + size] for n in range(0, len(whole), size)]
@@ -57,21 +55,21 @@ def exchange_blocks(dice: random.Random, whole: bytes) -> bytes:
     return b"".join(blocks)
 
 
-def append(dice: random.Random, whole: bytes) -> bytes:
+def append(dice, whole):
     return whole + dice.randbytes(dice.randint(1, 2048))
 
 
-def empty(dice: random.Random, whole: bytes) -> bytes:
+def empty(dice, whole):
     return b""
 
 
-ACTS: tuple[Act, ...] = (
+ACTS = (
     *(flip_a_bit, flip_a_bit_near_an_end, overwrite, zero, truncate, truncate_a_little),
     *(leave_out, put_in, exchange_blocks, append, empty),
 )
 
 
-def mutations(seed: str, whole: bytes, count: int) -> list[tuple[str, bytes]]:
+def mutations(seed, whole, count):
     """(what was done, the damaged bytes), none of them equal to the whole; each act by turns.
 
     >>> len(mutations("a", bytes(range(256)) * 40, 22))

@@ -4,8 +4,6 @@
 became of them.
 """
 
-from __future__ import annotations
-
 import hashlib
 import os
 from collections import Counter
@@ -20,7 +18,7 @@ from fixtures.errors import BackupDamaged, CouldNotLook
 from fixtures.services.note import find_notes, read_note
 from tests.mutations.mutate import mutations
 
-COUNT = int(os.environ.get("ATLAS_DRILLS_MUTATIONS", "110"))
+COUNT = int(os.environ.get("ATLAS_DRILLS_MUTATIONS", "66"))
 KINDS = [
     ("loki", "tarball"),
     ("mosquitto", "tarball"),

@@ -4,8 +4,6 @@
 kind, and prints how many of them only a note would have shown.
 """
 
-from __future__ import annotations
-
 from collections import Counter
 from dataclasses import replace
 

@@ -1,7 +1,5 @@
 """Runs of pytest in a process of their own that reach no Incus."""
 
-from __future__ import annotations
-
 import json
 import os
 import subprocess

@@ -1,7 +1,5 @@
 """A pytest plugin of a child run: a hook fails, as where the disk is full for a moment."""
 
-from __future__ import annotations
-
 
 def pytest_runtest_logstart():
     raise OSError("planted defect")

@@ -1,7 +1,5 @@
 """A pytest plugin of a child run: Ctrl-C hits a test between opening a file and holding it."""
 
-from __future__ import annotations
-
 import os
 
 

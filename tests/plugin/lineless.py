@@ -1,7 +1,5 @@
 """A pytest plugin of a child run: Ctrl-C hits an instruction that has no line number."""
 
-from __future__ import annotations
-
 
 def interrupt():
     raise KeyboardInterrupt

@@ -1,7 +1,5 @@
 """What is drilled, and what an operator sees of it without any Incus."""
 
-from __future__ import annotations
-
 import pytest
 import yaml
 
@@ -73,6 +71,9 @@ def test_a_plan_reads_existing_backups_and_loses_nothing(tmp_path):
     assert "a bucket on pool terraform-state, from the export, with fresh keys" in done.stdout
     assert done.stdout.count("destroy: nothing; at the end what was made") == 3
     assert "nothing was contacted, made or destroyed" in done.stdout
+    lent = run_pytest("-q", "--plan", *options, "--drill-projects=drill-a", INCUS_SOCKET="/nowhere")
+    assert lent.returncode == 0, lent.stdout + lent.stderr
+    assert "use:     project drill-a, lent by its operator; emptied before and after" in lent.stdout
 
 
 def test_a_plan_names_what_was_found_and_what_cannot_be_read(tmp_path):

@@ -1,7 +1,5 @@
 """A run that was ended early says so in its evidence; a refusal of the guard ends it at once."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import pytest
@@ -75,8 +73,7 @@ def test_regime(audit, place):
 
 @pytest.mark.parametrize(
     "place, workers",
-    [*((place, ()) for place in ("body", "chained", "fixture", "teardown"))]
-    + [("body", ("-n", "2"))],
+    [("chained", ()), ("fixture", ()), ("teardown", ()), ("body", ("-n", "2"))],
 )
 def test_a_refusal_ends_the_run_at_once(run_tests, place, workers, tmp_path):
     done, evidence = run_tests(REFUSED, f"--refused-in={place}", *workers)

@@ -1,7 +1,5 @@
 """What cannot be read or written is one line for the operator; the rest is written all the same."""
 
-from __future__ import annotations
-
 import os
 import stat
 from pathlib import Path

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -45,25 +44,25 @@ class Server:
     said: list[str] = field(default_factory=list)
 
     @property
-    def owner(self) -> Incus:
+    def owner(self):
         """The owner's view, by the unix socket."""
         socket = str(self.lab.socket)
         return Incus(socket, OwnServerPolicy(socket))
 
-    def listen(self) -> str:
+    def listen(self):
         """Serve HTTPS on the loopback of its namespace; return its certificate (PEM)."""
         self.owner.patch(body={"config": {"core.https_address": f"127.0.0.1:{PORT}"}})
         return str(self.owner.server["environment"]["certificate"])
 
-    def projects(self, prefix: str) -> list[str]:
+    def projects(self, prefix):
         """Return the names of the server's projects that begin so."""
         found = [str(each["name"]) for each in self.owner.get_list("projects")]
         return [name for name in found if name.startswith(prefix)]
 
-    def trust(self, certificate: str, name: str, projects: Sequence[str] = ()) -> None:
+    def trust(self, certificate, name, projects=()):
         """Trust a client certificate, restricted to projects if some are given."""
         lines = certificate.strip().splitlines()[1:-1]
-        order: dict[str, object] = {
+        order = {
             "type": "client",
             "name": name,
             "certificate": "".join(lines),
@@ -72,7 +71,7 @@ class Server:
         }
         self.owner.post("certificates", body=order)
 
-    def run(self, *argv: str, **more: str) -> subprocess.CompletedProcess[str]:
+    def run(self, *argv, **more):
         """Run a program of this checkout inside the server's network, with the user's client."""
         pid = self.lab._daemon().pid()
         done = subprocess.run(
@@ -93,7 +92,7 @@ class Server:
         return done
 
 
-def write_conf(directory: Path, remotes: dict[str, dict[str, str]], pinned: str) -> Path:
+def write_conf(directory, remotes, pinned):
     """Write an incus client's configuration with a new certificate, laid out as by the client."""
     (directory / "servercerts").mkdir(parents=True)
     listed = {
@@ -118,7 +117,7 @@ def write_conf(directory: Path, remotes: dict[str, dict[str, str]], pinned: str)
     return directory
 
 
-def write_pair(stem: Path, password: bytes | None = None) -> str:
+def write_pair(stem, password=None):
     """Write a self-signed certificate and its key; return the certificate (PEM)."""
     key = ec.generate_private_key(ec.SECP384R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, stem.name)])
@@ -149,7 +148,7 @@ def write_pair(stem: Path, password: bytes | None = None) -> str:
     return certificate
 
 
-def small_fleet(file: Path, names: Sequence[str], change: Callable[[dict], None] = lambda _: None):
+def small_fleet(file, names, change=lambda _: None):
     """Write a fleet of some services of Atlas, in another source project."""
     whole = yaml.safe_load((ROOT / "fleets" / "atlas.yaml").read_text())
     whole["name"] = "remote"

@@ -1,7 +1,5 @@
 """What the printed commands give: drills work, and the server itself protects the source."""
 
-from __future__ import annotations
-
 import contextlib
 import subprocess
 from datetime import UTC, datetime
@@ -25,7 +23,7 @@ from fixtures.incus.tunnel import Relay
 from fixtures.plugin import certificate
 from tests.guard.test_every_route import PATHS
 from tests.remote.server import PORT, write_conf, write_pair
-from tests.remote.test_remote_drills import SOURCE, record_in
+from tests.remote.test_remote_drills import NEWEST, SOURCE, record_in
 
 DRILLS = ("drill-a", "drill-b")
 ROUTE = "authorization.client.tls-restricted"
@@ -120,6 +118,7 @@ def with_scriptlet(far):
     typed(far, f"--scriptlet={far.lab.state_dir}/lib/client.crt")
 
 
+@NEWEST
 def test_one_certificate_drills_and_reads_by_the_scriptlet(confined, tmp_path):
     with_scriptlet(confined)
     before = inventory(confined.owner, SOURCE)
@@ -153,6 +152,7 @@ def test_a_pair_of_certificates_drills_what_it_may(confined, tmp_path):
     must_be_released(confined)
 
 
+@NEWEST
 def test_a_source_that_nobody_may_read_is_no_empty_source(confined, tmp_path):
     typed(confined)
     done, record, _ = run(confined, tmp_path / "r", "-k", "mosquitto and existing")
@@ -212,6 +212,7 @@ def test_without_any_guard_the_server_refuses_to_change_the_source(confined, tru
     assert inventory(confined.owner, SOURCE) == before
 
 
+@NEWEST
 def test_a_prepared_project_has_one_run_at_a_time(confined, monkeypatch):
     typed(confined)
     server = confined.owner
@@ -233,6 +234,7 @@ def test_a_prepared_project_has_one_run_at_a_time(confined, monkeypatch):
         second.create("local")
 
 
+@NEWEST
 def test_a_kept_drill_is_not_emptied_until_it_is_released(confined):
     typed(confined)
     server = confined.owner
@@ -249,6 +251,7 @@ def test_a_kept_drill_is_not_emptied_until_it_is_released(confined):
     other.delete()
 
 
+@NEWEST
 def test_a_run_on_another_machine_is_believed_for_a_day(confined):
     typed(confined)
     view = confined.owner.for_project("drill-a")
@@ -264,6 +267,7 @@ def test_a_run_on_another_machine_is_believed_for_a_day(confined):
     mine.delete()
 
 
+@NEWEST
 def test_a_project_that_is_not_prepared_is_refused(confined):
     server = confined.owner
     server.post("projects", body={"name": "drill-x", "config": {"features.images": "false"}})

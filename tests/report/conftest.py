@@ -1,15 +1,9 @@
-"""Old evidence as a test input, and a browser in which its page is opened."""
+"""A browser in which the page of a run is opened."""
 
-from __future__ import annotations
-
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, sync_playwright
-
-from fixtures.evidence.record import RunRecord
-from fixtures.evidence.writer import read_evidence
+from playwright.sync_api import sync_playwright
 
 CHROMIUM = Path("/usr/bin/chromium")
 QUIET = (
@@ -24,13 +18,7 @@ QUIET = (
 
 
 @pytest.fixture(scope="session")
-def golden() -> RunRecord:
-    """A run with all five verdicts, an imitation, a trace, a fault and something left behind."""
-    return read_evidence(Path(__file__).parent / "evidence-v1.json")
-
-
-@pytest.fixture(scope="session")
-def browser() -> Iterator[Browser]:
+def browser():
     """Debian's Chromium; without it the test fails, since a page not opened is no pass."""
     if not CHROMIUM.exists():
         pytest.fail(f"{CHROMIUM} is missing; install Debian's package chromium")

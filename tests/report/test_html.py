@@ -1,7 +1,5 @@
 """Facts of a run that its HTML must show, and what it must never show."""
 
-from __future__ import annotations
-
 import re
 from datetime import UTC, datetime
 from html import unescape
@@ -15,10 +13,8 @@ from fixtures.evidence.openmetrics import metrics
 from fixtures.evidence.record import (
     BackupRecord,
     CanaryRecord,
-    DrillRecord,
     MemberRecord,
     RestoreRecord,
-    RunRecord,
     Verdict,
 )
 from fixtures.evidence.writer import history_lines
@@ -32,19 +28,19 @@ MEMBERS = [
 ]
 
 
-def words(html: str) -> str:
+def words(html):
     """Return the text of a fragment, without tags, scripts and white space."""
     html = re.sub(r"<script>.*?</script>", "", html, flags=re.DOTALL)
     return " ".join(unescape(re.sub(r"<[^>]+>", " ", html)).split())
 
 
-def render_drill(drill: DrillRecord) -> str:
+def render_drill(drill):
     """Return the card of a drill in the page of its run."""
     page = render_summary(run(drills=[drill]))
     return page.partition(f'id="drill-{drill.id}">')[2].partition("</article>")[0]
 
 
-def test_every_verdict_is_a_word_and_comes_with_its_reason(golden: RunRecord) -> None:
+def test_every_verdict_is_a_word_and_comes_with_its_reason(golden):
     assert {drill.verdict for drill in golden.drills} == set(Verdict)
     for made in golden.drills:
         text = words(render_drill(made))
@@ -52,14 +48,14 @@ def test_every_verdict_is_a_word_and_comes_with_its_reason(golden: RunRecord) ->
         assert made.reason is None or made.reason in text
 
 
-def test_the_verdict_of_the_run_is_one_sentence(golden: RunRecord) -> None:
+def test_the_verdict_of_the_run_is_one_sentence(golden):
     assert (
         "1 of 6 drills recovered within target; 1 wrong data, 1 not recovered, 2 not verified, "
         "1 recovered late, but the run itself had 2 faults."
     ) in words(render_summary(golden))
 
 
-def test_gaps_have_a_band_of_their_own_with_services_and_reason() -> None:
+def test_gaps_have_a_band_of_their_own_with_services_and_reason():
     html = render_summary(run(skipped=[SKIPPED]))
     hero = html.partition("<section")[2].partition("</section>")[0]
     assert "v-gaps" in hero
@@ -73,20 +69,20 @@ def test_gaps_have_a_band_of_their_own_with_services_and_reason() -> None:
     assert "could not be had" not in render_summary(run())
 
 
-def test_every_reason_is_visible_outside_its_cell(golden: RunRecord) -> None:
+def test_every_reason_is_visible_outside_its_cell(golden):
     listed = words(render_summary(golden).partition("<h3>Not verified</h3>")[2])
     reasons = {cell.reason for cell in golden.not_verified}
     assert len(reasons) >= 4
     assert all(reason in listed for reason in reasons)
 
 
-def test_an_unexplained_cell_is_a_defect_in_words(golden: RunRecord) -> None:
+def test_an_unexplained_cell_is_a_defect_in_words(golden):
     assert "unexplained" not in render_summary(golden)
     bare = golden.model_copy(update={"not_verified": []})
     assert "122 cells unexplained" in words(render_summary(bare))
 
 
-def test_what_is_not_promised_is_counted_and_its_columns_are_left_out(golden: RunRecord) -> None:
+def test_what_is_not_promised_is_counted_and_its_columns_are_left_out(golden):
     cells = [
         cell.model_copy(update={"promised": cell.scenario != "native"})
         for cell in golden.not_verified
@@ -97,13 +93,13 @@ def test_what_is_not_promised_is_counted_and_its_columns_are_left_out(golden: Ru
     assert "For 16 further cells of service by scenario by origin" in text
 
 
-def test_a_leftover_comes_with_its_command(golden: RunRecord) -> None:
+def test_a_leftover_comes_with_its_command(golden):
     text = words(render_summary(golden))
     assert "1 object left behind." in text
     assert golden.cleanup.command and golden.cleanup.command in text
 
 
-def test_records_are_escaped(golden: RunRecord) -> None:
+def test_records_are_escaped(golden):
     page = render_page(golden)
     assert "<script>alert" not in page
     assert "&lt;script&gt;alert(1)&lt;/script&gt;" in page
@@ -120,15 +116,13 @@ SAID_ON_CARDS = [
 
 
 @pytest.mark.parametrize(("number", "said", "not_said"), SAID_ON_CARDS)
-def test_a_card_shows_what_the_drill_proves(
-    golden: RunRecord, number: int, said: list[str], not_said: list[str]
-) -> None:
+def test_a_card_shows_what_the_drill_proves(golden, number, said, not_said):
     text = words(render_drill(golden.drills[number]))
     assert [part for part in said if part not in text] == []
     assert [part for part in not_said if part in text] == []
 
 
-def test_the_rto_of_no_recovery_is_a_dash_in_the_list_of_tests(golden: RunRecord) -> None:
+def test_the_rto_of_no_recovery_is_a_dash_in_the_list_of_tests(golden):
     recovered, wrong = golden.drills[0], golden.drills[3]
     assert [words(cell) for cell in table_cells(wrong)[:2]] == ["≠ wrong data", "—"]
     cells = table_cells(recovered)
@@ -137,7 +131,7 @@ def test_the_rto_of_no_recovery_is_a_dash_in_the_list_of_tests(golden: RunRecord
     assert [words(cell) for cell in table_cells(None)] == ["—"] * 4
 
 
-def test_facts_overrule_the_recorded_verdict(golden: RunRecord) -> None:
+def test_facts_overrule_the_recorded_verdict(golden):
     lost = {"canaries": CanaryRecord(written=["a"], lost=["a"])}
     lie = "recorded as recovered, but the facts say"
     text = words(render_drill(golden.drills[0].model_copy(update=lost)))
@@ -147,8 +141,8 @@ def test_facts_overrule_the_recorded_verdict(golden: RunRecord) -> None:
     assert f"{lie} not verified: a stand-in was drilled, not the real service" in text
 
 
-def test_a_run_that_did_nothing_renders(golden: RunRecord) -> None:
-    nothing: dict[str, object] = {"incus": None, "source": None, "finished": None}
+def test_a_run_that_did_nothing_renders(golden):
+    nothing = {"incus": None, "source": None, "finished": None}
     for name in ("drills", "benchmark", "services", "scenarios", "not_verified"):
         nothing[name] = []
     text = words(render_summary(golden.model_copy(update=nothing)))
@@ -156,20 +150,20 @@ def test_a_run_that_did_nothing_renders(golden: RunRecord) -> None:
     assert "was not reached" in text
 
 
-def test_rehearsals_alone_prove_no_backup(golden: RunRecord) -> None:
+def test_rehearsals_alone_prove_no_backup(golden):
     note = "the procedure is proven, no existing backup is"
     only = [drill for drill in golden.drills if drill.origin == "rehearsal"]
     assert note in words(render_summary(golden.model_copy(update={"drills": only})))
     assert note not in words(render_summary(golden))
 
 
-def test_what_was_not_looked_at_stands_on_the_card_and_is_no_fault() -> None:
+def test_what_was_not_looked_at_stands_on_the_card_and_is_no_fault():
     blind = drill(not_looked_at=["Loki: only <lines> of its last hour were counted"])
     assert "Not looked at Loki: only <lines> of its" in words(render_drill(blind))
     assert judge_drill(blind) is Verdict.RECOVERED
 
 
-def test_existing_backups_have_a_table_of_what_would_be_lost(golden: RunRecord) -> None:
+def test_existing_backups_have_a_table_of_what_would_be_lost(golden):
     found = drill(
         id="loki-snapshot-existing",
         service="loki",
@@ -188,7 +182,7 @@ def test_existing_backups_have_a_table_of_what_would_be_lost(golden: RunRecord) 
     assert "Existing backups If the source" not in words(render_summary(alone))
 
 
-def test_with_as_of_no_age_of_now_is_reported(golden: RunRecord) -> None:
+def test_with_as_of_no_age_of_now_is_reported(golden):
     found = drill(id="loki-snapshot-existing", service="loki", origin="existing", rpo=7200.0)
     now = golden.model_copy(update={"drills": [*golden.drills, found]})
     assert 'dr_drill_rpo_seconds{origin="existing"' in metrics(now)
@@ -203,7 +197,7 @@ def test_with_as_of_no_age_of_now_is_reported(golden: RunRecord) -> None:
     assert "burned now" not in text
 
 
-def test_every_link_leads_to_one_card_and_variants_are_counted(golden: RunRecord) -> None:
+def test_every_link_leads_to_one_card_and_variants_are_counted(golden):
     tarball = {"service": "prometheus", "scenario": "tarball"}
     variants = [drill(id=f"prometheus-{name}", variant=name, **tarball) for name in ("a", "b")]
     drills = [*golden.drills, *variants]
@@ -216,7 +210,7 @@ def test_every_link_leads_to_one_card_and_variants_are_counted(golden: RunRecord
     ) in words(html)
 
 
-def test_losses_are_folded_and_whole() -> None:
+def test_losses_are_folded_and_whole():
     lost = [f"lost: token {number} <b>" for number in range(12)]
     shown, _, folded = render_drill(drill(losses=lost)).partition("... and 4 more</summary>")
     assert "Not brought back 12 items" in words(shown)
@@ -226,7 +220,7 @@ def test_losses_are_folded_and_whole() -> None:
     assert "Not brought back" not in render_drill(drill())
 
 
-def test_members_of_a_fleet_stand_on_one_clock_in_the_order_of_their_health() -> None:
+def test_members_of_a_fleet_stand_on_one_clock_in_the_order_of_their_health():
     html = render_drill(drill(rto=12.0, members=MEMBERS))
     text = words(html)
     assert "from the loss, 12 s in all" in text
@@ -236,7 +230,7 @@ def test_members_of_a_fleet_stand_on_one_clock_in_the_order_of_their_health() ->
     assert "healthy &lt;b&gt;" in html
 
 
-def test_facts_of_a_backup_that_are_not_known_are_left_out() -> None:
+def test_facts_of_a_backup_that_are_not_known_are_left_out():
     plain = BackupRecord(kind="tarball", name="loki", taken_at=BEGUN, seconds=3.0)
     text = words(render_drill(drill(backup=plain)))
     assert "Kind tarball Name loki Taken 2 Jan 2026, 03:04 UTC Made in 3 s" in text
@@ -257,9 +251,7 @@ MOVED = RestoreRecord(bytes=1, seconds=1.0, throughput=1.0, projected_rto=3.0, d
 @pytest.mark.parametrize(
     "backup", [None, BARE, *(BARE.model_copy(update=x) for x in (FULL, {"kind": "none"}))]
 )
-def test_what_may_be_missing_in_a_record_may_be_missing_on_its_card(
-    origin: str, restore: RestoreRecord | None, backup: BackupRecord | None
-) -> None:
+def test_what_may_be_missing_in_a_record_may_be_missing_on_its_card(origin, restore, backup):
     made = drill(origin=origin, backup=backup, restore=restore)
     assert "Where and when Drill begun" in words(render_drill(made))
     empty = made.model_copy(update={"phases": [], "checks": [], "canaries": None, "rto": None})
@@ -269,9 +261,7 @@ def test_what_may_be_missing_in_a_record_may_be_missing_on_its_card(
 
 
 @pytest.mark.parametrize(("old", "new"), [('"target_rto":', '"target":'), ("}", "")])
-def test_of_damaged_evidence_there_is_no_page_but_a_sentence(
-    tmp_path: Path, capfd: pytest.CaptureFixture[str], old: str, new: str
-) -> None:
+def test_of_damaged_evidence_there_is_no_page_but_a_sentence(tmp_path, capfd, old, new):
     evidence = tmp_path / "evidence.json"
     evidence.write_text(EVIDENCE.read_text().replace(old, new))
     assert main([str(evidence)]) == 1

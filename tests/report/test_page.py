@@ -1,17 +1,13 @@
 """The page in a real browser, inside pytest-html's own page and alone."""
 
-from __future__ import annotations
-
 import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page
 
 from fixtures.evidence.html import CSS_FILE, render_page
-from fixtures.evidence.record import RunRecord
 from fixtures.evidence.writer import read_evidence
 from tests.unit.test_evidence_judge import SKIPPED
 
@@ -50,7 +46,7 @@ def test_drill(drill):
 
 
 @pytest.fixture(scope="session")
-def report(tmp_path_factory: pytest.TempPathFactory, golden: RunRecord) -> Path:
+def report(tmp_path_factory, golden):
     """pytest-html's page over the golden run, made by a pytest of its own."""
     folder = tmp_path_factory.mktemp("page")
     evidence = Path(__file__).parent / "evidence-v1.json"
@@ -77,26 +73,26 @@ def report(tmp_path_factory: pytest.TempPathFactory, golden: RunRecord) -> Path:
 
 
 @pytest.fixture
-def alone(tmp_path: Path, golden: RunRecord) -> Path:
+def alone(tmp_path, golden):
     """The page that is rendered from evidence without pytest."""
     return write_page(golden, tmp_path)
 
 
 @pytest.fixture
-def gaps(tmp_path: Path, golden: RunRecord) -> Path:
+def gaps(tmp_path, golden):
     """The page of a run whose services could not all be had."""
     recovered = {"drills": golden.drills[:1], "skipped": [SKIPPED], "errors": []}
     return write_page(golden.model_copy(update=recovered), tmp_path)
 
 
-def write_page(run: RunRecord, directory: Path) -> Path:
+def write_page(run, directory):
     """Write the page of a run."""
     page = directory / "page.html"
     page.write_text(render_page(run), encoding="utf-8")
     return page
 
 
-def open_page(browser: Browser, path: Path, width: int, scheme: str) -> Page:
+def open_page(browser, path, width, scheme):
     """`path` in a fresh window of `width` pixels, phones being phones."""
     context = browser.new_context(
         viewport={"width": width, "height": 844},
@@ -110,15 +106,13 @@ def open_page(browser: Browser, path: Path, width: int, scheme: str) -> Page:
 
 @pytest.mark.parametrize("kind", ["report", "alone"])
 @pytest.mark.parametrize("width", [1280, 390])
-def test_no_page_scrolls_sideways(
-    browser: Browser, kind: str, width: int, request: pytest.FixtureRequest
-) -> None:
+def test_no_page_scrolls_sideways(browser, kind, width, request):
     page = open_page(browser, request.getfixturevalue(kind), width, "light")
     page.evaluate("document.querySelectorAll('details').forEach(d => d.open = true)")
     assert page.evaluate("document.documentElement.scrollWidth") <= width
 
 
-def test_paper_holds_the_whole_width(browser: Browser, alone: Path) -> None:
+def test_paper_holds_the_whole_width(browser, alone):
     page = open_page(browser, alone, 718, "light")
     page.emulate_media(media="print")
     wide = page.evaluate(
@@ -129,9 +123,7 @@ def test_paper_holds_the_whole_width(browser: Browser, alone: Path) -> None:
 
 @pytest.mark.parametrize("kind", ["alone", "gaps"])
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_text_has_enough_contrast(
-    browser: Browser, kind: str, scheme: str, request: pytest.FixtureRequest
-) -> None:
+def test_text_has_enough_contrast(browser, kind, scheme, request):
     page = open_page(browser, request.getfixturevalue(kind), 1280, scheme)
     faint = page.evaluate(
         """() => {
@@ -154,9 +146,9 @@ def test_text_has_enough_contrast(
     assert faint == []
 
 
-def test_the_page_says_its_age_and_runs_nothing_of_a_record(browser: Browser, alone: Path) -> None:
+def test_the_page_says_its_age_and_runs_nothing_of_a_record(browser, alone):
     page = open_page(browser, alone, 390, "light")
-    dialogs: list[str] = []
+    dialogs = []
     page.on("dialog", lambda dialog: dialogs.append(dialog.message))
     page.reload()
     assert page.locator(".dr-age").inner_text().endswith(" old as you read this")
@@ -164,7 +156,7 @@ def test_the_page_says_its_age_and_runs_nothing_of_a_record(browser: Browser, al
     assert dialogs == []
 
 
-def test_pytest_s_duration_is_nowhere_next_to_an_rto(browser: Browser, report: Path) -> None:
+def test_pytest_s_duration_is_nowhere_next_to_an_rto(browser, report):
     page = open_page(browser, report, 1280, "light")
     assert page.locator("#results-table .col-duration").count() == 0
     assert page.locator("#results-table-head th").all_inner_texts() == [
@@ -181,7 +173,7 @@ def test_pytest_s_duration_is_nowhere_next_to_an_rto(browser: Browser, report: P
     assert not page.get_by_text(" took ").first.is_visible()
 
 
-def test_every_test_links_to_the_card_of_its_drill(browser: Browser, report: Path) -> None:
+def test_every_test_links_to_the_card_of_its_drill(browser, report):
     page = open_page(browser, report, 1280, "light")
     links = page.locator("#results-table .col-details a")
     targets = [link.get_attribute("href") for link in links.all()]
@@ -189,16 +181,16 @@ def test_every_test_links_to_the_card_of_its_drill(browser: Browser, report: Pat
     assert all(page.locator(f'[id="{str(target)[1:]}"]').count() == 1 for target in targets)
 
 
-def test_nothing_is_loaded_from_elsewhere(browser: Browser, report: Path) -> None:
+def test_nothing_is_loaded_from_elsewhere(browser, report):
     context = browser.new_context()
     page = context.new_page()
-    asked: list[str] = []
+    asked = []
     page.on("request", lambda request: asked.append(request.url))
     page.goto(report.as_uri())
     assert asked == [report.as_uri()]
 
 
-def test_a_page_of_a_thousand_drills_opens(browser: Browser, tmp_path: Path) -> None:
+def test_a_page_of_a_thousand_drills_opens(browser, tmp_path):
     sample = read_evidence(Path(__file__).parent / "evidence-2026-11.json")
     drills = [
         drill.model_copy(update={"id": f"{drill.id}-{n}", "service": f"{drill.service}-{n}"})

@@ -3,8 +3,6 @@
 `UPDATE_PICTURES=1 python -m pytest tests/report/test_picture.py` makes them again.
 """
 
-from __future__ import annotations
-
 import hashlib
 import os
 import struct
@@ -12,7 +10,6 @@ import zlib
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser
 
 ROOT = Path(__file__).parents[2]
 SAMPLE = ROOT / "reports" / "sample"
@@ -21,7 +18,7 @@ END = b"\x00\x00\x00\x00IEND\xaeB`\x82"
 """Last chunk of a PNG file."""
 
 
-def signed(png: bytes, text: str) -> bytes:
+def signed(png, text):
     """Add the text chunk `Source` to a PNG file."""
     body = b"tEXt" + b"Source\0" + text.encode()
     chunk = struct.pack(">I", len(body) - 4) + body + struct.pack(">I", zlib.crc32(body))
@@ -29,7 +26,7 @@ def signed(png: bytes, text: str) -> bytes:
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_the_picture_shows_the_sample(browser: Browser, scheme: str) -> None:
+def test_the_picture_shows_the_sample(browser, scheme):
     file = ROOT / "docs" / f"report-{scheme}.png"
     source = hashlib.sha256((SAMPLE / "evidence.json").read_bytes()).hexdigest()
     page = browser.new_page(

@@ -1,18 +1,16 @@
 """What can go wrong with a recovery, done to a real one."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from fixtures.errors import DrillError
-from fixtures.evidence.record import DrillRecord, Verdict
+from fixtures.evidence.record import Verdict
 from fixtures.recovery.backup import Backup
-from fixtures.recovery.drill import Drill
 from fixtures.recovery.service import ServiceUnderDrill
 
 
-def attempt(drill: Drill, body: Callable[..., None], *subjects: Any) -> DrillRecord:
+def attempt(drill, body, *subjects):
     """Run a drill's own body and its later checks; returns its evidence."""
     try:
         body(drill, *subjects)
@@ -22,39 +20,45 @@ def attempt(drill: Drill, body: Callable[..., None], *subjects: Any) -> DrillRec
     return drill.record()
 
 
-def broken(record: DrillRecord) -> dict[str, str]:
+def broken(record):
     """Return name -> detail of the checks that did not hold, of a drill with wrong data."""
     assert record.verdict is Verdict.WRONG_DATA, record.reason
     print(*(check for check in record.checks if check.outcome != "held"), sep="\n")
     return {check.name: check.detail for check in record.checks if check.outcome == "broken"}
 
 
+def newest(place, fleet, name, kind):
+    """Path of the newest file of a kind; files are searched again."""
+    subject = next(part for part in fleet.parts if part.name == name)
+    return replace(place).newest_file(subject, kind).path
+
+
 Act = Callable[[ServiceUnderDrill, Backup], Any]
 
 
-def skip(thing: Any, verb: str) -> None:
+def skip(thing, verb):
     """Make a method, which must exist under this name, do nothing."""
     assert callable(getattr(thing, verb))
     setattr(thing, verb, lambda *_: None)
 
 
-def instead(verb: str, act: Act) -> Act:
+def instead(verb, act):
     """Put `act(service, backup)` in the place of one of the runbook's verbs."""
 
-    def sabotage(service: ServiceUnderDrill, backup: Backup) -> None:
+    def sabotage(service, backup):
         assert callable(getattr(service, verb))
         setattr(service, verb, lambda *_: act(service, backup))
 
     return sabotage
 
 
-def after(verb: str, act: Act) -> Act:
+def after(verb, act):
     """Let the verb do its work, then do `act(service, backup)`."""
 
-    def sabotage(service: ServiceUnderDrill, backup: Backup) -> None:
+    def sabotage(service, backup):
         whole = getattr(service, verb)
 
-        def spoiled(*arguments: Any) -> None:
+        def spoiled(*arguments):
             whole(*arguments)
             act(service, backup)
 
@@ -63,37 +67,31 @@ def after(verb: str, act: Act) -> Act:
     return sabotage
 
 
-def nothing(service: ServiceUnderDrill, backup: Backup) -> None:
+def nothing(service, backup):
     """Forget the step."""
 
 
-def restore(snapshot: str) -> Act:
+def restore(snapshot):
     """Put the volume back to another snapshot: `older` or `newer` than the backup."""
     return lambda service, backup: service.volume.restore(snapshot)
 
 
-def empty_volume(service: ServiceUnderDrill, backup: Backup) -> None:
-    """A new, empty volume in the place of the imported one."""
-    service.create_volume(service.volume)
-    service.create_instance()
-
-
-def shell(script: str) -> Act:
+def shell(script):
     """Run a script in the instance."""
 
-    def act(service: ServiceUnderDrill, backup: Backup) -> None:
+    def act(service, backup):
         service.instance.wait_until_usable()
         service.instance.must_exec(["sh", "-ec", script], timeout=60)
 
     return act
 
 
-def change_a_canary(service: ServiceUnderDrill, backup: Backup) -> None:
+def change_a_canary(service, backup):
     """Drop or change one canary by the service's own means."""
     CHANGES[service.spec.kind](service)
 
 
-def _drop_series(service: ServiceUnderDrill) -> None:
+def _drop_series(service):
     series = next(iter(service.subject._series.values()))
     service.subject.client.request_ok(
         "POST",
@@ -103,33 +101,33 @@ def _drop_series(service: ServiceUnderDrill) -> None:
     )
 
 
-def _expire_silence(service: ServiceUnderDrill) -> None:
+def _expire_silence(service):
     key = next(c.key for c in service.held if "silence" in c.id)
     service.subject.client.request_ok("DELETE", f"/api/v2/silence/{key}")
 
 
-def _change_retained(service: ServiceUnderDrill) -> None:
+def _change_retained(service):
     topic = next(c.key for c in service.held if "retained" in c.id)
     service.subject.client.publish(topic, b"changed", 1, retain=True)
 
 
-def _change_fingerprint(service: ServiceUnderDrill) -> None:
+def _change_fingerprint(service):
     path = f"{service.spec.volumes[0].path}/fingerprint"
     service.instance.must_exec(["sh", "-c", f"echo 0123456789abcdef > {path}"])
 
 
-def _delete_chunk(service: ServiceUnderDrill) -> None:
+def _delete_chunk(service):
     chunk = min(service.subject._chunks)
     service.instance.must_exec(["rm", f"{service.spec.volumes[0].path}/{chunk}"])
 
 
-def _save_dashboard(service: ServiceUnderDrill) -> None:
+def _save_dashboard(service):
     uid = next(c.key for c in service.held if " dashboard " in c.id)
     changed = {"dashboard": {"uid": uid, "title": "changed"}, "overwrite": True}
     service.subject.request_ok("POST", "/api/dashboards/db", json=changed)
 
 
-def _append_to_plan(service: ServiceUnderDrill) -> None:
+def _append_to_plan(service):
     plan = next(c.key for c in service.held if " plan " in c.id)
     path = f"{service.spec.volumes[0].path}/{plan}"
     service.instance.must_exec(["sh", "-c", f"echo changed >> {path}"])
@@ -152,7 +150,7 @@ ROT = (
 """The write-ahead log of Loki has rotten: seven bytes in each file of it."""
 
 
-def another_ca(service: ServiceUnderDrill, backup: Backup) -> None:
+def another_ca(service, backup):
     """Make another CA on the volume, as an installer does that is run again."""
     stranger = type(service.subject)(service.spec, service.instance)
     service.instance.wait_until_usable()
@@ -161,7 +159,7 @@ def another_ca(service: ServiceUnderDrill, backup: Backup) -> None:
     service.instance.must_exec(["systemctl", "restart", service.spec.unit])
 
 
-def flip_a_byte(service: ServiceUnderDrill, backup: Backup) -> None:
+def flip_a_byte(service, backup):
     """The tarball rots in its place, after it was found intact."""
     assert backup.tarball is not None, "the sabotage needs a tarball"
     with backup.tarball.path.open("r+b") as file:

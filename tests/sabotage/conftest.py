@@ -4,8 +4,6 @@ A service is deployed and backed up once for many tests. What it was then is kep
 own, and put back by a copy of it (copy-on-write), which costs no more than a start.
 """
 
-from __future__ import annotations
-
 import os
 import shutil
 from collections.abc import Callable
@@ -16,12 +14,12 @@ import pytest
 
 import fixtures.recovery.after as after
 import fixtures.recovery.service as verbs
-from fixtures.evidence.record import DrillRecord
 from fixtures.files import scratch_directory
+from fixtures.incus.client import Incus
+from fixtures.incus.guard import OwnServerPolicy
 from fixtures.incus.instance import Instance
-from fixtures.incus.volumes import Volume
 from fixtures.plugin.collect import Planned
-from fixtures.plugin.fixtures import platform_of, session_of
+from fixtures.plugin.fixtures import backup_locations, platform_of, session_of
 from fixtures.recovery.backup import Backup
 from fixtures.recovery.drill import remove_all
 from fixtures.recovery.service import ServiceUnderDrill
@@ -43,6 +41,23 @@ def impatient(monkeypatch):
 
 
 @pytest.fixture
+def place(pytestconfig, drill_project, tmp_path):
+    """The source's backups, their files as a copy that may be spoiled."""
+    where = backup_locations(session_of(pytestconfig))
+    copy = tmp_path / "backups"
+    shutil.copytree(where.places[0], copy)
+    copy.chmod(0o700)
+    return replace(where, places=(copy,))
+
+
+@pytest.fixture
+def owner(pytestconfig, drill_project, fleet):
+    """The source as its owner sees it, who may change it."""
+    socket = str(drill_project.endpoint)
+    return Incus(socket, OwnServerPolicy(socket), project=fleet.source_project)
+
+
+@pytest.fixture
 def never_healthy(impatient, monkeypatch):
     """Waits 3 s only, in a test whose service never becomes healthy."""
     monkeypatch.setattr(verbs, "HEALTHY_SECONDS", 3.0)
@@ -56,7 +71,7 @@ class Kept:
         backup: of it.
     """
 
-    def __init__(self, service: ServiceUnderDrill, backup: Backup) -> None:
+    def __init__(self, service, backup):
         self.service, self.backup = service, backup
         self.volume = service.volume
         self.copy = service.volume.sibling(f"{service.volume.name}-{backup.kind}-kept")
@@ -67,23 +82,25 @@ class Kept:
         service.instance.stop()
         service.volume.snapshot("newer")
         self.held, self.own = list(service.held), set(vars(service))
+        self.provisioner = service.provisioner
         self._copy_all(self.volume, self.copy)
         self.remove_service()
 
     @staticmethod
-    def _copy_all(source: Volume, target: Volume) -> None:
+    def _copy_all(source, target):
         """Copy a volume with its snapshots."""
         order = {"type": "copy", "name": source.name, "pool": source.pool}
         body = {"name": target.name, "type": "custom", "source": order}
         source.incus.post(*source._all, body=body)
 
-    def put_back(self, drill) -> tuple[ServiceUnderDrill, Backup]:
+    def put_back(self, drill):
         """The service runs again, as it was; nothing of an earlier sabotage is left."""
         service = self.service
         for name in set(vars(service)) - self.own:
             delattr(service, name)
         service.volume, service.extra_volumes, service.drill = self.volume, [], drill
         service.held, service.reference, service.kept_at = list(self.held), None, None
+        service.provisioner = self.provisioner
         service.instance = Instance(service.incus, service.spec.instance)
         service.subject.rebind(service.instance)
         if self.file:
@@ -98,7 +115,7 @@ class Kept:
         verbs.read_pool_driver(service)
         return service, backup
 
-    def remove_service(self) -> None:
+    def remove_service(self):
         """Remove instance and volumes, but not what is kept."""
         self.service.remove()
 
@@ -106,7 +123,7 @@ class Kept:
 @pytest.fixture(scope="session")
 def all_kept(pytestconfig, fleet, drill_project):
     """Every service that was deployed for these tests, by name and kind of backup."""
-    found: dict[tuple[str, str], Kept] = {}
+    found = {}
     with scratch_directory() as scratch:
         yield found, scratch
         remove_all("kept services", (kept.copy.remove for kept in found.values()))
@@ -121,7 +138,7 @@ def deployed(request, all_kept, fleet, drill_project, own_project):
     """
     stage, (found, scratch), used = session_of(request.config), all_kept, []
 
-    def get(name: str, kind: str):
+    def get(name, kind):
         spec = fleet.service(name)
         drill = stage.new_drill(Planned(spec, kind))
         # A full rebuild removes the drill project, and what was kept in it.
@@ -134,7 +151,8 @@ def deployed(request, all_kept, fleet, drill_project, own_project):
                 service.deploy()
                 service.volume.snapshot("older")
                 service.held.extend(service.subject.write_canaries("newest"))
-                found[name, kind] = Kept(service, service.back_up(kind))
+                backup = service.note_loss() if kind == "rebuild" else service.back_up(kind)
+                found[name, kind] = Kept(service, backup)
             except BaseException:
                 service.remove()
                 raise
@@ -152,7 +170,7 @@ def deployed(request, all_kept, fleet, drill_project, own_project):
 def healthy(deployed):
     """Gives a healthy service without a loss."""
 
-    def get(name: str, kind: str = "snapshot") -> ServiceUnderDrill:
+    def get(name, kind="snapshot"):
         _, service, _ = deployed(name, kind)
         service.wait_until_healthy()
         return service
@@ -164,7 +182,7 @@ def healthy(deployed):
 def spoiled(deployed):
     """Runs a drill's own body on a sabotaged service and returns its evidence."""
 
-    def run(body, name: str, kind: str, sabotage: Sabotage) -> DrillRecord:
+    def run(body, name, kind, sabotage):
         drill, service, backup = deployed(name, kind)
         sabotage(service, backup)
         return attempt(drill, body, service, backup)

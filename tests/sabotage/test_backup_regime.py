@@ -1,7 +1,5 @@
 """The drill of the backup regime, seen red on a real source and real files."""
 
-from __future__ import annotations
-
 import os
 import shutil
 from dataclasses import replace
@@ -10,32 +8,15 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 import drills.test_backup_regime as regime_drill
+import tests.sabotage.acts as acts
 from fixtures.audit.audit import Audit
 from fixtures.audit.inventory import collect
 from fixtures.backups.find import identify
 from fixtures.evidence.record import AuditVerdict, Verdict
 from fixtures.evidence.writer import HistoryLine
-from fixtures.incus.client import Incus
-from fixtures.incus.guard import OwnServerPolicy
 from fixtures.incus.instance import Instance
 from fixtures.incus.volumes import Volume
 from fixtures.plugin.audits import PolicyUnderAudit, projection
-from fixtures.plugin.fixtures import backup_locations, session_of
-
-
-@pytest.fixture
-def place(pytestconfig, drill_project, tmp_path):
-    """The source's backups, their files as a copy that may be spoiled."""
-    where = backup_locations(session_of(pytestconfig))
-    copy = tmp_path / "backups"
-    shutil.copytree(where.places[0], copy)
-    copy.chmod(0o700)
-    return replace(where, places=(copy,))
-
-
-def newest(place, fleet, name, kind):
-    """Path of the newest file of a kind."""
-    return replace(place).newest_file(fleet.service(name), kind).path
 
 
 @pytest.fixture
@@ -54,12 +35,6 @@ def audited(place, fleet):
     return run
 
 
-def owner_of(place):
-    """The source as its owner sees it, who may change it."""
-    socket = str(place.incus.endpoint)
-    return Incus(socket, OwnServerPolicy(socket), project=place.project)
-
-
 @pytest.mark.parametrize("name", ["mosquitto", "step-ca", "atlas-terraform-state"])
 def test_the_labs_source_is_in_order(audited, name):
     assert audited(name) == {}
@@ -73,15 +48,15 @@ def test_days_without_a_backup_are_seen(audited):
 
 
 def test_a_changed_file_is_seen(audited, place, fleet):
-    file = newest(place, fleet, "mosquitto", "tarball")
+    file = acts.newest(place, fleet, "mosquitto", "tarball")
     file.write_bytes(file.read_bytes()[:-1])
     assert set(audited("mosquitto")) == {"checksums beside the files"}
 
 
-def test_plaintext_of_an_encrypted_volume_is_seen_under_any_name(audited, place):
+def test_plaintext_of_an_encrypted_volume_is_seen_under_any_name(audited, place, owner):
     hidden = place.places[0] / "notes-of-mine" / ".left-over.yaml"
     hidden.parent.mkdir(mode=0o700)
-    hidden.write_bytes(b"".join(Volume(owner_of(place), "local", "step-ca01-data").export("zstd")))
+    hidden.write_bytes(b"".join(Volume(owner, "local", "step-ca01-data").export("zstd")))
     hidden.chmod(0o600)
     assert identify(hidden).names == "step-ca01-data"
     seen = audited("step-ca")
@@ -89,22 +64,22 @@ def test_plaintext_of_an_encrypted_volume_is_seen_under_any_name(audited, place)
     assert "notes-of-mine/.left-over.yaml" in seen["no plaintext beside them"]
 
 
-def test_half_an_export_is_plaintext_too(audited, place):
+def test_half_an_export_is_plaintext_too(audited, place, owner):
     half = place.places[0] / "half.tar.gz.partial"
-    whole = b"".join(Volume(owner_of(place), "local", "step-ca01-data").export("gzip"))
+    whole = b"".join(Volume(owner, "local", "step-ca01-data").export("gzip"))
     half.write_bytes(whole[: len(whole) * 9 // 10])
     half.chmod(0o600)
     assert "half.tar.gz" in audited("step-ca")["no plaintext beside them"]
 
 
 def test_a_file_that_is_not_encrypted_is_seen(audited, place, fleet):
-    file = newest(place, fleet, "step-ca", "encrypted-tarball")
-    shutil.copy(newest(place, fleet, "mosquitto", "tarball"), file)
+    file = acts.newest(place, fleet, "step-ca", "encrypted-tarball")
+    shutil.copy(acts.newest(place, fleet, "mosquitto", "tarball"), file)
     assert "is not encrypted, although its name says so" in audited("step-ca")["encrypted"]
 
 
 def test_open_modes_and_what_cannot_be_read_are_seen(audited, place, fleet):
-    file = newest(place, fleet, "loki", "tarball")
+    file = acts.newest(place, fleet, "loki", "tarball")
     file.parent.chmod(0o755)
     (file.parent / "loki01-data-copy.tar").write_bytes(b"x")
     seen = audited("loki")
@@ -113,8 +88,8 @@ def test_open_modes_and_what_cannot_be_read_are_seen(audited, place, fleet):
     assert "loki01-data-copy.tar is no archive" in seen["every file can be read"]
 
 
-def test_an_instance_that_a_killed_backup_left_stopped_is_seen(audited, place):
-    instance = Instance(owner_of(place), "loki01")
+def test_an_instance_that_a_killed_backup_left_stopped_is_seen(audited, place, owner):
+    instance = Instance(owner, "loki01")
     instance.stop()
     try:
         assert audited("loki") == {"the instance runs": "loki01 is Stopped"}
@@ -122,9 +97,9 @@ def test_an_instance_that_a_killed_backup_left_stopped_is_seen(audited, place):
         instance.start()
 
 
-def test_state_that_is_not_on_the_volume_is_seen(audited, place):
+def test_state_that_is_not_on_the_volume_is_seen(audited, place, owner):
     """Attacks 1 and 2: the tarball holds no file at all, and all was in order."""
-    instance = Instance(owner_of(place), "mosquitto01")
+    instance = Instance(owner, "mosquitto01")
     conf = "/etc/mosquitto/conf.d/elsewhere.conf"
     instance.must_exec(["mkdir", "-p", "/etc/mosquitto/conf.d"])
     instance.push(conf, b"persistence_location /var/lib/mq/\n")
@@ -137,7 +112,7 @@ def test_state_that_is_not_on_the_volume_is_seen(audited, place):
         "[Service]\nExecStart=\nExecStart=/usr/bin/prometheus-alertmanager --storage.path=/opt/am\n"
     )
     unit = "/etc/systemd/system/alertmanager.service.d"
-    instance = Instance(owner_of(place), "alertmanager01")
+    instance = Instance(owner, "alertmanager01")
     instance.must_exec(["mkdir", "-p", unit])
     instance.push(f"{unit}/away.conf", away.encode())
     try:
@@ -160,8 +135,8 @@ def test_state_that_is_not_on_the_volume_is_seen(audited, place):
     ],
     ids=["another schedule", "an expiry that takes the procedure's snapshots"],
 )
-def test_other_settings_of_the_volume_are_seen(audited, place, config, found):
-    owner = owner_of(place)
+def test_other_settings_of_the_volume_are_seen(audited, place, config, found, owner):
+    owner = owner
     path = ("storage-pools", "local", "volumes", "custom", "loki01-data")
     owner.patch(*path, body={"config": config})
     try:

@@ -1,7 +1,5 @@
 """The drills of the full rebuild, seen red for each of their verifications; a fleet of two."""
 
-from __future__ import annotations
-
 import pytest
 
 import drills.test_full_rebuild as runbook
@@ -68,10 +66,6 @@ def test_one_empty_volume_and_a_bucket_without_its_state_are_wrong_data_and_name
     assert faulty(drill) == {"atlas-terraform-state", "mosquitto"}
 
 
-def no_start(platform, backups):
-    acts.skip(platform.services["mosquitto"], "start")
-
-
 def started_too_early(platform, backups):
     in_order = platform.in_order
 
@@ -85,28 +79,16 @@ def started_too_early(platform, backups):
 @pytest.mark.parametrize(
     ("sabotage", "why"),
     [
-        (no_start, "mosquitto01"),
         (started_too_early, "started before what it needs was healthy: mosquitto"),
         (skip("restore_state"), "NoSuchBucket"),
         (skip("destroy"), "already "),
     ],
-    ids=["not started", "started too early", "no state", "no loss"],
+    ids=["started too early", "no state", "no loss"],
 )
 def test_a_step_that_was_not_made_as_it_must_be_is_not_recovered(drilled, sabotage, why):
     drill = drilled(WITH_DATA, sabotage)
     assert drill.verdict is Verdict.NOT_RECOVERED
     assert why in drill.reason
-
-
-def test_members_that_are_not_rebuilt_leave_the_whole_unproven(drilled):
-    def sabotage(platform, backups):
-        platform.left_out.append("loki")
-        platform.needs.pop("mosquitto")
-        after(platform, "destroy", lambda: platform.services.pop("mosquitto"))
-
-    drill = drilled(WITHOUT, sabotage)
-    assert drill.verdict is Verdict.NOT_VERIFIED
-    assert "not the whole fleet: without loki, mosquitto" in drill.reason
 
 
 def test_data_that_was_to_be_given_up_and_is_there_is_wrong_data(drilled):

@@ -1,7 +1,5 @@
 """`./run observe` on a real source: it changes nothing, and tells what a backup has cost."""
 
-from __future__ import annotations
-
 import shutil
 from dataclasses import replace
 
@@ -11,8 +9,6 @@ import fixtures.recovery.service as verbs
 from drills.test_existing_backups import restored
 from fixtures.errors import DrillError
 from fixtures.evidence.record import Verdict
-from fixtures.incus.client import Incus
-from fixtures.incus.guard import OwnServerPolicy
 from fixtures.incus.instance import Instance
 from fixtures.incus.inventory import inventory
 from fixtures.incus.volumes import Volume
@@ -31,14 +27,6 @@ from fixtures.services.read_only import open_source
 def view(pytestconfig, drill_project, fleet):
     """The lab's source, by which nothing can be changed."""
     return view_of_lab(session_of(pytestconfig).target.lab, fleet.source_project)
-
-
-@pytest.fixture
-def owner(view):
-    """The source as its owner sees it, who may change it."""
-    return Incus(
-        view.incus.endpoint, OwnServerPolicy(view.incus.endpoint), project=view.incus.project
-    )
 
 
 @pytest.fixture

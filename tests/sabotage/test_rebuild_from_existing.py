@@ -1,7 +1,5 @@
 """The full rebuild from backups that exist, seen red for each of its verifications."""
 
-from __future__ import annotations
-
 import shutil
 from dataclasses import replace
 

@@ -1,7 +1,5 @@
 """The drills `restore from tarball`, seen red for each of their verifications."""
 
-from __future__ import annotations
-
 import pytest
 
 import drills.test_restore_from_tarball as runbook
@@ -18,13 +16,6 @@ def test_a_skipped_import_is_not_recovered(spoiled):
     assert "start instance mosquitto01" in drill.reason
 
 
-def test_an_empty_volume_is_wrong_data(spoiled):
-    act = acts.instead("import_tarball", acts.empty_volume)
-    drill = spoiled(body, "mosquitto", "tarball", act)
-    assert drill.verdict is Verdict.WRONG_DATA
-    assert "lost: " in drill.reason
-
-
 def test_an_older_tarball_is_wrong_data(deployed):
     drill, service, old = deployed("mosquitto", "tarball")
     service.wait_until_healthy()
@@ -35,11 +26,6 @@ def test_an_older_tarball_is_wrong_data(deployed):
     record = acts.attempt(drill, body, service, backup)
     assert record.verdict is Verdict.WRONG_DATA
     assert any("newest-of-all" in lost for lost in record.canaries.lost)
-
-
-def test_one_changed_canary_is_wrong_data(spoiled):
-    act = acts.after("wait_until_healthy", acts.change_a_canary)
-    assert acts.broken(spoiled(body, "mosquitto", "tarball", act))
 
 
 def test_a_tarball_that_rots_is_called_damaged_and_never_imported(deployed):
@@ -65,8 +51,9 @@ def test_incus_makes_no_volume_of_a_file_that_is_seen_damaged_while_it_is_sent(h
     flipped = [bytearray(whole) for _ in range(3)]
     for place, data in zip((100, len(whole) // 2, -1), flipped, strict=True):
         data[place] ^= 1
-    cut = (whole[:-1], b"") if kind != "tarball" else (whole[:-1], whole[: len(whole) // 2], b"")
-    for damaged in (*map(bytes, flipped), *cut, whole + b"x"):
+    others = (whole[:-1], whole[: len(whole) // 2], b"", whole + b"x")
+    # gpg takes its time for each: the last byte stands for all.
+    for damaged in (*map(bytes, flipped), *others) if kind == "tarball" else (flipped[-1],):
         tarball.path.write_bytes(damaged)
         match = "is damaged: its sha256 is .* it was not imported"
         with pytest.raises(BackupDamaged, match=match), tarball.content() as content:

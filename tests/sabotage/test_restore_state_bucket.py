@@ -1,17 +1,21 @@
-"""The drill of the state bucket, seen red for each of its verifications."""
-
-from __future__ import annotations
+"""The drill of the state bucket, seen red for each of its verifications, and what it keeps safe."""
 
 import json
+import subprocess
+from pathlib import Path
 
 import pytest
 
 import drills.test_restore_state_bucket as runbook
 import tests.sabotage.acts as acts
-from fixtures.backups.bucket_export import inspect
-from fixtures.errors import BackupDamaged
+from fixtures.errors import CouldNotLook, IncusError, WrongData
 from fixtures.evidence.record import Verdict
+from fixtures.plugin.collect import Planned
+from fixtures.plugin.fixtures import session_of
+from fixtures.recovery.bucket import BucketUnderDrill, name_in
+from fixtures.services.terraform_state import S3
 
+KEY = "atlas/terraform.tfstate"
 body = runbook.test_state_bucket_restored_from_export
 
 
@@ -45,6 +49,19 @@ def after_import(act):
     return sabotage
 
 
+def test_a_drill_that_is_not_spoiled_recovers(drilled):
+    record = drilled(lambda bucket, export: None)
+    assert record.verdict is Verdict.RECOVERED, record.reason
+    assert {check.name for check in record.checks} >= {
+        *("canaries", "state serial", "state lineage", f"object {KEY}", f"object {KEY}.tflock"),
+        *("key admin", "key reader", "the lock refuses a second apply", "plan finds no changes"),
+        *("apply works again", "the read-only key reads", "the read-only key does not write"),
+        "plan with the read-only key",
+    }
+    assert (len(record.canaries.recovered), len(record.canaries.gone)) == (2, 2)
+    assert record.restore.bytes > 0 and record.software.startswith("OpenTofu 1.")
+
+
 def forget_the_import(bucket, export):
     bucket.import_export = lambda _: None
 
@@ -65,7 +82,7 @@ def rot(bucket, export):
     [
         (forget_the_import, ("-state healthy: not within", "NoSuchBucket")),
         (after_import(delete_the_admin_key), ("-state healthy: not within", "InvalidAccessKeyId")),
-        (rot, ("is damaged: its sha256 is",)),
+        (rot, ("is damaged: its sha256 is", "it was not imported")),
     ],
 )
 def test_a_bucket_that_is_not_served_is_not_recovered(drilled, sabotage, why):
@@ -88,7 +105,7 @@ def test_an_older_state_is_wrong_data(make_bucket):
 def test_whatever_is_changed_or_missing_is_wrong_data_and_named(drilled):
     def change(bucket):
         s3 = bucket.subject.s3
-        state = json.loads(s3.get(bucket.spec.key))
+        state = json.loads(s3.get(bucket.spec.key).replace(b'"::1"', b'"::2"'))
         state["lineage"] = "00000000-0000-0000-0000-000000000000"
         s3.request("PUT", bucket.spec.key, data=json.dumps(state).encode())
         bucket.subject.remove_lock()
@@ -100,8 +117,9 @@ def test_whatever_is_changed_or_missing_is_wrong_data_and_named(drilled):
 
     found = acts.broken(drilled(after_import(change)))
     assert found["state lineage"].startswith("is 00000000-")
-    assert any("tflock" in name for name in found)
-    assert {"object atlas/changed", "object atlas/deleted"} <= found.keys()
+    assert "changed: terraform_data.earlier_host" in found["canaries"]
+    wanted = ("object atlas/changed", "object atlas/deleted", f"object {KEY}.tflock")
+    assert {*wanted, "plan finds no changes"} <= found.keys()
     assert found["key reader"].startswith("other")
 
 
@@ -111,23 +129,89 @@ def test_a_missing_state_and_a_missing_key_are_wrong_data(drilled):
         bucket.bucket.delete_key("reader")
 
     found = acts.broken(drilled(after_import(delete)))
-    assert "object atlas/terraform.tfstate" in found
+    assert f"object {KEY}" in found
+    assert {"the read-only key reads", "plan with the read-only key"} <= found.keys()
     assert found["key reader"].startswith("gone")
 
 
-def test_a_damaged_or_foreign_export_is_refused_on_arrival(make_bucket, tmp_path):
-    _, bucket = make_bucket()
-    export = bucket.back_up().tarball.path
-    whole = export.read_bytes()
-    file = tmp_path / "export.tar.gz"
-    for part in (0.0, 0.2, 0.5, 0.8, 0.999):
-        at = int(len(whole) * part)
-        flipped = bytearray(whole)
-        # Byte 4 to 9 of gzip's header say nothing of the content.
-        flipped[at] ^= 0x40
-        for content in (whole[:at], bytes(flipped)):
-            file.write_bytes(content)
-            with pytest.raises(BackupDamaged, match="export.tar.gz"):
-                inspect(file, bucket=bucket.bucket.name)
-    with pytest.raises(BackupDamaged, match="is a backup of bucket .*, not of another"):
-        inspect(export, bucket="another")
+@pytest.fixture(scope="module")
+def living(pytestconfig, fleet, drill_project, tmp_path_factory):
+    """A bucket that no test of this module loses, beside the one that is lost."""
+    stage, (spec,) = session_of(pytestconfig), fleet.buckets
+    drill = stage.new_drill(Planned(spec, "native"))
+    scratch, name = tmp_path_factory.mktemp("living"), f"l{name_in(drill_project.project)[-60:]}"
+    lost = stage.new_bucket(drill_project, spec, drill, scratch)
+    made = BucketUnderDrill(drill_project, spec, lost.s3, lost.tofu, drill, scratch, name=name)
+    made.deploy()
+    yield made
+    made.remove()
+
+
+def test_no_secret_is_in_a_file_an_argument_or_an_environment(living):
+    secret = living.subject.admin.secret.reveal()
+    tofu = living.subject.tofu
+    with tofu.started(["console"], living.subject.admin, stdin=subprocess.PIPE) as process:
+        process.stdin.write("1 + 1\n")
+        process.stdin.flush()
+        assert process.stdout.readline() == "2\n"
+        for what, shown in (("cmdline", b"console"), ("environ", b"/proc/self/fd/")):
+            seen = Path(f"/proc/{process.pid}/{what}").read_bytes()
+            assert shown in seen
+            assert secret.encode() not in seen
+    files = [path for path in living.scratch.rglob("*") if path.is_file()]
+    assert {"main.tf.json", "s3.pem"} <= {path.name for path in files}
+    for path in files:
+        assert secret.encode() not in path.read_bytes(), path
+
+
+def test_an_export_comes_back_beside_its_living_original_and_incus_takes_no_half_of_it(
+    living, drill_project, fleet, tmp_path, pytestconfig
+):
+    taken = living.back_up()
+    assert oct(taken.tarball.path.stat().st_mode & 0o777) == "0o600"
+    (spec,) = fleet.buckets
+    own = spec.model_copy(update={"name": living.bucket.name})
+    drill = session_of(pytestconfig).new_drill(Planned(spec, "native", "existing"))
+    other = BucketUnderDrill(drill_project, own, living.s3, living.tofu, drill, tmp_path)
+    half = tmp_path / "half.tar.gz"
+    half.write_bytes(taken.tarball.path.read_bytes()[: taken.tarball.file_bytes // 2])
+    with pytest.raises(IncusError):
+        other.bucket.import_from(half)
+    assert not other.bucket.exists()
+    try:
+        existing = other.read_existing(taken.tarball.path)
+        assert abs((existing.taken_at - taken.taken_at).total_seconds()) < 5
+        other.import_export(existing)
+        other.wait_until_healthy()
+        other.must_hold(existing)
+        assert {check.outcome for check in drill.checks} == {"held"}
+        assert sorted(drill.ledger.recovered) == [f"object {KEY}", f"object {KEY}.tflock"]
+        assert not {key.access for key in other.keys} & {key.access for key in living.keys}
+        assert list(tmp_path.glob("*.tar")) == []
+        living.wait_until_healthy()
+        other.bucket.delete_key("reader")
+        other.subject.s3.put("uninvited", b"x")
+        with pytest.raises(WrongData, match=r"object uninvited: is 1 bytes.*was \(absent\)"):
+            other.must_hold(existing)
+    finally:
+        other.remove()
+
+
+def test_nothing_is_applied_over_a_state_of_real_infrastructure(living):
+    s3 = living.subject.s3
+    state = s3.get(KEY)
+    s3.put(KEY, state.replace(b'"terraform_data"', b'"incus_instance"'))
+    for act in (living.subject.apply, living.subject.leave_lock):
+        with pytest.raises(CouldNotLook, match="holds incus_instance.*nothing is planned"):
+            act()
+    s3.put(KEY, state)
+
+
+def test_objects_of_odd_names_and_many_pages(living):
+    bucket = S3(living.s3, living.bucket.name, living.subject.admin)
+    names = ["a b/c+d", "ümlaut/=&?", *(f"many/{number:04}" for number in range(1005))]
+    for name in names:
+        bucket.put(name, name.encode())
+    assert set(bucket.objects()) == {*names, KEY}
+    assert bucket.get("ümlaut/=&?") == "ümlaut/=&?".encode()
+    bucket.close()

@@ -1,7 +1,5 @@
 """The drill of the runbook, seen red for each of its rules, and silent where all is well."""
 
-from __future__ import annotations
-
 import re
 from dataclasses import replace
 from pathlib import Path

@@ -1,7 +1,5 @@
 """What a service class checks beyond its canaries, seen red for each check."""
 
-from __future__ import annotations
-
 import json
 import tarfile
 from datetime import UTC, datetime

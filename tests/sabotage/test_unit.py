@@ -1,7 +1,5 @@
 """A service that does not become healthy: the message has the reason, and no wait is in vain."""
 
-from __future__ import annotations
-
 import time
 
 import pytest

@@ -1,7 +1,5 @@
 """What a service says itself of its data, however old: whole, and each kind of damage seen red."""
 
-from __future__ import annotations
-
 import time
 from datetime import UTC, datetime
 

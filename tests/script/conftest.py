@@ -9,10 +9,8 @@ import contextlib
 import hashlib
 import os
 import shutil
-import signal
 import subprocess
-import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -27,7 +25,7 @@ PASSPHRASE = "a passphrase with blanks"
 SECONDS = 120
 
 
-def below(tree: Path) -> Iterator[Path]:
+def below(tree):
     """Files of a tree of which directories may go while it is looked at: glob would raise."""
     return (Path(where, name) for where, _, names in os.walk(tree) for name in names)
 
@@ -44,19 +42,19 @@ class Place:
     environment: Sequence[str] = ()
 
     @property
-    def home(self) -> Path:
+    def home(self):
         """What is /backup/NAME in the lab, as this process sees it."""
         return self.lab.state_dir / "backups" / self.name
 
     @property
-    def backups(self) -> Path:
+    def backups(self):
         return self.home / "atlas"
 
     @property
-    def notes(self) -> list[str]:
+    def notes(self):
         return sorted(path.name for path in (self.home / "state" / self.name).glob("*"))
 
-    def run(self, *argv: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+    def run(self, *argv, check=True):
         """Run a program in the lab."""
         done = subprocess.run(
             self.lab.command(argv), capture_output=True, text=True, timeout=SECONDS
@@ -64,10 +62,10 @@ class Place:
         assert done.returncode == 0 or not check, done.stdout + done.stderr
         return done
 
-    def incus(self, *words: str) -> str:
+    def incus(self, *words):
         return self.run("incus", "--project", self.name, *words).stdout
 
-    def make(self, instance: str, image: str = "mosquitto", path: str = "/mosquitto/data") -> None:
+    def make(self, instance, image="mosquitto", path="/mosquitto/data"):
         """An instance with a volume INSTANCE-data, running."""
         self.incus("storage", "volume", "create", "local", f"{instance}-data", "size=2GiB")
         self.incus("create", image, instance)
@@ -76,11 +74,11 @@ class Place:
         self.incus("start", instance)
         self.settle(instance)
 
-    def settle(self, instance: str) -> None:
+    def settle(self, instance):
         """Wait until it takes an order to stop."""
         look = ("incus", "--project", self.name, "exec", instance, "-n", "-T", "--")
 
-        def is_up() -> None:
+        def is_up():
             if self.run(
                 *look, "systemctl", "is-active", "multi-user.target", check=False
             ).returncode:
@@ -88,14 +86,14 @@ class Place:
 
         wait_until(is_up, label=f"{instance} is up", timeout=SECONDS)
 
-    def state(self, instance: str) -> str:
+    def state(self, instance):
         return self.incus("list", f"^{instance}$", "--format", "csv", "--columns", "s").strip()
 
-    def snapshots(self, volume: str) -> list[str]:
+    def snapshots(self, volume):
         listed = self.incus("storage", "volume", "snapshot", "list", "local", volume, "-f", "csv")
         return [line.split(",")[0] for line in listed.splitlines()]
 
-    def configure(self) -> None:
+    def configure(self):
         passphrase = self.home / "passphrase"
         passphrase.write_text(PASSPHRASE + "\n")
         passphrase.chmod(0o600)
@@ -113,14 +111,14 @@ class Place:
         shutil.copy(SCRIPT, self.home / "new")
         (self.home / "new").replace(self.home / "atlas-backup.sh")
 
-    def script(self, *words: str) -> list[str]:
+    def script(self, *words):
         """The command line of the script, leader of a session of its own as in a terminal."""
         self.configure()
         inside = f"/backup/{self.name}"
         call = ["bash", f"{inside}/atlas-backup.sh", "--config", f"{inside}/conf", *words]
         return self.lab.command(["setsid", "--wait", "env", *self.environment, *call])
 
-    def back_up(self, *words: str) -> subprocess.CompletedProcess[str]:
+    def back_up(self, *words):
         return subprocess.run(
             self.script(*words),
             stdout=subprocess.PIPE,
@@ -129,7 +127,7 @@ class Place:
             timeout=SECONDS,
         )
 
-    def files(self) -> list[Path]:
+    def files(self):
         """Every file under its final name."""
         return sorted(
             path
@@ -137,10 +135,10 @@ class Place:
             if not path.name.startswith(".") and path.suffix != ".sha256"
         )
 
-    def unfinished(self) -> list[Path]:
+    def unfinished(self):
         return sorted(path for path in below(self.backups) if "/." in str(path))
 
-    def must_be_whole(self) -> list[Path]:
+    def must_be_whole(self):
         """Every file is what its sum says; returns them."""
         for file in self.files():
             noted, name = file.with_name(file.name + ".sha256").read_text().split()
@@ -148,7 +146,7 @@ class Place:
             assert hashlib.sha256(file.read_bytes()).hexdigest() == noted, file
         return self.files()
 
-    def holding(self, marker: bytes) -> list[Path]:
+    def holding(self, marker):
         """Files of the backups and of the lab's places for temporary ones with these bytes."""
         root = Path(f"/proc/{self.lab.status().pid}/root")
         trees = [self.home, *(root / name for name in ("tmp", "run", "root", "var/tmp"))]
@@ -165,7 +163,7 @@ class Place:
 class Running:
     """The script at work, of which the process id is known."""
 
-    def __init__(self, place: Place, *words: str) -> None:
+    def __init__(self, place, *words):
         self.process = subprocess.Popen(
             place.script(*words), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
         )
@@ -173,7 +171,7 @@ class Running:
         outer = self.process.pid
         children = Path(f"/proc/{outer}/task/{outer}/children")
 
-        def leader() -> int:
+        def leader():
             # It may end, or not have begun, between the listing and the look.
             with contextlib.suppress(OSError):
                 for child in map(int, children.read_text().split()):
@@ -186,7 +184,7 @@ class Running:
 
         self.pid = wait_until(leader, label="the script runs", timeout=10, poll=0.002)
 
-    def send(self, what: signal.Signals) -> None:
+    def send(self, what):
         """To its whole process group, as a terminal does."""
         if self.pid and self.process.poll() is None:
             try:
@@ -194,15 +192,13 @@ class Running:
             except ProcessLookupError:
                 return
 
-    def end(self) -> tuple[int, str]:
+    def end(self):
         said, _ = self.process.communicate(timeout=SECONDS)
         return self.process.returncode, said
 
 
 @pytest.fixture(scope="session")
-def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
-    if sys.platform != "linux" or os.geteuid() != 0:
-        pytest.skip("the lab needs root on Linux: it makes namespaces, mounts and loop devices")
+def machine(tmp_path_factory):
     config = replace(settings.from_environment(), state=tmp_path_factory.mktemp("s"))
     lab = Lab(f"script-{os.getpid()}", config=config, images=())
     lab.up()
@@ -213,7 +209,7 @@ def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
         lab.down()
 
 
-def place_in(lab: Lab, name: str) -> Place:
+def place_in(lab, name):
     """A new place: its project, with a root disk in the default profile."""
     place = Place(lab, name)
     place.home.mkdir(mode=0o700)

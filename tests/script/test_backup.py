@@ -1,7 +1,5 @@
 """What a run of `docs/atlas-backup.sh` makes, refuses, tells and prunes, on a real Incus."""
 
-from __future__ import annotations
-
 import hashlib
 import io
 import os
@@ -15,7 +13,7 @@ import pytest
 
 from fixtures.clock import NotYet, wait_until
 from fixtures.services import prometheus
-from tests.script.conftest import PASSPHRASE, SECONDS, Place, Running, place_in
+from tests.script.conftest import PASSPHRASE, SECONDS, Running, place_in
 
 MQ = "mq mq-data snapshot=stop/7 tarball=stop/7 unit=mosquitto"
 CA = "ca ca-data snapshot=live/28 encrypted=stop/28"
@@ -52,7 +50,7 @@ def long_stops(machine):
 
 
 @pytest.fixture
-def mq(place: Place) -> Place:
+def mq(place):
     place.services, place.buckets, place.more, place.environment = [MQ], [], "", ()
     for snapshot in place.snapshots("mq-data"):
         place.incus("storage", "volume", "snapshot", "delete", "local", "mq-data", snapshot)
@@ -61,16 +59,16 @@ def mq(place: Place) -> Place:
     return place
 
 
-def lines(said: str, of: str) -> list[str]:
+def lines(said, of):
     return [line for line in said.splitlines() if of in line]
 
 
-def must(is_so: bool) -> None:
+def must(is_so):
     if not is_so:
         raise NotYet("not yet")
 
 
-def slow(place: Place, seconds: int) -> None:
+def slow(place, seconds):
     """The next stop of mq takes so long; after it, stops are quick again."""
     unit = (
         "[Service]\nType=oneshot\nRemainAfterExit=yes\nExecStart=/bin/true\n"
@@ -82,7 +80,7 @@ def slow(place: Place, seconds: int) -> None:
     place.incus("exec", "mq", "--", "sh", "-c", script.replace("\n", "\\n"))
 
 
-def shim(place: Place, code: str, program: str = "date") -> tuple[str, ...]:
+def shim(place, code, program="date"):
     """The environment in which a program is a script of ours; it ends as the real one."""
     directory = place.home / "bin"
     directory.mkdir(parents=True)
@@ -91,7 +89,7 @@ def shim(place: Place, code: str, program: str = "date") -> tuple[str, ...]:
     return (f"PATH=/backup/{place.name}/bin:/usr/sbin:/usr/bin:/sbin:/bin",)
 
 
-def test_all_kinds_are_made_and_can_be_restored(machine) -> None:
+def test_all_kinds_are_made_and_can_be_restored(machine):
     """Also: in files that only root reads."""
     place = place_in(machine, "all")
     place.make("mq")
@@ -135,7 +133,7 @@ def test_all_kinds_are_made_and_can_be_restored(machine) -> None:
     assert left == ""
 
 
-def test_all_that_needs_a_stop_shares_one(mq: Place) -> None:
+def test_all_that_needs_a_stop_shares_one(mq):
     """And what is live is made before it."""
     mq.services = ["mq mq-data snapshot=live/7 tarball=stop/7 encrypted=stop/7"]
     log = (
@@ -156,7 +154,7 @@ def test_all_that_needs_a_stop_shares_one(mq: Place) -> None:
     ]
 
 
-def test_neither_plaintext_nor_passphrase_is_ever_seen(mq: Place) -> None:
+def test_neither_plaintext_nor_passphrase_is_ever_seen(mq):
     """gpg begins late: whatever were exported to a file first would lie there until then.
 
     The passphrase is in no argument and in no environment of any process.
@@ -180,7 +178,7 @@ def test_neither_plaintext_nor_passphrase_is_ever_seen(mq: Place) -> None:
     mq.incus("exec", "mq", "--", "rm", "/mosquitto/data/blob")
 
 
-def look_at_processes() -> int:
+def look_at_processes():
     """How many are gpg at work; none shows the passphrase."""
     seen = 0
     for process in Path("/proc").glob("[0-9]*"):
@@ -194,7 +192,7 @@ def look_at_processes() -> int:
     return seen
 
 
-def test_a_second_run_leaves_the_first_alone(mq: Place) -> None:
+def test_a_second_run_leaves_the_first_alone(mq):
     """Into another directory too (attack 27): both would stop the same services.
 
     `--start-stopped` waits, and finds nothing left to start.
@@ -217,7 +215,7 @@ def test_a_second_run_leaves_the_first_alone(mq: Place) -> None:
 
 
 @pytest.mark.parametrize("what", [signal.SIGTERM, signal.SIGKILL])
-def test_killed_alone_while_a_long_stop_goes_on(mq: Place, what: signal.Signals) -> None:
+def test_killed_alone_while_a_long_stop_goes_on(mq, what):
     """A start would be answered with "already running", and the stop would end later."""
     slow(mq, 5)
     running = Running(mq)
@@ -237,7 +235,7 @@ def test_killed_alone_while_a_long_stop_goes_on(mq: Place, what: signal.Signals)
     assert mq.notes == []
 
 
-def test_the_next_run_starts_what_was_left_stopped(mq: Place) -> None:
+def test_the_next_run_starts_what_was_left_stopped(mq):
     """Also where that run cannot write any backup."""
     running = Running(mq)
     wait_until(lambda: must(mq.state("mq") == "STOPPED"), label="mq is stopped", timeout=SECONDS)
@@ -251,7 +249,7 @@ def test_the_next_run_starts_what_was_left_stopped(mq: Place) -> None:
     assert mq.state("mq") == "RUNNING"
 
 
-def test_an_instance_that_does_not_run_is_reported_and_stays_so(mq: Place) -> None:
+def test_an_instance_that_does_not_run_is_reported_and_stays_so(mq):
     mq.incus("stop", "mq")
     try:
         done = mq.back_up()
@@ -265,7 +263,7 @@ def test_an_instance_that_does_not_run_is_reported_and_stays_so(mq: Place) -> No
         mq.incus("start", "mq")
 
 
-def test_a_failure_stops_no_other_backup(mq: Place) -> None:
+def test_a_failure_stops_no_other_backup(mq):
     """No such thing; ephemeral: a stop would delete it; no passphrase; a unit that stays away."""
     mq.incus("launch", "mosquitto", "brief", "--ephemeral")
     mq.settle("brief")
@@ -298,7 +296,7 @@ def test_a_failure_stops_no_other_backup(mq: Place) -> None:
     mq.incus("delete", "--force", "brief")
 
 
-def test_a_full_disk_is_reported_and_leaves_no_half_file(mq: Place) -> None:
+def test_a_full_disk_is_reported_and_leaves_no_half_file(mq):
     mq.run("sh", "-c", "mkdir -p /run/small; mount -t tmpfs -o size=64k,mode=700 tmpfs /run/small")
     mq.incus("exec", "mq", "--", "sh", "-c", "head -c 1000000 /dev/urandom >/mosquitto/data/big")
     mq.services = [MQ, "mq mq-data encrypted=live"]
@@ -315,7 +313,7 @@ def test_a_full_disk_is_reported_and_leaves_no_half_file(mq: Place) -> None:
         mq.incus("exec", "mq", "--", "rm", "/mosquitto/data/big")
 
 
-def test_what_is_not_understood_is_refused(mq: Place) -> None:
+def test_what_is_not_understood_is_refused(mq):
     for line in (
         "mq",
         "mq mq-data",
@@ -332,12 +330,12 @@ def test_what_is_not_understood_is_refused(mq: Place) -> None:
         assert not mq.backups.exists()
 
 
-def test_nothing_to_back_up_is_no_success(mq: Place) -> None:
+def test_nothing_to_back_up_is_no_success(mq):
     mq.services = []
     assert mq.back_up().returncode == 1
 
 
-def old_run(place: Place, days: float, name: str = "mq-data.tar.zst") -> Path:
+def old_run(place, days, name="mq-data.tar.zst"):
     taken = datetime.now(UTC) - days * DAY
     directory = place.backups / f"{taken:%Y%m%dT%H%M%SZ}"
     directory.mkdir(parents=True, mode=0o700)
@@ -347,7 +345,7 @@ def old_run(place: Place, days: float, name: str = "mq-data.tar.zst") -> Path:
     return directory / name
 
 
-def old_snapshots(place: Place, ages: dict[str, float]) -> None:
+def old_snapshots(place, ages):
     """Import a volume `aged` with snapshots that Incus believes to be so many days old."""
     for name in ages:
         place.incus("storage", "volume", "snapshot", "create", "local", "mq-data", name)
@@ -369,7 +367,7 @@ def old_snapshots(place: Place, ages: dict[str, float]) -> None:
         place.incus("storage", "volume", "snapshot", "delete", "local", "mq-data", name)
 
 
-def aged(index: str, ages: dict[str, float]) -> str:
+def aged(index, ages):
     """Line by line: Incus takes back what it wrote, and not all that means the same."""
     lines, name = [], ""
     for line in index.splitlines():
@@ -383,7 +381,7 @@ def aged(index: str, ages: dict[str, float]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def test_snapshots_are_pruned_by_the_time_that_incus_tells(mq: Place) -> None:
+def test_snapshots_are_pruned_by_the_time_that_incus_tells(mq):
     """Their names lie here, each about its age; foreign names stay however old they are.
 
     The last one before this run's stays, too.
@@ -414,7 +412,7 @@ def test_snapshots_are_pruned_by_the_time_that_incus_tells(mq: Place) -> None:
 
 
 @pytest.mark.parametrize("shift", ["400 days", "-1 hour"])
-def test_nothing_is_pruned_while_the_clocks_contradict(mq: Place, shift: str) -> None:
+def test_nothing_is_pruned_while_the_clocks_contradict(mq, shift):
     kept = [old_run(mq, days) for days in (1, 8, 30)]
     mq.environment = shim(
         mq,
@@ -428,7 +426,7 @@ exec /bin/date -d '{shift}' "$@\"""",
     assert len(mq.snapshots("mq-data")) == 1
 
 
-def test_old_files_of_ours_are_pruned_and_nothing_else(mq: Place) -> None:
+def test_old_files_of_ours_are_pruned_and_nothing_else(mq):
     """Attacks 25 and 26: links, files of others, odd names, a backup that fails this time."""
     victim = mq.home / "victim"
     victim.mkdir()
@@ -462,13 +460,13 @@ def test_old_files_of_ours_are_pruned_and_nothing_else(mq: Place) -> None:
     assert young.exists() and all(file.exists() for file in unmade)
 
 
-def test_the_last_file_before_this_run_stays_however_old(mq: Place) -> None:
+def test_the_last_file_before_this_run_stays_however_old(mq):
     last, older = old_run(mq, 30), old_run(mq, 31)
     assert mq.back_up().returncode == 0
     assert last.exists() and not older.exists()
 
 
-def tree(place: Place) -> dict[Path, bytes]:
+def tree(place):
     found = {}
     for start in (place.backups, place.home / "victim"):
         for path in start.rglob("*"):
@@ -482,7 +480,7 @@ def tree(place: Place) -> dict[Path, bytes]:
     return found
 
 
-def test_waits_as_long_as_a_stop_takes(long_stops) -> None:
+def test_waits_as_long_as_a_stop_takes(long_stops):
     """The last one here: it has begun with the first."""
     for (place, running, begun), wanted, files in zip(long_stops, (0, 143), (1, 0), strict=True):
         status, said = running.end()

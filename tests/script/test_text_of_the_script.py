@@ -1,10 +1,7 @@
 """The text of `docs/atlas-backup.sh`: shellcheck finds nothing, and it promises what Atlas does."""
 
-from __future__ import annotations
-
 import re
 import subprocess
-from pathlib import Path
 
 import pytest
 
@@ -15,17 +12,17 @@ from tests.script.conftest import SCRIPT
 ROOT = SCRIPT.parents[1]
 
 
-def array(name: str) -> list[str]:
+def array(name):
     found = re.search(rf"^{name}=\((.*?)\)(?: #.*)?$", SCRIPT.read_text(), re.DOTALL | re.MULTILINE)
     assert found is not None
     return re.findall(r'"([^"]+)"', found[1])
 
 
-def days(retention: str) -> int:
+def days(retention):
     return round(retention_seconds(retention) / 86400)
 
 
-def test_all_is_backed_up_as_the_fleet_file_says() -> None:
+def test_all_is_backed_up_as_the_fleet_file_says():
     fleet = load_fleet(ROOT / "fleets" / "atlas.yaml")
     wanted = []
     for spec in fleet.services:
@@ -48,25 +45,25 @@ def test_all_is_backed_up_as_the_fleet_file_says() -> None:
     ]
 
 
-def checked(script: Path) -> str:
+def checked(script):
     done = subprocess.run(
         ["shellcheck", "--severity=style", script], capture_output=True, text=True, timeout=120
     )
     return done.stdout
 
 
-def test_shellcheck_finds_nothing() -> None:
+def test_shellcheck_finds_nothing():
     assert checked(SCRIPT) == ""
 
 
 @pytest.mark.parametrize("line", ["rm -rf $RUN", "foo() { local x=$(false); }"])
-def test_shellcheck_would_find_it(tmp_path: Path, line: str) -> None:
+def test_shellcheck_would_find_it(tmp_path, line):
     spoilt = tmp_path / "spoilt.sh"
     spoilt.write_text(SCRIPT.read_text() + line + "\n")
     assert checked(spoilt) != ""
 
 
-def test_it_dies_of_what_it_does_not_expect() -> None:
+def test_it_dies_of_what_it_does_not_expect():
     text = SCRIPT.read_text()
     assert "set -Eeuo pipefail" in text
     assert "--force" not in text

@@ -1,13 +1,11 @@
 """Servers on loopback: each connection is answered by a function of the test."""
 
-from __future__ import annotations
-
 import ipaddress
 import socket
 import ssl
 import tempfile
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable
 from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any
@@ -23,12 +21,12 @@ Dial = Callable[[], socket.socket]
 
 
 @contextmanager
-def server(answer: Answer, context: ssl.SSLContext | None = None) -> Iterator[Dial]:
+def server(answer, context=None):
     """Yield a function that connects to it; a connection stays open until the end of the block."""
     over, threads = threading.Event(), []
     listener = socket.create_server(("127.0.0.1", 0))
 
-    def handle(connection: socket.socket) -> None:
+    def handle(connection):
         try:
             connection.settimeout(20)
             if context:
@@ -40,7 +38,7 @@ def server(answer: Answer, context: ssl.SSLContext | None = None) -> Iterator[Di
         finally:
             connection.close()
 
-    def accept() -> None:
+    def accept():
         while not over.is_set():
             try:
                 connection, _ = listener.accept()
@@ -62,10 +60,10 @@ def server(answer: Answer, context: ssl.SSLContext | None = None) -> Iterator[Di
             thread.join(20)
 
 
-def pages(content: Mapping[str, bytes]) -> Answer:
+def pages(content):
     """Answer requests of one connection: 200 with the content of a path, else 503."""
 
-    def answer(connection: socket.socket) -> None:
+    def answer(connection):
         while request := connection.recv(65536):
             path = request.split()[1].decode()
             body = content.get(path, b"not here")
@@ -75,7 +73,7 @@ def pages(content: Mapping[str, bytes]) -> Answer:
     return answer
 
 
-def identity(name: str) -> Issued:
+def identity(name):
     """Return a certificate that is its own root, with its key."""
     key = ec.generate_private_key(ec.SECP256R1())
     names = [x509.DNSName(name), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
@@ -88,7 +86,7 @@ def identity(name: str) -> Issued:
     return Issued(leaf, (), name, Secret(key_pem(key).decode()))
 
 
-def context_of(own: Issued, trust: str = "") -> ssl.SSLContext:
+def context_of(own, trust=""):
     """Return the TLS settings of a server; with `trust` (PEM) it wants a client's certificate."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     with tempfile.NamedTemporaryFile() as file:

@@ -1,7 +1,5 @@
 """`python -m tests`: every test is in one share, and a share that fails is the exit status."""
 
-from __future__ import annotations
-
 import os
 import subprocess
 import sys
@@ -16,14 +14,14 @@ from fixtures.clock import NotYet, wait_until
 TESTS = Path(__file__).parents[1]
 
 
-def test_every_directory_of_tests_is_in_one_share() -> None:
+def test_every_directory_of_tests_is_in_one_share():
     there = {path.parent.name for path in TESTS.rglob("test_*.py")}
     shared = [directory for share in all_tests.SHARES.values() for directory in share]
     assert sorted(shared) == sorted(there)
 
 
 @pytest.fixture
-def small(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def small(monkeypatch, tmp_path):
     """Two shares of one directory each, whose tests are given by the test."""
     monkeypatch.setattr(all_tests, "SHARES", {"one": ("a",), "two": ("b",)})
     monkeypatch.setenv("ATLAS_DRILLS_STATE", str(tmp_path / "state"))
@@ -33,54 +31,39 @@ def small(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         (tmp_path / "tests" / directory).mkdir(parents=True)
 
 
-def test_one_share_that_fails_fails_all_and_is_told_at_the_end(
-    small: None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    (tmp_path / "tests/a/test_a.py").write_text("def test_a():\n    assert 1 == 2\n")
-    (tmp_path / "tests/b/test_b.py").write_text("def test_b():\n    pass\n")
+def write(tmp_path, **bodies):
+    """Write the test of each directory."""
+    for directory, text in bodies.items():
+        code = f"import os\n\n\ndef test_{directory}():\n    {text}\n"
+        (tmp_path / f"tests/{directory}/test_{directory}.py").write_text(code)
+
+
+def test_one_share_that_fails_fails_all_and_each_has_a_lab_of_its_own(small, tmp_path, capsys):
+    see = "assert os.environ['ATLAS_DRILLS_STATE'] == {!r}".format
+    write(tmp_path, a="assert 1 == 2", b=see(str(tmp_path / "state" / "two")))
     assert all_tests.main([]) == 1
     said = capsys.readouterr().out.splitlines()
     assert any(line.startswith("two: ") and "1 passed" in line for line in said)
     assert said[-2].startswith("FAILED tests/a/test_a.py::test_a")
     assert said[-1] == "tests: one ended with status 1, two ended with status 0"
+    assert all_tests.main(["tests/b"]) == 1, "with arguments it is one pytest, in one lab"
+    (tmp_path / "tests/a/test_a.py").unlink()
+    write(tmp_path, b="pass")
+    assert all_tests.main([]) == pytest.ExitCode.NO_TESTS_COLLECTED, "no tests are no pass"
 
 
-def test_each_share_has_a_lab_of_its_own(
-    small: None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    see = "import os\n\n\ndef test():\n    assert os.environ['ATLAS_DRILLS_STATE'] == {!r}\n"
-    for directory, name in (("a", "one"), ("b", "two")):
-        code = see.format(str(tmp_path / "state" / name))
-        (tmp_path / f"tests/{directory}/test_it.py").write_text(code)
-    assert all_tests.main([]) == 0
-
-
-def test_a_share_without_tests_is_no_pass(
-    small: None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    (tmp_path / "tests/a/test_a.py").write_text("def test_a():\n    pass\n")
-    assert all_tests.main([]) != 0
-
-
-def test_with_arguments_it_is_one_pytest(small: None, tmp_path: Path) -> None:
-    (tmp_path / "tests/a/test_a.py").write_text("def test_a():\n    assert 1 == 2\n")
-    (tmp_path / "tests/b/test_b.py").write_text("def test_b():\n    pass\n")
-    assert all_tests.main(["tests/b"]) == 0
-    assert all_tests.main(["-k", "test_a"]) == 1
-
-
-def content_of(path: Path) -> str:
+def content_of(path):
     if not path.exists() or not path.read_text():
         raise NotYet(f"{path} is not written")
     return path.read_text()
 
 
-def must_be_gone(pids: list[int]) -> None:
+def must_be_gone(pids):
     if left := [pid for pid in pids if Path(f"/proc/{pid}/cmdline").exists()]:
         raise NotYet(f"{left} live")
 
 
-def test_who_ends_it_ends_its_shares(small: None, tmp_path: Path) -> None:
+def test_who_ends_it_ends_its_shares(small, tmp_path):
     slow = "import os, pathlib, time\n\n\ndef test():\n    pathlib.Path('{}').write_text("
     slow += "str(os.getpid()))\n    time.sleep(60)\n"
     for directory in "ab":

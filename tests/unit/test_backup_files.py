@@ -1,7 +1,5 @@
 """The finder of a run: every case by its expectation, and whose each backup is."""
 
-from __future__ import annotations
-
 import gzip
 import json
 import os
@@ -33,11 +31,11 @@ SERVICE = {service.name: service for service in FLEET.services}
 GRAFANA, STEP_CA, PROMETHEUS = (SERVICE[name] for name in ("grafana", "step-ca", "prometheus"))
 
 
-def files_in(*places: Path, **more) -> BackupFiles:
+def files_in(*places, **more):
     return BackupFiles(places=places, services=tuple(FLEET.services), **more)
 
 
-def problem_of(path: Path, passphrase: Secret | None = None) -> tuple[str, str]:
+def problem_of(path, passphrase=None):
     """Return how a file is judged, found and read to its end: family of the error, and its text."""
     found = identify(path, passphrase)
     if found.problem:
@@ -193,7 +191,7 @@ def test_the_plan_of_a_run_is_what_was_found_first_and_is_looked_at_again(tmp_pa
         backups.newest_file(GRAFANA, "tarball")
 
 
-def answer(uid: str, folder: str = "") -> bytes:
+def answer(uid, folder=""):
     """Return a dashboard as the API shows it."""
     meta = {"type": "db", "folderUid": folder, "folderTitle": folder.upper()}
     model = {"uid": uid, "title": uid, "panels": [], "schemaVersion": 39}

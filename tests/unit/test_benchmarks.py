@@ -1,11 +1,10 @@
 """The benchmarks: figures, goals, the table in docs/performance.md, the observer."""
 
-from __future__ import annotations
-
 import json
 import os
 import subprocess
 import tempfile
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -52,7 +51,7 @@ def test_results_are_written_whole_and_the_table_is_made_from_them(tmp_path, mon
     bench = Bench("rto", 3, lambda _: None)
     bench.figure("RTO of a drill", "a script", "ratio", (0.9, 0.7, 0.85), at_most=0.8)
     bench.sample(ours=0.9)
-    figures.write(bench, figures.datetime(2026, 11, 25), 3.21)
+    figures.write(bench, datetime(2026, 11, 25), 3.21)
     results = figures.read(tmp_path)
     assert results["rto"]["samples"] == [{"ours": 0.9}]
     assert results["rto"]["command"] == "./run bench rto"
@@ -113,7 +112,7 @@ def test_every_drill_has_a_recovery_of_the_script_or_is_told_to_have_none():
 
 
 def test_what_is_forgotten_is_read_from_the_disk_again():
-    def in_memory(file: Path) -> int:
+    def in_memory(file):
         argv = ["fincore", "--bytes", "--noheadings", "--output=RES", str(file)]
         return int(subprocess.run(argv, check=True, capture_output=True, text=True).stdout)
 

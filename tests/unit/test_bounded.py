@@ -1,12 +1,12 @@
-"""A server that drips, never ends or lies costs a request its budget, and nothing more."""
-
-from __future__ import annotations
+"""A server that drips, never ends, lies or falls silent costs a request its budget alone."""
 
 import base64
 import contextlib
 import errno
 import gzip
 import hashlib
+import json
+import re
 import socket
 import ssl
 import threading
@@ -15,10 +15,10 @@ import time
 import pytest
 import requests
 
-from fixtures.errors import CouldNotLook, IncusError
-from fixtures.incus import bounded, client, tunnel
+from fixtures.errors import CouldNotLook, IncusError, NotAllowed
+from fixtures.incus import bounded, buckets, client, tunnel
 from fixtures.incus.client import Incus, translate_errors
-from fixtures.incus.guard import DrillPolicy
+from fixtures.incus.guard import DrillPolicy, OwnServerPolicy
 from fixtures.incus.tunnel import open_websocket
 
 HELLO = (
@@ -54,13 +54,13 @@ class Hostile:
     def _talk(self, peer):
         with peer, contextlib.suppress(OSError):
             while head := peer.recv(65536):
-                if head.startswith(b"GET /1.0 "):
-                    peer.sendall(sized(self.hello))
-                else:
-                    for part in self.say(head):
-                        peer.sendall(part)
-                        self.sent += len(part)
-                    return
+                length = re.search(rb"(?i)content-length: (\d+)", head)
+                while length and len(head.partition(b"\r\n\r\n")[2]) < int(length[1]):
+                    head += peer.recv(65536)
+                is_hello = re.match(rb"GET /1\.0[ ?]", head) and self.hello is not None
+                for part in [sized(self.hello)] if is_hello else self.say(head):
+                    peer.sendall(part)
+                    self.sent += 0 if is_hello else len(part)
 
     def close(self):
         self._listener.close()
@@ -84,9 +84,9 @@ def served(tmp_path, monkeypatch):
         monkeypatch.setattr(client, name, SECONDS)
     made = []
 
-    def serve(say):
-        made.append(Hostile(tmp_path / "s", say))
-        return Incus(made[-1].path, DrillPolicy("r")), made[-1]
+    def serve(say, hello=HELLO, policy=DrillPolicy):
+        made.append(Hostile(tmp_path / f"s{len(made)}", say, hello))
+        return Incus(made[-1].path, policy(made[-1].path)), made[-1]
 
     yield serve
     for server in made:
@@ -287,3 +287,107 @@ def test_a_fault_of_the_connection_is_named_as_such(fault):
     for raised in (fault, requests.ConnectionError(fault)):
         with pytest.raises(IncusError, match="export x: "), translate_errors("export x"):
             raise raised
+
+
+def answers(**found):
+    """Answer requests by the last part of their path: (status, JSON), or silence."""
+
+    def say(head):
+        name = head.split()[1].decode().partition("?")[0].rpartition("/")[2]
+        answer = found.get(name)
+        if isinstance(answer, list):
+            answer = answer.pop(0) if answer else None
+        if answer is None:
+            time.sleep(4 * SECONDS)
+            return []
+        status, content = answer
+        text = json.dumps({"type": "sync", **content}).encode()
+        return [b"HTTP/1.1 %d x\r\nContent-Length: %d\r\n\r\n" % (status, len(text)) + text]
+
+    return say
+
+
+def hello_with(**metadata):
+    seen = json.loads(HELLO)
+    return json.dumps({**seen, "metadata": {**seen["metadata"], **metadata}}).encode()
+
+
+RUNNING = 200, {"metadata": {"status": "Running", "status_code": 103}}
+DONE = 200, {"metadata": {"status_code": 200, "id": "op"}}
+STARTED = 202, {"type": "async", "metadata": {"id": "op", "description": "Importing"}}
+SILENT = "Incus took the connection, but does not answer in time"
+
+
+def test_a_server_that_falls_silent_is_named(served):
+    with within_budget(), pytest.raises(IncusError, match=SILENT):
+        served(answers(), hello=None)
+    incus, _ = served(answers())
+    with within_budget(), pytest.raises(IncusError, match=SILENT):
+        incus.exists("instances", "i")
+
+
+def test_an_operation_is_awaited_has_an_end_and_may_fall_silent(served, monkeypatch):
+    monkeypatch.setattr(client, "WAIT_SECONDS", SECONDS)
+    say = answers(instances=STARTED, wait=[RUNNING, RUNNING, DONE])
+    incus, _ = served(say, policy=OwnServerPolicy)
+    assert incus.post("instances", body={}, doing="import")["id"] == "op"
+    incus, _ = served(answers(state=STARTED, wait=RUNNING), policy=OwnServerPolicy)
+    with pytest.raises(IncusError, match="start: Importing: still Running after 0.01 s"):
+        incus.put("instances", "i", "state", body={}, doing="start", timeout=0.01)
+    incus, _ = served(answers(instances=STARTED), policy=OwnServerPolicy)
+    with pytest.raises(IncusError, match=f"import: {SILENT}"):
+        incus.post("instances", body={}, doing="import")
+
+
+def test_an_answer_that_lacks_a_key_is_an_error_that_names_its_path(served):
+    shown = {"name": "x", "config": {"size": "1GiB"}}
+    say = answers(x=(200, {"metadata": shown}), instances=(200, {"metadata": [shown]}))
+    incus, _ = served(say)
+    seen, (listed,) = incus.get("projects", "x"), incus.get_list("instances")
+    assert seen == shown and seen.get("devices") is None
+    for path, read in (
+        ("/1.0/projects/x", lambda: seen["devices"]),
+        ("/1.0/projects/x", lambda: seen["config"]["pool"]),
+        ("/1.0/instances", lambda: listed["devices"]),
+    ):
+        with pytest.raises(CouldNotLook, match=f"^{path}: the answer is not one of Incus' API"):
+            read()
+
+
+def test_an_untrusted_client_is_named_with_what_to_do(served):
+    with pytest.raises(IncusError, match="does not trust this client's certificate") as refused:
+        served(answers(), hello=hello_with(auth="untrusted"))
+    assert "nothing was read or changed" in refused.value.message
+    assert "./run certificate" in str(refused.value.hint)
+
+
+@pytest.mark.parametrize(
+    ("status", "error", "is_permission"),
+    [
+        (403, "Certificate is restricted", True),
+        (500, "Certificate is restricted", True),
+        (403, 'Failed: "raw.lxc" is forbidden', False),
+    ],
+)
+def test_lack_of_permission_is_an_error_of_its_own(served, status, error, is_permission):
+    say = answers(**{"storage-pools": (status, {"type": "error", "error": error})})
+    incus, _ = served(say, hello=hello_with(api_extensions=["projects"]))
+    with pytest.raises(IncusError) as refused:
+        incus.pools()
+    assert isinstance(refused.value, NotAllowed) is is_permission
+    incus.known_pools = ("b", "a")
+    if is_permission:
+        assert incus.for_project("drill-y").pools() == ["a", "b"]
+
+
+def test_s3_that_cannot_be_reached_is_an_error_before_the_drill(served):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+    about = {"server_version": "7.0.2", "server_name": "x", "certificate": "PEM"}
+    config = {buckets.LISTENER: f"127.0.0.1:{port}"}
+    incus, _ = served(answers(), hello=hello_with(config=config, environment=about))
+    with (
+        pytest.raises(CouldNotLook, match=rf"S3 at https://127.0.0.1:{port} cannot be reached"),
+        buckets.open_s3(incus),
+    ):
+        raise AssertionError("opened")

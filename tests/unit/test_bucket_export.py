@@ -1,7 +1,5 @@
 """Bucket exports: every damage is named, and a renamed copy keeps nothing but the objects."""
 
-from __future__ import annotations
-
 import gzip
 import hashlib
 import io
@@ -135,7 +133,7 @@ def test_a_renamed_export_has_another_name_and_fresh_keys(file, tmp_path):
 
 
 def test_a_renamed_export_is_never_whole_in_memory(file, tmp_path):
-    path = file(gzip.compress(export(fill=80_000_000), compresslevel=0))
+    path = file(gzip.compress(export(fill=50_000_000), compresslevel=0))
     code = (
         "import sys; from pathlib import Path;"
         "from fixtures.backups.bucket_export import renamed;"

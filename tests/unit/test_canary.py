@@ -1,7 +1,5 @@
 """The judgement of canaries, on a sane recovery and on each way to lose data."""
 
-from __future__ import annotations
-
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -55,14 +53,14 @@ def test_each_canary_that_is_not_as_the_backup_had_it_is_named(found, columns, n
 
 
 @given(st.dictionaries(st.sampled_from([*IDS, "later", "foreign"]), st.text(max_size=8)))
-def test_every_canary_is_in_exactly_one_column(found: dict[str, str]) -> None:
+def test_every_canary_is_in_exactly_one_column(found):
     ledger = judge_canaries(HELD, LATER, found)
     gone = [*ledger.lost, *ledger.gone]
     there = [*ledger.recovered, *ledger.changed, *ledger.unexpected]
     assert sorted(gone + there) == sorted(ledger.written)
 
 
-def test_what_such_a_backup_never_holds_may_be_new_but_not_as_it_was() -> None:
+def test_what_such_a_backup_never_holds_may_be_new_but_not_as_it_was():
     history = [Canary("history", "versions 1 to 3", BEGIN)]
     for found in ({}, {"history": "version 1"}):
         ledger = judge_canaries(HELD, [], {**ALL_FOUND, **found}, history)
@@ -72,7 +70,7 @@ def test_what_such_a_backup_never_holds_may_be_new_but_not_as_it_was() -> None:
     assert kept.gone == []
 
 
-def test_a_member_without_a_survivor_leaves_the_whole_without_one() -> None:
+def test_a_member_without_a_survivor_leaves_the_whole_without_one():
     some = Ledger(written=["a"], recovered=["a"], newest_survivor=BEGIN)
     none = Ledger(written=["b"], lost=["b"])
     assert Ledger().with_part("x", some).newest_survivor == BEGIN

@@ -1,7 +1,5 @@
 """Certificates on restored volumes, held against the CA that was restored with them."""
 
-from __future__ import annotations
-
 from datetime import timedelta
 from types import SimpleNamespace
 

@@ -1,7 +1,5 @@
 """The checks of a verification end in one verdict, in one order."""
 
-from __future__ import annotations
-
 from datetime import UTC, datetime
 from types import SimpleNamespace
 
@@ -14,6 +12,7 @@ from fixtures.recovery import checks as module
 from fixtures.recovery.checks import REOWNED, Checks, checking_host
 from fixtures.recovery.drill import Drill
 from fixtures.recovery.existing import AGAIN, NEW_BACKUP, ExistingUnderDrill
+from fixtures.recovery.fleet import Platform
 from fixtures.services.base import ActiveCheck
 
 
@@ -123,3 +122,10 @@ def test_a_proof_is_compared_with_one_of_the_same_source():
     assert not is_of_source(line, "x", "snapshot", "/backup/20261128")
     line.verdict = Verdict.WRONG_DATA
     assert not is_of_source(line, "x", "tarball", "/backup/20261128")
+
+
+def test_members_that_are_not_rebuilt_leave_the_whole_unproven():
+    drill = Drill("fleet", "full-rebuild", 900, "drill-x", "low")
+    platform = Platform(None, "local", drill, [], [], {}, left_out=["loki"])
+    with pytest.raises(CouldNotLook, match="not the whole fleet: without loki, mosquitto"):
+        platform.must_hold({"mosquitto": None})

@@ -1,7 +1,5 @@
 """What an existing backup proves: not more than it held, and not of a time that is not known."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 

@@ -1,17 +1,12 @@
 """Audits as evidence: how they are judged and reported, and that they prove no recovery."""
 
-from __future__ import annotations
-
-from pathlib import Path
-from typing import Any
-
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from fixtures.evidence.html import render_summary, table_cells
 from fixtures.evidence.judge import judge_audit, judge_audits, judge_run
 from fixtures.evidence.openmetrics import metrics
-from fixtures.evidence.record import AuditRecord, AuditVerdict, CheckRecord, RunRecord, Verdict
+from fixtures.evidence.record import AuditRecord, AuditVerdict, CheckRecord, Verdict
 from fixtures.evidence.wording import audit_sentence, findings, why_not_in_order
 from fixtures.evidence.writer import append_history, read_evidence, read_history, write_evidence
 from fixtures.plugin.terminal import WIDTH, summary_lines
@@ -27,7 +22,7 @@ FOUND = CheckRecord(
 )
 
 
-def audit(**changed: Any) -> AuditRecord:
+def audit(**changed):
     """An audit that is in order, except for what is changed."""
     return AuditRecord(
         **{
@@ -57,12 +52,12 @@ SOUND, BAD, BLIND = audit(), audit(checks=[HELD, FOUND]), audit(checks=[HELD, UN
         (audit(trace="Traceback"), AuditVerdict.NOT_VERIFIED),
     ],
 )
-def test_an_audit_is_judged_by_what_was_seen(record: AuditRecord, verdict: AuditVerdict) -> None:
+def test_an_audit_is_judged_by_what_was_seen(record, verdict):
     assert judge_audit(record) is verdict
     assert bool(findings(run(audits=[record]))) is not verdict.is_pass
 
 
-def test_audits_never_make_a_run_better() -> None:
+def test_audits_never_make_a_run_better():
     assert judge_run(run(drills=[], audits=[SOUND])) is Verdict.NOT_VERIFIED
     assert judge_run(run(audits=[SOUND])) is Verdict.RECOVERED
     assert judge_run(run(audits=[SOUND, BAD])) is Verdict.NOT_VERIFIED
@@ -71,12 +66,12 @@ def test_audits_never_make_a_run_better() -> None:
 
 
 @pytest.mark.parametrize("fault", [{"errors": ["cut"]}, {"interrupted": True}, {"finished": None}])
-def test_a_fault_of_the_run_leaves_no_audit_in_order(fault: dict[str, Any]) -> None:
+def test_a_fault_of_the_run_leaves_no_audit_in_order(fault):
     assert judge_audits(run(drills=[], audits=[SOUND])) is AuditVerdict.IN_ORDER
     assert judge_audits(run(drills=[], audits=[SOUND], **fault)) is AuditVerdict.NOT_VERIFIED
 
 
-def test_what_is_broken_comes_before_what_was_not_looked_at() -> None:
+def test_what_is_broken_comes_before_what_was_not_looked_at():
     rows = findings(run(audits=[BLIND, SOUND, BAD]))
     assert [row.check.outcome for row in rows] == ["broken", "not looked"]
     assert audit_sentence(run(audits=[BLIND, SOUND, BAD])) == (
@@ -86,7 +81,7 @@ def test_what_is_broken_comes_before_what_was_not_looked_at() -> None:
     assert audit_sentence(run()) == ""
 
 
-def test_a_failed_test_says_what_is_wrong_and_what_to_do() -> None:
+def test_a_failed_test_says_what_is_wrong_and_what_to_do():
     assert why_not_in_order(audit(checks=[FOUND], reason="no project atlas")) == (
         "step-ca, backup regime: findings\n"
         "- line 17: newest snapshot (broken): 9 days old <b>\n"
@@ -96,7 +91,7 @@ def test_a_failed_test_says_what_is_wrong_and_what_to_do() -> None:
     )
 
 
-def test_the_terminal_shows_findings_and_that_nothing_was_recovered() -> None:
+def test_the_terminal_shows_findings_and_that_nothing_was_recovered():
     lines = summary_lines(run(drills=[], audits=[SOUND, BAD]))
     assert lines == [
         "verdict of the audit: findings",
@@ -117,7 +112,7 @@ def test_the_terminal_shows_findings_and_that_nothing_was_recovered() -> None:
     assert not any("in order" in line for line in both[4:]), "next to drills, only what is wrong"
 
 
-def test_the_page_shows_findings_with_their_advice() -> None:
+def test_the_page_shows_findings_with_their_advice():
     broken = audit(trace="Traceback <i>", reason="a defect", notes=["read by half"])
     html = render_summary(run(drills=[], audits=[SOUND, BAD, BLIND, broken]))
     text = words(html)
@@ -134,8 +129,8 @@ def test_the_page_shows_findings_with_their_advice() -> None:
     assert "✕ findings step-ca backup regime, read in 0.50 s" in text
 
 
-def test_audits_have_metrics_of_their_own() -> None:
-    def samples(record: RunRecord) -> dict[str, float]:
+def test_audits_have_metrics_of_their_own():
+    def samples(record):
         return {
             f"{sample.name}{sorted(sample.labels.values())}": sample.value
             for family in text_string_to_metric_families(metrics(record))
@@ -153,13 +148,13 @@ def test_audits_have_metrics_of_their_own() -> None:
     assert any(name.startswith("dr_run_verdict") for name in samples(run(audits=[BAD])))
 
 
-def test_audits_survive_the_file_and_stand_in_the_history(tmp_path: Path) -> None:
+def test_audits_survive_the_file_and_stand_in_the_history(tmp_path):
     record = run(audits=[SOUND, BAD])
     assert read_evidence(write_evidence(record, tmp_path)) == record
     path = tmp_path / "history.jsonl"
     append_history(record, path)
     append_history(run(drills=[], audits=[SOUND]), path)
-    warnings: list[str] = []
+    warnings = []
     assert [line.service for line in read_history(path, warnings.append)] == ["step-ca"]
     assert warnings == []
     assert path.read_text().count('"topic": "backup regime", "verdict": "findings"') == 1

@@ -1,9 +1,6 @@
 """Each rule of the judge over sane and pathological evidence."""
 
-from __future__ import annotations
-
 from datetime import UTC, datetime
-from typing import Any
 
 import pytest
 
@@ -32,7 +29,7 @@ LEDGER = CanaryRecord(written=["a", "b"], recovered=["a"], gone=["b"])
 LOST = CanaryRecord(written=["a"], lost=["a"])
 NO_PACKAGE = "the vendor's package could not be fetched (timed out)"
 SKIPPED = SkipRecord(service="grafana", reason=NO_PACKAGE, drills=9)
-PASSING: dict[str, Any] = {
+PASSING = {
     "id": "step-ca-snapshot-rehearsal",
     "service": "step-ca",
     "scenario": "snapshot",
@@ -47,7 +44,7 @@ PASSING: dict[str, Any] = {
     "checks": [HELD],
     "canaries": LEDGER,
 }
-RUN: dict[str, Any] = {
+RUN = {
     "run": "r1",
     "suite_version": "0",
     "begun": BEGUN,
@@ -70,12 +67,12 @@ RUN: dict[str, Any] = {
 }
 
 
-def drill(**changed: Any) -> DrillRecord:
+def drill(**changed):
     """A drill that passes, except for what is changed."""
     return DrillRecord(**{**PASSING, **changed})
 
 
-def run(**changed: Any) -> RunRecord:
+def run(**changed):
     """A run of one passing drill, except for what is changed."""
     return RunRecord(**{**RUN, "drills": [drill()], **changed})
 
@@ -83,15 +80,15 @@ def run(**changed: Any) -> RunRecord:
 LATE, NOT_VERIFIED = Verdict.RECOVERED_LATE, Verdict.NOT_VERIFIED
 NOT_RECOVERED, WRONG = Verdict.NOT_RECOVERED, Verdict.WRONG_DATA
 FAILED = PHASES[4].model_copy(update={"failed": True})
-EXISTING: dict[str, Any] = {"origin": "existing", "target_rpo": 1.1 * DAY}
+EXISTING = {"origin": "existing", "target_rpo": 1.1 * DAY}
 
 
-def ledger(**lists: list[str]) -> dict[str, Any]:
+def ledger(**lists):
     """What a drill has where its canaries ended so."""
     return {"canaries": CanaryRecord(**lists)}
 
 
-CASES: dict[str, tuple[dict[str, Any], Verdict]] = {
+CASES = {
     "whole and in time": ({}, Verdict.RECOVERED),
     "exactly the target": ({"rto": 900.0}, Verdict.RECOVERED),
     "over target": ({"rto": 900.01}, LATE),
@@ -125,11 +122,11 @@ CASES: dict[str, tuple[dict[str, Any], Verdict]] = {
 
 
 @pytest.mark.parametrize(("changed", "expected"), CASES.values(), ids=CASES)
-def test_a_drill_is_judged_by_its_facts(changed: dict[str, Any], expected: Verdict) -> None:
+def test_a_drill_is_judged_by_its_facts(changed, expected):
     assert judge_drill(drill(**changed)) is expected
 
 
-def test_a_whole_run_recovered() -> None:
+def test_a_whole_run_recovered():
     assert judge_run(run()) is Verdict.RECOVERED
     kept = run(cleanup=CleanupRecord(kept=["project drill-x"]))
     assert judge_run(kept) is Verdict.RECOVERED, "what was kept on request is no fault"
@@ -153,21 +150,21 @@ def test_a_whole_run_recovered() -> None:
     ],
     ids=str,
 )
-def test_a_fault_of_the_run_leaves_it_not_verified(changed: dict[str, Any]) -> None:
+def test_a_fault_of_the_run_leaves_it_not_verified(changed):
     faulty = run(**changed)
     assert judge_run(faulty) is Verdict.NOT_VERIFIED
     assert "but the run itself had 1 fault" in run_sentence(faulty)
     assert judge_run(run(**{**changed, "drills": [drill(canaries=LOST)]})) is Verdict.WRONG_DATA
 
 
-def test_a_run_without_a_drill_proves_nothing() -> None:
+def test_a_run_without_a_drill_proves_nothing():
     assert judge_run(run(drills=[])) is NOT_VERIFIED
     skipped = run(drills=[], skipped=[SKIPPED])
     assert not has_only_gaps(skipped)
     assert band(skipped).words == "not verified"
 
 
-def test_a_run_with_skips_is_no_pass_but_says_that_the_rest_recovered() -> None:
+def test_a_run_with_skips_is_no_pass_but_says_that_the_rest_recovered():
     skipped = [SKIPPED, SKIPPED.model_copy(update={"service": "atlantis", "drills": 4})]
     gaps = run(skipped=skipped)
     assert judge_run(gaps) is Verdict.NOT_VERIFIED
@@ -192,7 +189,7 @@ def test_a_run_with_skips_is_no_pass_but_says_that_the_rest_recovered() -> None:
     ],
     ids=["wrong", "late", "not looked", "fault", "cell without a reason"],
 )
-def test_gaps_excuse_nothing_else(changed: dict[str, Any], verdict: str) -> None:
+def test_gaps_excuse_nothing_else(changed, verdict):
     judged = run(**changed, skipped=[SKIPPED])
     assert not has_only_gaps(judged)
     assert not ends_well(judged)
@@ -203,7 +200,7 @@ SEEN = [
     CheckRecord(name=name, outcome="held", detail="")
     for name in ("files below the volume", "stays up", "it holds data", "whole: every block")
 ]
-SOUND: dict[str, Any] = {"origin": "existing", "strength": "sound", "canaries": CanaryRecord()}
+SOUND = {"origin": "existing", "strength": "sound", "canaries": CanaryRecord()}
 
 
 def test_a_sound_backup_needs_each_of_its_parts():

@@ -1,29 +1,18 @@
 """metrics.prom, read back by Prometheus' own parser."""
 
-from __future__ import annotations
-
-from pathlib import Path
-
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from fixtures.evidence.openmetrics import metrics
-from fixtures.evidence.record import RunRecord, Verdict
-from fixtures.evidence.writer import read_evidence
+from fixtures.evidence.record import Verdict
 from tests.unit.test_evidence_judge import SKIPPED, run
 
 Samples = dict[tuple[str, tuple[str, ...]], float]
 
 
-@pytest.fixture
-def golden() -> RunRecord:
-    """A run with all five verdicts."""
-    return read_evidence(Path(__file__).parents[2] / "tests/report/evidence-v1.json")
-
-
-def parsed(run: RunRecord) -> Samples:
+def parsed(run):
     """Return (name, sorted label values) -> value; a sample given twice is an error."""
-    found: Samples = {}
+    found = {}
     for family in text_string_to_metric_families(metrics(run)):
         for sample in family.samples:
             key = (sample.name, tuple(sorted(sample.labels.values())))
@@ -34,12 +23,12 @@ def parsed(run: RunRecord) -> Samples:
     return found
 
 
-def labels(*values: str) -> tuple[str, ...]:
+def labels(*values):
     """Return label values in the order of the keys of `parsed`."""
     return tuple(sorted(values))
 
 
-def test_each_drill_has_exactly_one_verdict(golden: RunRecord) -> None:
+def test_each_drill_has_exactly_one_verdict(golden):
     samples = parsed(golden)
     for drill in golden.drills:
         cell = (drill.service, drill.scenario, drill.origin)
@@ -50,7 +39,7 @@ def test_each_drill_has_exactly_one_verdict(golden: RunRecord) -> None:
         assert states == {verdict: float(verdict is drill.verdict) for verdict in Verdict}
 
 
-def test_figures_are_those_of_the_evidence(golden: RunRecord) -> None:
+def test_figures_are_those_of_the_evidence(golden):
     samples = parsed(golden)
     cell = labels("prometheus", "tarball", "rehearsal")
     late = golden.drills[1]
@@ -67,7 +56,7 @@ def test_figures_are_those_of_the_evidence(golden: RunRecord) -> None:
 
 
 @pytest.mark.parametrize("changed", [{"stand_in": True}, {"verdict": Verdict.WRONG_DATA}])
-def test_what_proves_nothing_has_no_rto(golden: RunRecord, changed: dict[str, object]) -> None:
+def test_what_proves_nothing_has_no_rto(golden, changed):
     """An alert rule on it would pass on an imitation of old evidence, or on wrong data."""
     cell = labels("prometheus", "tarball", "rehearsal")
     late = golden.drills[1]
@@ -78,7 +67,7 @@ def test_what_proves_nothing_has_no_rto(golden: RunRecord, changed: dict[str, ob
         assert samples["dr_drill_rto_target_seconds", cell] == 1800
 
 
-def test_what_was_not_measured_has_no_sample(golden: RunRecord) -> None:
+def test_what_was_not_measured_has_no_sample(golden):
     samples = parsed(golden)
     failed = labels("mosquitto", "tarball", "rehearsal")
     assert ("dr_drill_rto_target_seconds", failed) in samples
@@ -88,7 +77,7 @@ def test_what_was_not_measured_has_no_sample(golden: RunRecord) -> None:
     assert ("dr_run_finished_timestamp_seconds", ()) not in unfinished
 
 
-def test_a_skip_is_counted_and_is_no_recovery() -> None:
+def test_a_skip_is_counted_and_is_no_recovery():
     samples = parsed(run(skipped=[SKIPPED]))
     assert samples["dr_run_drills_skipped", ()] == 9
     assert samples["dr_run_verdict", ("recovered",)] == 0

@@ -1,29 +1,18 @@
 """The runbook's table and the coverage: no figure without a drill, no cell without an answer."""
 
-from __future__ import annotations
-
-from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
-from typing import Any
 
 import pytest
 
 from fixtures.evidence.coverage import coverage
 from fixtures.evidence.judge import unanswered
-from fixtures.evidence.record import BenchmarkRow, RunRecord, Verdict
+from fixtures.evidence.record import Verdict
 from fixtures.evidence.wording import age, count, rate, seconds, size
-from fixtures.evidence.writer import HistoryLine, benchmark_rows, read_evidence
+from fixtures.evidence.writer import HistoryLine, benchmark_rows
 from tests.unit.test_evidence_judge import SKIPPED
 
 TITLES = {"snapshot": ("By snapshot", 900.0), "rebuild": ("Without data", 1800.0)}
 LATER = datetime(2099, 1, 1, tzinfo=UTC)
-
-
-@pytest.fixture
-def golden() -> RunRecord:
-    """A run with all five verdicts."""
-    return read_evidence(Path(__file__).parents[2] / "tests/report/evidence-v1.json")
 
 
 OLDER = HistoryLine(
@@ -42,18 +31,18 @@ OLDER = HistoryLine(
 )
 
 
-def line(**changed: Any) -> HistoryLine:
+def line(**changed):
     """A passing drill of an older run in the lab, except for what is changed."""
     return OLDER.model_copy(update=changed)
 
 
-def row(run: RunRecord, history: list[HistoryLine], scenario: str) -> BenchmarkRow:
+def row(run, history, scenario):
     """Return the row of `scenario`."""
     (found,) = (x for x in benchmark_rows(run, history, TITLES) if x.scenario == scenario)
     return found
 
 
-def test_a_line_from_a_clock_that_was_too_fast_hides_no_failure(golden: RunRecord) -> None:
+def test_a_line_from_a_clock_that_was_too_fast_hides_no_failure(golden):
     early = line(scenario="snapshot", begun=LATER)
     assert row(golden, [early], "snapshot").verdict is Verdict.WRONG_DATA
     never = line(begun=LATER)
@@ -61,7 +50,7 @@ def test_a_line_from_a_clock_that_was_too_fast_hides_no_failure(golden: RunRecor
     assert row(golden, [never, line()], "rebuild").last_tested == line().begun
 
 
-def test_what_the_run_itself_drilled_is_the_newest(golden: RunRecord) -> None:
+def test_what_the_run_itself_drilled_is_the_newest(golden):
     """Although another run began before it ended, or at the same moment."""
     drill = next(drill for drill in golden.drills if drill.scenario == "snapshot")
     parallel = line(scenario="snapshot", begun=golden.begun, run="parallel")
@@ -71,24 +60,24 @@ def test_what_the_run_itself_drilled_is_the_newest(golden: RunRecord) -> None:
     assert "figures of run" not in (row(ours, [parallel], "snapshot").reason or "")
 
 
-def test_a_run_in_the_history_is_not_counted_twice(golden: RunRecord) -> None:
+def test_a_run_in_the_history_is_not_counted_twice(golden):
     own = line(run=golden.run, scenario="snapshot", rto=890.0)
     assert row(golden, [own], "snapshot").drills == 2
 
 
-def test_an_rto_of_wrong_data_is_no_actual(golden: RunRecord) -> None:
+def test_an_rto_of_wrong_data_is_no_actual(golden):
     found = row(golden, [], "snapshot")
     assert (found.actual, found.verdict, found.drills) == (2.14, Verdict.WRONG_DATA, 2)
     assert found.reason == "alertmanager, rehearsal: wrong data"
 
 
-def test_what_was_drilled_without_a_title_has_a_row(golden: RunRecord) -> None:
+def test_what_was_drilled_without_a_title_has_a_row(golden):
     found = row(golden, [], "tarball")
     assert (found.actual, found.target_rto) == (golden.drills[1].rto, 1800.0)
     assert found.verdict is Verdict.NOT_RECOVERED
 
 
-def test_a_scenario_never_drilled_says_why(golden: RunRecord) -> None:
+def test_a_scenario_never_drilled_says_why(golden):
     found = row(golden, [], "rebuild")
     assert (found.verdict, found.actual, found.last_tested) == (Verdict.NOT_VERIFIED, None, None)
     assert found.reason == (
@@ -99,7 +88,7 @@ def test_a_scenario_never_drilled_says_why(golden: RunRecord) -> None:
     assert row(bare, [], "rebuild").reason == "never drilled"
 
 
-def test_the_newest_run_counts_with_its_slowest_drill(golden: RunRecord) -> None:
+def test_the_newest_run_counts_with_its_slowest_drill(golden):
     newer = datetime(2026, 6, 1, tzinfo=UTC)
     history = [
         line(rto=600.0),
@@ -113,17 +102,17 @@ def test_the_newest_run_counts_with_its_slowest_drill(golden: RunRecord) -> None
     assert found.reason == "not drilled in this run; figures of run newer"
 
 
-def test_a_figure_of_another_target_is_not_taken(golden: RunRecord) -> None:
+def test_a_figure_of_another_target_is_not_taken(golden):
     assert row(golden, [line()], "rebuild").actual == 60.0
     assert row(golden, [line(target="production")], "rebuild").actual is None
 
 
-def test_over_the_row_s_target_is_late(golden: RunRecord) -> None:
+def test_over_the_row_s_target_is_late(golden):
     slow = row(golden, [line(rto=1801.0, target_rto=9e9)], "rebuild")
     assert slow.verdict is Verdict.RECOVERED_LATE
 
 
-def test_a_row_names_what_was_skipped_in_it(golden: RunRecord) -> None:
+def test_a_row_names_what_was_skipped_in_it(golden):
     run = golden.model_copy(update={"skipped": [SKIPPED]})
     assert row(run, [], "snapshot").reason == (
         "alertmanager, rehearsal: wrong data; skipped: grafana"
@@ -133,7 +122,7 @@ def test_a_row_names_what_was_skipped_in_it(golden: RunRecord) -> None:
     assert row(run, [], "snapshot").reason == "alertmanager, rehearsal: wrong data"
 
 
-def test_an_imitation_of_an_older_suite_has_no_figure(golden: RunRecord) -> None:
+def test_an_imitation_of_an_older_suite_has_no_figure(golden):
     history = [
         line(rto=60.0),
         line(verdict=Verdict.NOT_VERIFIED, only_stand_ins=["grafana"], rto=70.0, service="grafana"),
@@ -145,7 +134,7 @@ def test_an_imitation_of_an_older_suite_has_no_figure(golden: RunRecord) -> None
     )
 
 
-def test_a_cell_without_an_answer_is_named(golden: RunRecord) -> None:
+def test_a_cell_without_an_answer_is_named(golden):
     assert len(coverage(golden).cells) == 8 * 8 * 2
     assert unanswered(golden) == []
     (first, *others) = golden.not_verified
@@ -156,7 +145,7 @@ def test_a_cell_without_an_answer_is_named(golden: RunRecord) -> None:
         assert len(coverage(run).promised) == 8 * 8 * 2, "without a reason it is a gap"
 
 
-def test_the_worst_of_several_variants_is_the_cell_s(golden: RunRecord) -> None:
+def test_the_worst_of_several_variants_is_the_cell_s(golden):
     good = golden.drills[0]
     bad = good.model_copy(update={"variant": "copy", "verdict": Verdict.NOT_RECOVERED})
     run = golden.model_copy(update={"drills": [good, bad]})
@@ -164,7 +153,7 @@ def test_the_worst_of_several_variants_is_the_cell_s(golden: RunRecord) -> None:
     assert (cell.verdict, cell.drills) == (Verdict.NOT_RECOVERED, (good, bad))
 
 
-def test_columns_of_which_no_service_is_promised_anything_are_left_out(golden: RunRecord) -> None:
+def test_columns_of_which_no_service_is_promised_anything_are_left_out(golden):
     cells = [
         cell.model_copy(update={"promised": (cell.scenario, cell.origin) != ("native", "existing")})
         for cell in golden.not_verified
@@ -176,20 +165,20 @@ def test_columns_of_which_no_service_is_promised_anything_are_left_out(golden: R
     assert len(table.row("grafana")) == 15
 
 
-def test_a_service_that_the_run_did_not_list_has_a_row(golden: RunRecord) -> None:
+def test_a_service_that_the_run_did_not_list_has_a_row(golden):
     run = golden.model_copy(update={"services": ["grafana"], "scenarios": []})
     assert set(coverage(run).services) >= {"grafana", "step-ca", "mosquitto", "loki"}
 
 
 @pytest.mark.parametrize("words", [seconds, age])
-def test_seconds_in_words(words: Callable[[float | None], str]) -> None:
+def test_seconds_in_words(words):
     values = (None, 0, 0.84, 9.999, 42.3, 59.96, 900, 750.4, 3599.7, 7500, -2.5)
     assert ", ".join(map(words, values)) == (
         "—, 0 s, 0.84 s, 10.0 s, 42.3 s, 1 min, 15 min, 12 min 30 s, 1 h, 2 h 5 min, -2.50 s"
     )
 
 
-def test_sizes_ages_and_numbers_in_words() -> None:
+def test_sizes_ages_and_numbers_in_words():
     values = (None, 0, 1023, 1536, 150 * 2**20, 100 * 2**30)
     assert ", ".join(map(size, values)) == "—, 0 B, 1023 B, 1.5 KiB, 150 MiB, 100 GiB"
     assert rate(2**20) == "1.0 MiB/s"

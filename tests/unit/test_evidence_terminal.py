@@ -1,7 +1,5 @@
 """The end of a run on a terminal: verdict, gaps and faults, in 100 columns whatever the names."""
 
-from __future__ import annotations
-
 from fixtures.evidence.record import CellRecord, CleanupRecord
 from fixtures.plugin.terminal import WIDTH, summary_lines
 from tests.unit.test_evidence_judge import NO_PACKAGE, SKIPPED, drill, run
@@ -9,7 +7,7 @@ from tests.unit.test_evidence_judge import NO_PACKAGE, SKIPPED, drill, run
 LONG = "atlas-terraform-state"
 
 
-def test_the_verdict_comes_first_then_what_the_run_lacks() -> None:
+def test_the_verdict_comes_first_then_what_the_run_lacks():
     assert summary_lines(run()) == [
         "verdict of the run: recovered",
         "The only drill recovered within target.",
@@ -17,7 +15,7 @@ def test_the_verdict_comes_first_then_what_the_run_lacks() -> None:
     ]
 
 
-def test_gaps_are_no_recovery_and_no_failure() -> None:
+def test_gaps_are_no_recovery_and_no_failure():
     skip = SKIPPED.model_copy(update={"reason": f"grafana: {NO_PACKAGE}"})
     about = {"scenario": "x", "origin": "existing"}
     cells = [
@@ -33,7 +31,7 @@ def test_gaps_are_no_recovery_and_no_failure() -> None:
     ]
 
 
-def test_it_is_short_and_no_line_is_wider_than_a_terminal() -> None:
+def test_it_is_short_and_no_line_is_wider_than_a_terminal():
     many = [
         drill(service=LONG, scenario="encrypted-tarball", variant=f"optimized-zstd-{n}", rto=9e3)
         for n in range(60)
@@ -47,7 +45,7 @@ def test_it_is_short_and_no_line_is_wider_than_a_terminal() -> None:
     assert max(map(len, lines)) <= WIDTH
 
 
-def test_what_is_not_promised_is_no_gap() -> None:
+def test_what_is_not_promised_is_no_gap():
     about = {"service": "loki", "scenario": "native", "origin": "rehearsal"}
     cells = [
         CellRecord(**about, reason="no export", promised=False),
@@ -59,7 +57,7 @@ def test_what_is_not_promised_is_no_gap() -> None:
     assert "no export" not in _text(lines)
 
 
-def test_faults_and_the_command_that_finishes_the_clean_up_come_last() -> None:
+def test_faults_and_the_command_that_finishes_the_clean_up_come_last():
     cleanup = CleanupRecord(left=["project drill-x"], command="incus project delete drill-x")
     lines = summary_lines(run(errors=["the disk was full"], cleanup=cleanup))
     assert lines[0] == "verdict of the run: not verified"
@@ -70,5 +68,5 @@ def test_faults_and_the_command_that_finishes_the_clean_up_come_last() -> None:
     ]
 
 
-def _text(lines: list[str]) -> str:
+def _text(lines):
     return " ".join(" ".join(lines).split())

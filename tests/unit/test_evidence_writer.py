@@ -1,7 +1,5 @@
 """Evidence and history survive crashes, and damaged files are called damaged."""
 
-from __future__ import annotations
-
 import json
 import logging
 import os
@@ -9,13 +7,12 @@ import subprocess
 import sys
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
 
 import pytest
 
 from fixtures.evidence.html import render_summary
 from fixtures.evidence.judge import judge_run
-from fixtures.evidence.record import RunRecord, SkipRecord, Verdict, schema_text
+from fixtures.evidence.record import SkipRecord, Verdict, schema_text
 from fixtures.evidence.writer import (
     EVIDENCE_FILE,
     JOURNAL_FILE,
@@ -35,13 +32,7 @@ GOLDEN = ROOT / "tests/report/evidence-v1.json"
 SAMPLE = ROOT / "tests/report/evidence-2026-11.json"
 
 
-@pytest.fixture
-def golden() -> RunRecord:
-    """A run with all five verdicts."""
-    return read_evidence(GOLDEN)
-
-
-def test_what_was_written_is_read(golden: RunRecord, tmp_path: Path) -> None:
+def test_what_was_written_is_read(golden, tmp_path):
     skips = [SkipRecord(service="grafana", reason="not to be had", drills=2)]
     golden = golden.model_copy(update={"skipped": skips})
     path = write_evidence(golden, tmp_path / "run")
@@ -54,7 +45,7 @@ def test_what_was_written_is_read(golden: RunRecord, tmp_path: Path) -> None:
     assert [found["id"] for found in drills] == [drill.id for drill in golden.drills]
 
 
-def test_evidence_of_an_older_suite_is_read_and_judged_alike() -> None:
+def test_evidence_of_an_older_suite_is_read_and_judged_alike():
     """The suite of November 2026 had imitations, and neither skips nor warnings."""
     sample = read_evidence(SAMPLE)
     assert (len(sample.drills), len(sample.audits)) == (62, 9)
@@ -77,9 +68,7 @@ def test_evidence_of_an_older_suite_is_read_and_judged_alike() -> None:
     ],
     ids=["cut", "a list", "other JSON", "another version", "a wrong field"],
 )
-def test_a_file_that_is_no_evidence_is_called_so(
-    content: str, message: str, tmp_path: Path
-) -> None:
+def test_a_file_that_is_no_evidence_is_called_so(content, message, tmp_path):
     path = tmp_path / "evidence.json"
     path.write_text(content)
     with pytest.raises(ValueError, match=message):
@@ -99,25 +88,25 @@ os.kill(os.getpid(), signal.SIGKILL)
 """
 
 
-def begin(directory: Path) -> ResultCollector:
+def begin(directory):
     """Begin a run as the recorder does."""
     begin_journal("r1", directory)
     write_evidence(run(finished=None, drills=[]), directory)
-    return ResultCollector(SimpleNamespace(id="r1", directory=directory))  # type: ignore[arg-type]
+    return ResultCollector(SimpleNamespace(id="r1", directory=directory))
 
 
-def end_test(gathered: ResultCollector, number: int, **changed: Any) -> Any:
+def end_test(gathered, number, **changed):
     """Bring the record of a drill that ended, as a test's report does."""
     record = drill(id=f"drill-{number}", **changed)
     properties = [("drill", record.model_dump_json())]
     report = SimpleNamespace(
         when="teardown", skipped=False, nodeid=f"t[{number}]", user_properties=properties
     )
-    gathered.take(report)  # type: ignore[arg-type]
+    gathered.take(report)
     return report
 
 
-def test_after_kill_9_every_drill_that_ended_is_read(tmp_path: Path) -> None:
+def test_after_kill_9_every_drill_that_ended_is_read(tmp_path):
     done = subprocess.run(
         [sys.executable, "-c", DYING, str(tmp_path), "60"],
         env={**os.environ, "PYTHONPATH": str(ROOT)},
@@ -132,7 +121,7 @@ def test_after_kill_9_every_drill_that_ended_is_read(tmp_path: Path) -> None:
     assert "the run did not finish" in render_summary(found)
 
 
-def test_a_line_that_the_kill_tore_is_left_out(tmp_path: Path) -> None:
+def test_a_line_that_the_kill_tore_is_left_out(tmp_path):
     gathered = begin(tmp_path)
     end_test(gathered, 0)
     end_test(gathered, 1)
@@ -142,7 +131,7 @@ def test_a_line_that_the_kill_tore_is_left_out(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("damage", ['"rtx":', '"rto" '])
-def test_a_damaged_journal_is_called_damaged(tmp_path: Path, damage: str) -> None:
+def test_a_damaged_journal_is_called_damaged(tmp_path, damage):
     end_test(begin(tmp_path), 1)
     journal = tmp_path / JOURNAL_FILE
     journal.write_text(journal.read_text().replace('"rto":', damage, 1))
@@ -150,14 +139,14 @@ def test_a_damaged_journal_is_called_damaged(tmp_path: Path, damage: str) -> Non
         read_evidence(tmp_path / EVIDENCE_FILE)
 
 
-def test_the_journal_of_another_run_is_not_read(tmp_path: Path) -> None:
+def test_the_journal_of_another_run_is_not_read(tmp_path):
     begin_journal("another", tmp_path)
     add_to_journal("t[1]", drill(), tmp_path)
     write_evidence(run(finished=None, drills=[]), tmp_path)
     assert read_evidence(tmp_path / EVIDENCE_FILE).drills == []
 
 
-def test_a_test_that_ran_again_has_one_record(tmp_path: Path) -> None:
+def test_a_test_that_ran_again_has_one_record(tmp_path):
     gathered = begin(tmp_path)
     end_test(gathered, 1)
     end_test(gathered, 2)
@@ -167,7 +156,7 @@ def test_a_test_that_ran_again_has_one_record(tmp_path: Path) -> None:
     assert [(found.id, found.rto) for found in read] == [("drill-1", 6.0), ("drill-2", 5.0)]
 
 
-def test_the_report_of_a_test_keeps_the_verdict_alone(tmp_path: Path) -> None:
+def test_the_report_of_a_test_keeps_the_verdict_alone(tmp_path):
     gathered = begin(tmp_path)
     report = end_test(gathered, 1)
     assert report.user_properties == [("verdict", "recovered")]
@@ -175,9 +164,7 @@ def test_the_report_of_a_test_keeps_the_verdict_alone(tmp_path: Path) -> None:
     assert len((tmp_path / JOURNAL_FILE).read_text().splitlines()) == 2
 
 
-def test_history_has_one_line_for_each_drill_and_survives_a_torn_one(
-    golden: RunRecord, tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_history_has_one_line_for_each_drill_and_survives_a_torn_one(golden, tmp_path, caplog):
     path = tmp_path / "history.jsonl"
     append_history(golden.model_copy(update={"drills": []}), path)
     assert not path.exists()
@@ -222,7 +209,7 @@ GOOD = (CASES / "torn.jsonl").read_text().splitlines()[0]
     ],
     ids=lambda line: line[:20].encode("unicode_escape").decode(),
 )
-def test_a_line_that_is_no_record_is_left_out_and_named(tmp_path: Path, line: str) -> None:
+def test_a_line_that_is_no_record_is_left_out_and_named(tmp_path, line):
     path, warnings = tmp_path / "history.jsonl", list[str]()
     older = GOOD.replace('"rpo"', '"only_stand_ins": ["grafana"], "rpo"')
     text = "\n".join([GOOD, line, older, ""])
@@ -233,7 +220,7 @@ def test_a_line_that_is_no_record_is_left_out_and_named(tmp_path: Path, line: st
     assert len(warning) < len(str(path)) + 300
 
 
-def test_the_published_schema_is_current() -> None:
+def test_the_published_schema_is_current():
     published = (ROOT / "docs/evidence.schema.json").read_text()
     assert published == schema_text(), (
         "run python -m fixtures.evidence.record > docs/evidence.schema.json"

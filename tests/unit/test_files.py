@@ -1,17 +1,14 @@
 """Files are written whole or not at all, also where the disk is full."""
 
-from __future__ import annotations
-
 import os
 import stat
-from pathlib import Path
 
 import pytest
 
 from fixtures.files import append_line, write_atomically
 
 
-def test_a_file_and_its_directory_are_for_the_owner_and_the_group(tmp_path: Path) -> None:
+def test_a_file_and_its_directory_are_for_the_owner_and_the_group(tmp_path):
     path, log = tmp_path / "run" / "file", tmp_path / "run" / "log"
     old = os.umask(0o022)
     try:
@@ -27,13 +24,11 @@ def test_a_file_and_its_directory_are_for_the_owner_and_the_group(tmp_path: Path
     assert os.listdir(path.parent) in (["file", "log"], ["log", "file"])
 
 
-def test_a_failed_write_leaves_the_older_file_and_nothing_else(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_failed_write_leaves_the_older_file_and_nothing_else(tmp_path, monkeypatch):
     path = tmp_path / "file"
     write_atomically(path, "older")
 
-    def full(descriptor: int) -> None:
+    def full(descriptor):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", full)
@@ -43,9 +38,7 @@ def test_a_failed_write_leaves_the_older_file_and_nothing_else(
     assert os.listdir(tmp_path) == ["file"]
 
 
-def test_half_a_line_of_a_full_disk_is_taken_back(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_half_a_line_of_a_full_disk_is_taken_back(tmp_path, monkeypatch):
     path, write = tmp_path / "log", os.write
     append_line(path, "first")
     with monkeypatch.context() as full:
@@ -56,7 +49,7 @@ def test_half_a_line_of_a_full_disk_is_taken_back(
     assert path.read_text() == "first\nthird\n"
 
 
-def test_a_line_that_a_crash_tore_is_ended_before_the_next(tmp_path: Path) -> None:
+def test_a_line_that_a_crash_tore_is_ended_before_the_next(tmp_path):
     path = tmp_path / "log"
     path.write_text("first\nto")
     append_line(path, "third")

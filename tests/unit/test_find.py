@@ -1,7 +1,5 @@
 """Backup files are found by what is in them, and known bytes in every encoding."""
 
-from __future__ import annotations
-
 import base64
 import bz2
 import gzip
@@ -22,7 +20,7 @@ import pytest
 import yaml
 
 from fixtures.backups import find
-from fixtures.backups.find import FoundFile, date_in, identify, search, spellings
+from fixtures.backups.find import date_in, identify, search, spellings
 from fixtures.backups.sums import check_sum
 from fixtures.backups.tarball import inspect
 from fixtures.errors import BackupDamaged, CouldNotLook
@@ -33,7 +31,7 @@ MADE = datetime(2026, 11, 28, 2, 0, tzinfo=UTC)
 STAMP = MADE.timestamp()
 
 
-def archive(files: dict[str, bytes], at: float = STAMP) -> bytes:
+def archive(files, at=STAMP):
     packed = io.BytesIO()
     with tarfile.open(fileobj=packed, mode="w") as made:
         for path, content in files.items():
@@ -43,18 +41,18 @@ def archive(files: dict[str, bytes], at: float = STAMP) -> bytes:
     return packed.getvalue()
 
 
-def export(name="grafana01-data", kind="custom", at=STAMP) -> bytes:
+def export(name="grafana01-data", kind="custom", at=STAMP):
     """Return an export as Incus writes it, as far as it is read."""
     index = {"type": kind, "name": name, "pool": "local", "config": {"volume": {"name": name}}}
     files = {"backup/index.yaml": yaml.safe_dump(index).encode(), "backup/volume/a": b"a"}
     return archive(files, at)
 
 
-def find_files(places: list[Path], passphrase: Secret | None = None) -> list[FoundFile]:
+def find_files(places, passphrase=None):
     return BackupFiles(places=tuple(places), passphrase=passphrase).files
 
 
-def encrypt(data: bytes, passphrase: Path) -> bytes:
+def encrypt(data, passphrase):
     argv = [
         "gpg",
         "--batch",
@@ -152,11 +150,11 @@ def test_what_is_damaged_says_why(tmp_path, name, content, problem):
     assert (found.state, found.names) == ("damaged", "")
 
 
-def image(compression=gzip.compress) -> bytes:
+def image(compression=gzip.compress):
     return compression(archive({"metadata.yaml": b"a: b\n", "rootfs/etc/passwd": b""}))
 
 
-def repacked(prefix: str) -> bytes:
+def repacked(prefix):
     index = yaml.safe_dump({"type": "custom", "name": "v", "pool": "local", "config": {}}).encode()
     return archive({f"{prefix}volume/a": b"a", f"{prefix}index.yaml": index})
 
@@ -426,7 +424,7 @@ def test_the_archive_of_a_service_shows_its_entries(tmp_path):
 KEY = bytes(range(120, 152))
 
 
-def searched(files: dict[str, bytes]) -> list[str]:
+def searched(files):
     whole = archive(files)
     return search(iter([whole[:1000], whole[1000:]]), {"key": KEY})["key"]
 

@@ -1,14 +1,10 @@
 """Fleet files: what is declared, and whole texts for what is wrong, with file, line and column."""
 
-from __future__ import annotations
-
 import os
 import random
 import tomllib
 from collections import Counter
-from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
@@ -17,7 +13,7 @@ from hypothesis import strategies as st
 
 from fixtures.errors import UsageError
 from fixtures.fleet.load import HINT, SCHEMA, load_fleet, schema_text
-from fixtures.fleet.model import UNITS, Fleet, declared_cells, filled, parse_size
+from fixtures.fleet.model import UNITS, declared_cells, filled, parse_size
 from fixtures.lab.settings import IMAGES
 from fixtures.services.registry import SERVICES
 
@@ -26,7 +22,7 @@ RECIPES = ROOT / "fixtures" / "lab" / "recipes"
 ATLAS_FILE = ROOT / "fleets" / "atlas.yaml"
 ATLAS = load_fleet(ATLAS_FILE)
 POSTGRESQL = load_fleet(ROOT / "fleets" / "postgresql.yaml")
-ERRORS: dict[str, Any] = yaml.safe_load((ROOT / "tests/cases/fleet_errors.yaml").read_text())
+ERRORS = yaml.safe_load((ROOT / "tests/cases/fleet_errors.yaml").read_text())
 CASES = [
     pytest.param(part["base"], case, id=f"{name}-{case['new'][:30]!r}")
     for name, part in ERRORS.items()
@@ -36,13 +32,13 @@ SMALL, GENERIC = (ERRORS[name]["base"] for name in ("small", "generic"))
 DAY = 86400
 
 
-def loaded(tmp_path: Path, text: str) -> Fleet:
+def loaded(tmp_path, text):
     path = tmp_path / "f.yaml"
     path.write_text(text)
     return load_fleet(path)
 
 
-def error_of(tmp_path: Path, text: str | bytes) -> str:
+def error_of(tmp_path, text):
     """Return the error for a file of that content, without the directory."""
     path = tmp_path / "f.yaml"
     path.write_bytes(text.encode() if isinstance(text, str) else text)
@@ -52,15 +48,13 @@ def error_of(tmp_path: Path, text: str | bytes) -> str:
 
 
 @pytest.mark.parametrize("base, case", CASES)
-def test_a_wrong_field_is_reported_with_its_place(
-    tmp_path: Path, base: str, case: dict[str, Any]
-) -> None:
+def test_a_wrong_field_is_reported_with_its_place(tmp_path, base, case):
     assert case["old"] in base
     wanted = "\n".join(f"f.yaml:{line}" for line in case["errors"]) + f"\nHINT: {HINT}"
     assert error_of(tmp_path, base.replace(case["old"], case["new"], 1)) == wanted
 
 
-def test_small_fleets_are_valid(tmp_path: Path) -> None:
+def test_small_fleets_are_valid(tmp_path):
     service = loaded(tmp_path, SMALL).service("one")
     assert (service.kind, service.owner.uid, service.image) == ("one", 10, None)
     assert service.volumes[0].size_bytes == 1024**3
@@ -81,11 +75,11 @@ def test_small_fleets_are_valid(tmp_path: Path) -> None:
         ("a: 1\n---\nb: 2\n", f"f.yaml:2:1: not YAML: but found another document\nHINT: {HINT}"),
     ],
 )
-def test_a_file_that_is_no_fleet(tmp_path: Path, content: str | bytes, wanted: str) -> None:
+def test_a_file_that_is_no_fleet(tmp_path, content, wanted):
     assert error_of(tmp_path, content) == wanted
 
 
-def is_refused(path: Path) -> bool:
+def is_refused(path):
     """Return whether the file is refused in words; a fleet is no fault either."""
     try:
         load_fleet(path)
@@ -104,7 +98,7 @@ STRANGE = (
 )
 
 
-def test_strange_content_and_what_is_no_file_are_refused_in_words(tmp_path: Path) -> None:
+def test_strange_content_and_what_is_no_file_are_refused_in_words(tmp_path):
     path = tmp_path / "fleet.yaml"
     for content in STRANGE:
         path.write_bytes(content)
@@ -117,7 +111,7 @@ def test_strange_content_and_what_is_no_file_are_refused_in_words(tmp_path: Path
     assert "no such file" in str(error_at(tmp_path / "none"))
 
 
-def error_at(path: Path) -> UsageError:
+def error_at(path):
     with pytest.raises(UsageError) as caught:
         load_fleet(path)
     return caught.value
@@ -132,7 +126,7 @@ VALUES = [
 ]
 
 
-def test_any_value_in_any_place_is_taken_or_refused_in_words(tmp_path: Path) -> None:
+def test_any_value_in_any_place_is_taken_or_refused_in_words(tmp_path):
     lines, path, dice = GENERIC.splitlines(), tmp_path / "fleet.yaml", random.Random(17)
     places = [at for at, line in enumerate(lines) if ": " in line]
     refused = 0
@@ -145,7 +139,7 @@ def test_any_value_in_any_place_is_taken_or_refused_in_words(tmp_path: Path) -> 
     assert refused > 2 * len(VALUES)
 
 
-def keys(node: yaml.Node) -> Iterator[tuple[yaml.MappingNode, int]]:
+def keys(node):
     """Yield every key of a tree: the mapping that holds it, and its index there."""
     if isinstance(node, yaml.MappingNode):
         for index, (_, value) in enumerate(node.value):
@@ -156,23 +150,21 @@ def keys(node: yaml.Node) -> Iterator[tuple[yaml.MappingNode, int]]:
             yield from keys(item)
 
 
-def drop(mapping: yaml.MappingNode, index: int) -> None:
+def drop(mapping, index):
     del mapping.value[index]
 
 
-def rename(mapping: yaml.MappingNode, index: int) -> None:
+def rename(mapping, index):
     key, value = mapping.value[index]
     mapping.value[index] = (yaml.ScalarNode(key.tag, f"{key.value}x"), value)
 
 
 @pytest.mark.parametrize("change", [drop, rename])
-def test_any_key_dropped_or_renamed_is_valid_or_reported(
-    tmp_path: Path, change: Callable[[yaml.MappingNode, int], None]
-) -> None:
+def test_any_key_dropped_or_renamed_is_valid_or_reported(tmp_path, change):
     path = tmp_path / "f.yaml"
     root = yaml.compose(ATLAS_FILE.read_text(), Loader=yaml.SafeLoader)
     assert root is not None
-    errors: list[str] = []
+    errors = []
     for mapping, index in random.Random(3).sample(list(keys(root)), 60):
         before = list(mapping.value)
         change(mapping, index)
@@ -202,9 +194,7 @@ def test_any_key_dropped_or_renamed_is_valid_or_reported(
         ("    unit:", '    live: "10.0.0.1:99999"\n    unit:', "no port between 1 and 65535"),
     ],
 )
-def test_a_field_that_means_something_else_is_refused(
-    tmp_path: Path, old: str, new: str, error: str
-) -> None:
+def test_a_field_that_means_something_else_is_refused(tmp_path, old, new, error):
     text = ATLAS_FILE.read_text()
     assert old in text
     message = error_of(tmp_path, text.replace(old, new, 1))
@@ -222,13 +212,11 @@ def test_a_field_that_means_something_else_is_refused(
         ("    unit:", '    live: "10.0.0.1:9999"\n    unit:'),
     ],
 )
-def test_a_field_as_incus_takes_it_is_taken(tmp_path: Path, old: str, new: str) -> None:
+def test_a_field_as_incus_takes_it_is_taken(tmp_path, old, new):
     loaded(tmp_path, ATLAS_FILE.read_text().replace(old, new, 1))
 
 
-def test_other_braces_are_no_placeholders_and_tokens_are_not_filled_in_again(
-    tmp_path: Path,
-) -> None:
+def test_other_braces_are_no_placeholders_and_tokens_are_not_filled_in_again(tmp_path):
     text = GENERIC.replace("[one, --version]", "[awk, '{ print $1 }', '[0-9]{3}', '{\"a\": {}}']")
     canary = loaded(tmp_path, text).services[0].canary
     assert canary is not None
@@ -237,19 +225,19 @@ def test_other_braces_are_no_placeholders_and_tokens_are_not_filled_in_again(
 
 
 @given(st.integers(min_value=1, max_value=7), st.sampled_from(sorted(UNITS)))
-def test_a_size_is_its_number_times_its_unit(number: int, unit: str) -> None:
+def test_a_size_is_its_number_times_its_unit(number, unit):
     assert parse_size(f"{number}{unit}") == number * UNITS[unit]
 
 
 @given(st.text())
-def test_any_text_is_a_size_or_a_value_error(text: str) -> None:
+def test_any_text_is_a_size_or_a_value_error(text):
     try:
         assert 0 < parse_size(text) < 2**63
     except ValueError as error:
         assert repr(text) in str(error)
 
 
-def test_units_are_those_of_incus() -> None:
+def test_units_are_those_of_incus():
     sizes = {"100GB": 10**11, "1GiB": 2**30, "5kB": 5000, "5KiB": 5120, "7": 7}
     assert {text: parse_size(text) for text in sizes} == sizes
     for text in ("", "0GB", "-1GB", "1.5GB", "1 GB", "1gb", "8EiB", "٣GB", "1GB\n"):
@@ -257,13 +245,13 @@ def test_units_are_those_of_incus() -> None:
             parse_size(text)
 
 
-def test_the_schema_next_to_the_fleet_is_current_and_named_first() -> None:
+def test_the_schema_next_to_the_fleet_is_current_and_named_first():
     assert SCHEMA.read_text(encoding="utf-8") == schema_text(), "python -m fixtures.fleet.load"
     first = ATLAS_FILE.read_text().splitlines()[0]
     assert first == "# yaml-language-server: $schema=schema.json"
 
 
-def test_fleets_agree_with_the_images_of_the_lab() -> None:
+def test_fleets_agree_with_the_images_of_the_lab():
     services = {s.name: s for s in (*ATLAS.services, *POSTGRESQL.services) if s.image}
     assert set(services) == {
         *("alertmanager", "atlantis", "grafana", "loki", "mosquitto", "prometheus", "step-ca"),
@@ -282,7 +270,7 @@ def test_fleets_agree_with_the_images_of_the_lab() -> None:
     assert set(ATLAS.images) == set(IMAGES)
 
 
-def test_the_backups_of_atlas() -> None:
+def test_the_backups_of_atlas():
     snapshots = {s.name: s.backups["snapshot"] for s in ATLAS.services}
     stopped = {name for name, policy in snapshots.items() if policy.consistency == "stop"}
     assert stopped == {"mosquitto", "loki", "alertmanager"}
@@ -299,7 +287,7 @@ def test_the_backups_of_atlas() -> None:
     assert ATLAS.buckets[0].backups["native"].rpo_seconds == DAY
 
 
-def test_the_targets_are_those_of_the_runbook() -> None:
+def test_the_targets_are_those_of_the_runbook():
     minutes = {name: target.seconds / 60 for name, target in ATLAS.targets.items()}
     assert minutes == {
         "snapshot": 15,
@@ -315,7 +303,7 @@ def test_the_targets_are_those_of_the_runbook() -> None:
     assert assumed == ["encrypted-tarball", "native"]
 
 
-def test_every_declared_cell_is_there_once() -> None:
+def test_every_declared_cell_is_there_once():
     cells = declared_cells(ATLAS)
     assert len(cells) == len(set(cells))
     rehearsed = Counter(scenario for _, scenario, origin in cells if origin == "rehearsal")

@@ -1,7 +1,5 @@
 """Encrypted tarballs: AES256 and nothing else, every damage named, no secret where others read."""
 
-from __future__ import annotations
-
 import hashlib
 import io
 import os

@@ -1,7 +1,5 @@
 """Two looks at a source: what a run could have changed fails it, what Incus does is told."""
 
-from __future__ import annotations
-
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -31,11 +29,11 @@ BEFORE = {
 }
 
 
-def test_nothing_differs_from_itself() -> None:
+def test_nothing_differs_from_itself():
     assert compare(BEFORE, dict(BEFORE), BEGUN) == Difference()
 
 
-def test_a_scheduled_snapshot_and_an_expired_one_are_incus_own() -> None:
+def test_a_scheduled_snapshot_and_an_expired_one_are_incus_own():
     after = {**BEFORE, f"{SNAPSHOT} auto-2026": ObjectState("5", LATER)}
     del after[f"{SNAPSHOT} old"]
     found = compare(BEFORE, after, BEGUN)
@@ -53,11 +51,11 @@ def test_a_scheduled_snapshot_and_an_expired_one_are_incus_own() -> None:
         ("instance other", ObjectState("5")),
     ],
 )
-def test_what_is_new_for_no_such_reason_is_a_change(name: str, seen: ObjectState) -> None:
+def test_what_is_new_for_no_such_reason_is_a_change(name, seen):
     assert compare(BEFORE, {**BEFORE, name: seen}, BEGUN).changed == [f"{name} is new"]
 
 
-def test_what_is_gone_or_changed_is_a_change() -> None:
+def test_what_is_gone_or_changed_is_a_change():
     after = {
         **BEFORE,
         "instance loki01": ObjectState("6"),
@@ -71,7 +69,7 @@ def test_what_is_gone_or_changed_is_a_change() -> None:
     ]
 
 
-def test_what_changes_by_itself_has_no_part_in_a_digest() -> None:
+def test_what_changes_by_itself_has_no_part_in_a_digest():
     assert digest({"a": 1, "used_by": ["x"]}) == digest({"a": 1, "used_by": []})
     assert digest({"a": [1, 2]}) == digest({"a": [2, 1]})
     assert digest({"size": 1, "config": {}}) == digest({"size": 2, "config": {}})
@@ -86,11 +84,11 @@ def test_what_changes_by_itself_has_no_part_in_a_digest() -> None:
     ],
     ids=["volume", "profile"],
 )
-def test_a_quota_is_a_setting(shown) -> None:
+def test_a_quota_is_a_setting(shown):
     assert digest(shown("10GiB")) != digest(shown("1GiB"))
 
 
-def test_the_evidence_tells_what_changed() -> None:
+def test_the_evidence_tells_what_changed():
     own = SourceRecord(project="p", before="1", after="2", by_itself=["x is new"])
     assert own.is_unchanged
     assert source_words(own) == "project p is unchanged; Incus itself: x is new"
@@ -101,7 +99,7 @@ def test_the_evidence_tells_what_changed() -> None:
     assert not SourceRecord(project="p", before="1", after=None).is_unchanged
 
 
-def test_snapshots_of_a_member_that_is_gone_are_not_compared_and_told() -> None:
+def test_snapshots_of_a_member_that_is_gone_are_not_compared_and_told():
     gone = {name: one for name, one in BEFORE.items() if not name.startswith(SNAPSHOT)}
     gone[f"{VOLUME}: snapshots"] = ObjectState(UNREAD)
     for one, other in ((BEFORE, gone), (gone, BEFORE), (gone, gone)):
@@ -126,5 +124,5 @@ def test_snapshots_of_a_member_that_is_gone_are_not_compared_and_told() -> None:
         ("nightly", "nightly", True),
     ],
 )
-def test_a_name_by_hand_is_none_of_the_schedules(pattern: str, name: str, whether: bool) -> None:
+def test_a_name_by_hand_is_none_of_the_schedules(pattern, name, whether):
     assert fits(pattern, name) is whether

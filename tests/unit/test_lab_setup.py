@@ -1,14 +1,10 @@
 """What a drill needs of the lab, and the order of the drills in it."""
 
-from __future__ import annotations
-
 from types import SimpleNamespace
-from typing import Any
 
 import pytest
 
 from fixtures.fleet.load import load_fleet
-from fixtures.fleet.model import Fleet
 from fixtures.plugin.audits import Planned as Audited
 from fixtures.plugin.collect import Planned
 from fixtures.plugin.options import ROOT
@@ -23,21 +19,21 @@ from fixtures.plugin.target import (
 
 
 @pytest.fixture(scope="module")
-def atlas() -> Fleet:
+def atlas():
     return load_fleet(ROOT / "fleets" / "atlas.yaml")
 
 
-def item(drill: Any = None, fixtures: tuple[str, ...] = ("drill_project",), **params: Any) -> Any:
+def item(drill=None, fixtures=("drill_project",), **params):
     given = {**params, **({"drill": drill} if drill else {})}
     return SimpleNamespace(callspec=SimpleNamespace(params=given), fixturenames=fixtures)
 
 
-def test_a_rehearsal_needs_its_image_and_nothing_of_the_source(atlas: Fleet) -> None:
+def test_a_rehearsal_needs_its_image_and_nothing_of_the_source(atlas):
     needs = requirements_of_drill(Planned(atlas.service("mosquitto"), "snapshot"), atlas)
     assert needs == Requirements(images=frozenset({"mosquitto"}))
 
 
-def test_a_drill_of_an_existing_backup_needs_that_part_of_the_source(atlas: Fleet) -> None:
+def test_a_drill_of_an_existing_backup_needs_that_part_of_the_source(atlas):
     needs = requirements_of_drill(Planned(atlas.service("loki"), "snapshot", "existing"), atlas)
     assert needs == Requirements(images=frozenset({"loki"}), parts=frozenset({"loki"}))
     [bucket] = atlas.buckets
@@ -45,7 +41,7 @@ def test_a_drill_of_an_existing_backup_needs_that_part_of_the_source(atlas: Flee
     assert needs == Requirements(parts=frozenset({bucket.name}), tofu=True)
 
 
-def test_a_copy_needs_its_source(atlas: Fleet) -> None:
+def test_a_copy_needs_its_source(atlas):
     copied = atlas.service("loki").model_copy(update={"provision": "copy"})
     needs = requirements_of_drill(Planned(copied, "rebuild", variant="copy"), atlas)
     assert needs.parts == {"loki"}
@@ -53,27 +49,27 @@ def test_a_copy_needs_its_source(atlas: Fleet) -> None:
     assert requirements_of_drill(Planned(made, "full-rebuild"), made).parts == set(made.images)
 
 
-def test_only_what_has_a_state_needs_opentofu(atlas: Fleet) -> None:
+def test_only_what_has_a_state_needs_opentofu(atlas):
     [bucket] = atlas.buckets
     whole = requirements_of_drill(Planned(atlas, "full-rebuild"), atlas)
     assert whole == Requirements(images=frozenset(atlas.images), tofu=True)
     assert requirements_of_drill(Planned(bucket, "native"), atlas) == Requirements(tofu=True)
 
 
-def test_a_leaked_key_needs_the_clients_of_the_ca(atlas: Fleet) -> None:
+def test_a_leaked_key_needs_the_clients_of_the_ca(atlas):
     needs = requirements_of_drill(Planned(atlas.service("step-ca"), "key-compromise"), atlas)
     assert needs.images == {"step-ca", "prometheus", "mosquitto"}
     assert needs.parts == set()
 
 
-def test_audits_need_what_they_look_at(atlas: Fleet) -> None:
+def test_audits_need_what_they_look_at(atlas):
     regime = item(audit=Audited("backup regime", "loki", atlas.service("loki")))
     assert requirements_of(regime, atlas) == Requirements(frozenset({"loki"}), frozenset({"loki"}))
     runbook = requirements_of(item(audit=Audited("runbook", "runbook")), atlas)
     assert runbook == everything(atlas, at_once=False)
 
 
-def test_a_test_of_which_nothing_is_known_gets_everything_at_once(atlas: Fleet) -> None:
+def test_a_test_of_which_nothing_is_known_gets_everything_at_once(atlas):
     assert requirements_of(item(), atlas) == everything(atlas)
     assert requirements_of(item(fixtures=("tmp_path",)), atlas) == Requirements()
     known = item(Planned(atlas.service("loki"), "snapshot"))
@@ -81,8 +77,8 @@ def test_a_test_of_which_nothing_is_known_gets_everything_at_once(atlas: Fleet) 
     assert not merged_requirements([known], atlas).at_once
 
 
-def test_what_is_cheap_to_build_is_drilled_first_and_each_image_by_itself(atlas: Fleet) -> None:
-    def drill(name: str, scenario: str = "snapshot", origin: str = "rehearsal") -> Any:
+def test_what_is_cheap_to_build_is_drilled_first_and_each_image_by_itself(atlas):
+    def drill(name, scenario="snapshot", origin="rehearsal"):
         return item(Planned(atlas.service(name), scenario, origin))
 
     rebuild, snapshot = drill("mosquitto", "rebuild"), drill("mosquitto")

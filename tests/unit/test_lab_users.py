@@ -1,10 +1,6 @@
 """Who uses a lab: the last of its runs takes it down, and no run in another lab counts."""
 
-from __future__ import annotations
-
-from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 import pytest
 
@@ -15,7 +11,7 @@ from fixtures.plugin import target
 
 
 @pytest.fixture(autouse=True)
-def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def machine(tmp_path, monkeypatch):
     """A machine with labs and locks of its own; returns where the first lab is kept."""
     monkeypatch.setattr(project, "LOCKS", tmp_path / "locks")
     monkeypatch.setenv("ATLAS_DRILLS_STATE", str(tmp_path / "one"))
@@ -23,11 +19,11 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
-def taken_down(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
+def taken_down(monkeypatch):
     """The labs that were taken down, by their state."""
-    found: list[Path] = []
+    found = []
 
-    def down(lab: Lab, only_if: Callable[[], bool]) -> None:
+    def down(lab, only_if):
         if only_if():
             found.append(lab.state_dir)
 
@@ -36,7 +32,7 @@ def taken_down(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
 
 
 @contextmanager
-def alive(run: str, where: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def alive(run, where, monkeypatch):
     """A run that lives, in a lab that runs have brought up."""
     with project.run_lock(run), monkeypatch.context() as patch:
         patch.setenv("ATLAS_DRILLS_STATE", str(where))
@@ -71,7 +67,7 @@ def test_a_lab_that_is_being_brought_up_by_hand_stays(machine, monkeypatch):
     """`./run lab up` holds the lab's lock for minutes while it builds."""
     asked = []
 
-    def waits(lab: Lab, only_if: Callable[[], bool]) -> None:
+    def waits(lab, only_if):
         asked.append(only_if())
         (lab.state_dir / target.OWNED_BY_RUNS).unlink()
         asked.append(only_if())

@@ -1,7 +1,5 @@
 """What is on a volume, byte for byte, by its export."""
 
-from __future__ import annotations
-
 import hashlib
 import io
 import json

@@ -1,7 +1,5 @@
 """Notes: what a source held, and what a backup between two of them has to hold."""
 
-from __future__ import annotations
-
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 

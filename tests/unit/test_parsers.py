@@ -1,14 +1,10 @@
 """Files of services, parsed from bytes: whole ones are read, and no damage is taken for nothing."""
 
-from __future__ import annotations
-
 import base64
 import io
 import json
 import struct
 import zipfile
-from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 from google_crc32c import value as crc32c
@@ -23,25 +19,25 @@ from fixtures.services.loki_store import Chunk, chunk_of, is_whole, read_index
 from fixtures.services.prometheus import Span, spans_of
 
 
-def varint(number: int) -> bytes:
+def varint(number):
     out = b""
     while number > 0x7F:
         out, number = out + bytes([number & 0x7F | 0x80]), number >> 7
     return out + bytes([number])
 
 
-def part(number: int, value: bytes | int) -> bytes:
+def part(number, value):
     """Return a field of protobuf."""
     if isinstance(value, int):
         return varint(number << 3) + varint(value)
     return varint(number << 3 | 2) + varint(len(value)) + value
 
 
-def sized(message: bytes) -> bytes:
+def sized(message):
     return varint(len(message)) + message
 
 
-def fails_for_each_cut(data: bytes, read: Callable[[bytes], object], sound: set[int]) -> None:
+def fails_for_each_cut(data, read, sound):
     for end in range(len(data)):
         if end not in sound:
             with pytest.raises(ValueError):
@@ -49,11 +45,11 @@ def fails_for_each_cut(data: bytes, read: Callable[[bytes], object], sound: set[
 
 
 @given(st.integers(0, 2**64 - 1))
-def test_a_number_is_read_as_it_was_written(number: int) -> None:
+def test_a_number_is_read_as_it_was_written(number):
     assert wire.varint(varint(number), 0) == (number, len(varint(number)))
 
 
-def test_fields_of_every_type_are_read_and_unknown_types_are_refused() -> None:
+def test_fields_of_every_type_are_read_and_unknown_types_are_refused():
     message = part(1, 300) + b"\x11" + bytes(8) + part(3, b"x") + b"\x25" + bytes(4)
     assert list(wire.fields(message)) == [(1, 300), (2, bytes(8)), (3, b"x"), (4, bytes(4))]
     assert wire.numbers(message) == {1: 300}
@@ -62,11 +58,11 @@ def test_fields_of_every_type_are_read_and_unknown_types_are_refused() -> None:
             list(wire.fields(damaged))
 
 
-def record(content: bytes, seconds: int) -> bytes:
+def record(content, seconds):
     return sized(part(1, content) + part(2, part(1, seconds)))
 
 
-def test_state_of_alertmanager_is_read_to_its_end() -> None:
+def test_state_of_alertmanager_is_read_to_its_end():
     one, two = record(part(1, b"id-1") + part(3, 1), 77), record(part(1, b"id-2"), 88)
     found = read_state(one + two)
     assert [(id_of(silence), expires) for silence, expires in found] == [("id-1", 77), ("id-2", 88)]
@@ -79,7 +75,7 @@ def test_state_of_alertmanager_is_read_to_its_end() -> None:
         id_of(part(2, b"x"))
 
 
-def leaf(number: int, entries: list[tuple[int, bytes, bytes]], page: int = 4096) -> bytes:
+def leaf(number, entries, page=4096):
     heads, content = b"", b""
     for nth, (flags, key, value) in enumerate(entries):
         position = ELEMENT.size * (len(entries) - nth) + len(content)
@@ -88,7 +84,7 @@ def leaf(number: int, entries: list[tuple[int, bytes, bytes]], page: int = 4096)
     return (HEAD.pack(number, 2, len(entries), 0) + heads + content).ljust(page, b"\0")
 
 
-def branch(number: int, links: list[tuple[bytes, int]]) -> bytes:
+def branch(number, links):
     heads, content = b"", b""
     for nth, (key, page) in enumerate(links):
         position = LINK.size * (len(links) - nth) + len(content)
@@ -96,7 +92,7 @@ def branch(number: int, links: list[tuple[bytes, int]]) -> bytes:
     return (HEAD.pack(number, 1, len(links), 0) + heads + content).ljust(4096, b"\0")
 
 
-def bolt_file(*pages: bytes, root: int, free: tuple[int, ...] = ()) -> bytes:
+def bolt_file(*pages, root, free=()):
     """Return a database whose page 2 has the free pages, and the others what is given."""
     whole = b""
     for number in (0, 1):
@@ -110,13 +106,13 @@ def bolt_file(*pages: bytes, root: int, free: tuple[int, ...] = ()) -> bytes:
     return whole + listed.ljust(4096, b"\0") + b"".join(pages)
 
 
-def entries_of(data: bytes) -> dict[tuple[bytes, ...], list[bytes]]:
-    found: dict[tuple[bytes, ...], list[bytes]] = {}
+def entries_of(data):
+    found = {}
     Bolt(data, lambda path, key, _: found.setdefault(path, []).append(key)).read()
     return found
 
 
-def test_a_tree_of_bolt_is_read_in_order_and_each_page_once() -> None:
+def test_a_tree_of_bolt_is_read_in_order_and_each_page_once():
     leaves = [leaf(4, [(0, b"a", b"1"), (0, b"b", b"2")]), leaf(5, [(0, b"c", b"3")])]
     tree = [branch(3, [(b"a", 4), (b"c", 5)]), *leaves]
     bucket = leaf(6, [(1, b"locks", struct.pack("<QQ", 3, 0))])
@@ -144,21 +140,21 @@ def test_a_tree_of_bolt_is_read_in_order_and_each_page_once() -> None:
         (b"", "ends within a page"),
     ],
 )
-def test_each_fault_of_a_bolt_file_is_named(data: bytes, fault: str) -> None:
+def test_each_fault_of_a_bolt_file_is_named(data, fault):
     with pytest.raises(ValueError, match=fault):
         entries_of(data)
 
 
-def test_the_database_that_drills_write_has_no_fault() -> None:
+def test_the_database_that_drills_write_has_no_fault():
     locks = {f"k{n}".encode(): b"{}" for n in range(300)}
     found = entries_of(bolt_database({"runLocks": locks, "pulls": {}}))
     assert found == {(b"runLocks",): sorted(locks)}
 
 
-def test_plans_are_zips_and_others_are_named(tmp_path: Path) -> None:
+def test_plans_are_zips_and_others_are_named(tmp_path):
     file, whole = tmp_path / "plan", plan_file()
 
-    def inspected(content: bytes) -> tuple[str, str]:
+    def inspected(content):
         file.write_bytes(content)
         return inspect_plan(file)
 
@@ -176,27 +172,27 @@ def test_plans_are_zips_and_others_are_named(tmp_path: Path) -> None:
     assert inspected(stream.getvalue()) == ("", "it holds no plan")
 
 
-def entry(key: bytes, value: bytes, meta: int = 0x40) -> bytes:
+def entry(key, value, meta=0x40):
     key += bytes(8)
     body = bytes([meta, 0]) + varint(len(key)) + varint(len(value)) + b"\0" + key + value
     return body + crc32c(body).to_bytes(4)
 
 
-def record_key(table: bytes, key: bytes = b"") -> bytes:
+def record_key(table, key=b""):
     named = len(table).to_bytes(2, "little") + table
     return named + (len(key).to_bytes(2, "little") + key if key else b"")
 
 
-def test_a_log_of_badger_is_read_to_its_last_entry() -> None:
+def test_a_log_of_badger_is_read_to_its_last_entry():
     parts = [bytes(20), entry(record_key(b"t"), b""), entry(record_key(b"t", b"k"), b"value")]
     parts += [entry(b"!badger!txn", b"1", 0x80), entry(record_key(b"t", b"k"), b"", 0x41)]
     whole = b"".join(parts)
-    found: list[tuple[tuple[str, bytes], bytes | None]] = []
+    found = []
     badger.read_log(whole, lambda key, value: found.append((badger.parts_of(key), value)))
     assert found == [(("t", b""), b""), (("t", b"k"), b"value"), (("t", b"k"), None)]
     sound = {sum(map(len, parts[:n])) for n in range(1, len(parts))} | set(range(20))
 
-    def read(data: bytes) -> None:
+    def read(data):
         badger.read_log(data, lambda *_: None)
 
     fails_for_each_cut(whole, read, sound)
@@ -205,8 +201,8 @@ def test_a_log_of_badger_is_read_to_its_last_entry() -> None:
             read(whole[:at] + bytes([whole[at] ^ 0x40]) + whole[at + 1 :])
 
 
-def test_tables_of_badger_are_those_of_its_manifest() -> None:
-    def change(*parts_of_change: bytes) -> bytes:
+def test_tables_of_badger_are_those_of_its_manifest():
+    def change(*parts_of_change):
         changes = b"".join(part(1, each) for each in parts_of_change)
         return struct.pack(">II", len(changes), crc32c(changes)) + changes
 
@@ -225,11 +221,11 @@ def test_tables_of_badger_are_those_of_its_manifest() -> None:
             badger.check_table(damaged)
 
 
-def zigzag(number: int) -> bytes:
+def zigzag(number):
     return varint((number << 1) ^ (number >> 63))
 
 
-def index_of(streams: dict[int, list[tuple[Chunk, int]]], version: int = 3) -> bytes:
+def index_of(streams, version=3):
     """Return an index of Loki, without the parts that are not read."""
     whole = struct.pack(">IB", 0xBAAAD700, version)
     for stream, chunks in streams.items():
@@ -247,7 +243,7 @@ def index_of(streams: dict[int, list[tuple[Chunk, int]]], version: int = 3) -> b
 
 
 @pytest.mark.parametrize("version", [2, 3])
-def test_an_index_of_loki_names_each_chunk_and_its_lines(version: int) -> None:
+def test_an_index_of_loki_names_each_chunk_and_its_lines(version):
     chunks = [(Chunk(7, 1000, 2000, 0xABCD), 10), (Chunk(7, 1500, 1900, 1), 300)]
     streams = {7: chunks, 2**63: [(Chunk(2**63, 5, 5, 2**32 - 1), 1)]}
     whole = index_of(streams, version)
@@ -261,7 +257,7 @@ def test_an_index_of_loki_names_each_chunk_and_its_lines(version: int) -> None:
         list(read_index(index_of(streams, 9)))
 
 
-def test_a_chunk_of_loki_is_named_by_its_content() -> None:
+def test_a_chunk_of_loki_is_named_by_its_content():
     content = b"content"
     chunk = Chunk(0x7E09, 0x1A2, 0x1A3, crc32c(content))
     tail = f"1a2:1a3:{crc32c(content):x}"
@@ -273,12 +269,12 @@ def test_a_chunk_of_loki_is_named_by_its_content() -> None:
         assert chunk_of(other) is None
 
 
-def meta(ulid: str, start: int, end: int, series: int, samples: int) -> dict[str, object]:
+def meta(ulid, start, end, series, samples):
     stats = {"numSeries": series, "numSamples": samples}
     return {"ulid": ulid, "minTime": start, "maxTime": end, "stats": stats}
 
 
-def test_blocks_that_overlap_are_read_as_one() -> None:
+def test_blocks_that_overlap_are_read_as_one():
     blocks = [meta("C", 20, 30, 1, 5), meta("A", 0, 10, 2, 20), meta("B", 5, 15, 3, 10)]
     assert spans_of(blocks) == [
         Span(("A", "B"), 0, 15, (3, 5), (20, 30)),
@@ -287,7 +283,7 @@ def test_blocks_that_overlap_are_read_as_one() -> None:
     assert spans_of([]) == []
 
 
-def test_more_than_a_block_has_and_nothing_of_it_are_faults() -> None:
+def test_more_than_a_block_has_and_nothing_of_it_are_faults():
     span = Span(("A",), 0, 10, (2, 2), (20, 20))
     assert not span.faults_of(2, 20, is_shared=False)
     assert not span.faults_of(2, 18, is_shared=False), "stale markers are not read"

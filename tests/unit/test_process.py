@@ -1,7 +1,5 @@
 """A program that the suite runs: its end, its output, its group, what it may not see."""
 
-from __future__ import annotations
-
 import signal
 import threading
 import time
@@ -12,7 +10,7 @@ import pytest
 from fixtures import process
 
 
-def must_have_ended(pid: int) -> None:
+def must_have_ended(pid):
     """The kernel takes a moment for a process that was killed."""
     stat, deadline = Path(f"/proc/{pid}/stat"), time.monotonic() + 5
     while stat.exists() and stat.read_text().rsplit(")", 1)[1].split()[0] != "Z":
@@ -20,7 +18,7 @@ def must_have_ended(pid: int) -> None:
         time.sleep(0.01)
 
 
-def test_status_and_output_are_kept() -> None:
+def test_status_and_output_are_kept():
     ended = process.run(["sh", "-c", "seq 30; echo broken >&2; exit 7"], timeout=10)
     assert (ended.status, ended.stderr) == (7, "broken\n")
     assert ended.last_lines(3) == ["29", "30", "broken"]
@@ -32,7 +30,7 @@ def test_status_and_output_are_kept() -> None:
         process.run(["no-such-tool"], timeout=1)
 
 
-def test_its_group_ends_with_it_and_at_the_time_limit(tmp_path: Path) -> None:
+def test_its_group_ends_with_it_and_at_the_time_limit(tmp_path):
     """A child in the background keeps neither the call nor itself alive."""
     script = 'sleep 60 & echo $! >"$1"; [ "$2" = stay ] && wait'
     for word, status in (("leave", 1), ("stay", None)):
@@ -45,17 +43,15 @@ def test_its_group_ends_with_it_and_at_the_time_limit(tmp_path: Path) -> None:
     assert str(ended).endswith("did not end within 2 s")
 
 
-def test_a_program_that_ignores_the_request_to_end_is_killed(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_a_program_that_ignores_the_request_to_end_is_killed(monkeypatch):
     monkeypatch.setattr(process, "GRACE_SECONDS", 0.1)
     ended = process.run(["sh", "-c", "trap '' TERM; echo $$; sleep 60 & wait; wait"], timeout=2)
     assert ended.status is None
     must_have_ended(int(ended.stdout))
 
 
-def test_what_other_threads_run_can_be_killed() -> None:
-    found: list[process.Finished] = []
+def test_what_other_threads_run_can_be_killed():
+    found = []
     thread = threading.Thread(target=lambda: found.append(process.run(["sleep", "60"], timeout=60)))
     thread.start()
     while thread.is_alive():
@@ -64,6 +60,6 @@ def test_what_other_threads_run_can_be_killed() -> None:
     assert found[0].status == -signal.SIGKILL
 
 
-def test_environment_and_directory_are_given(tmp_path: Path) -> None:
+def test_environment_and_directory_are_given(tmp_path):
     ended = process.run(["sh", "-c", "echo $WORD; pwd"], timeout=9, env={"WORD": "x"}, cwd=tmp_path)
     assert ended.stdout.split() == ["x", str(tmp_path)]

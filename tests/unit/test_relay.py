@@ -1,7 +1,5 @@
 """The relay: bytes pass as they are, ends are passed on, and nothing is left open."""
 
-from __future__ import annotations
-
 import contextlib
 import socket
 import threading

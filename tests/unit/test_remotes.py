@@ -1,7 +1,5 @@
 """Remotes from the incus client's own configuration: what is read, and what is refused."""
 
-from __future__ import annotations
-
 import pytest
 import yaml
 

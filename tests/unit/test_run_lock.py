@@ -1,7 +1,5 @@
 """When a run is certainly dead, and when nothing is known of it."""
 
-from __future__ import annotations
-
 from datetime import UTC, datetime, timedelta
 
 import pytest

@@ -1,9 +1,6 @@
 """Schedules, retentions and settings of snapshots are read as Incus reads them."""
 
-from __future__ import annotations
-
 from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
@@ -15,7 +12,7 @@ from fixtures.fleet.model import parse_limit
 from fixtures.fleet.schedule import longest_gap, retention_seconds, shortest_gap
 
 CASES = Path(__file__).parents[1] / "cases"
-TABLE: dict[str, Any] = yaml.safe_load((CASES / "snapshot_settings.yaml").read_text())
+TABLE = yaml.safe_load((CASES / "snapshot_settings.yaml").read_text())
 """What Incus takes, measured; the lab's Incus is held to it, too."""
 HOUR, DAY = 3600, 86400
 
@@ -40,7 +37,7 @@ HOUR, DAY = 3600, 86400
         ("30 1 31 * *", 61 * DAY),
     ],
 )
-def test_the_longest_gap(schedule: str, seconds: int) -> None:
+def test_the_longest_gap(schedule, seconds):
     assert longest_gap(schedule) == seconds
 
 
@@ -54,18 +51,16 @@ def test_the_longest_gap(schedule: str, seconds: int) -> None:
         ("@yearly", 365 * DAY, 366 * DAY),
     ],
 )
-def test_the_gaps_of_several_schedules_are_those_of_all_their_runs(
-    schedule: str, shortest: int, longest: int
-) -> None:
+def test_the_gaps_of_several_schedules_are_those_of_all_their_runs(schedule, shortest, longest):
     assert (shortest_gap(schedule), longest_gap(schedule)) == (shortest, longest)
 
 
 @pytest.mark.parametrize("schedule", TABLE["schedule"]["taken"])
-def test_a_schedule_that_incus_takes_is_read(schedule: str) -> None:
+def test_a_schedule_that_incus_takes_is_read(schedule):
     assert 60 <= shortest_gap(schedule) <= longest_gap(schedule) <= 366 * DAY
 
 
-def test_a_schedule_that_is_refused_is_refused_in_words() -> None:
+def test_a_schedule_that_is_refused_is_refused_in_words():
     for schedule in [*TABLE["schedule"]["refused"], *TABLE["schedule"]["not_read_here"]]:
         with pytest.raises(ValueError, match="is not a schedule|; cron has|never comes"):
             longest_gap(schedule)
@@ -88,7 +83,7 @@ def test_a_schedule_that_is_refused_is_refused_in_words() -> None:
         ("0 0 30 2 *", "'0 0 30 2 *' never comes: no such day in any year"),
     ],
 )
-def test_what_is_no_schedule(schedule: str, reason: str) -> None:
+def test_what_is_no_schedule(schedule, reason):
     with pytest.raises(ValueError) as caught:
         longest_gap(schedule)
     assert str(caught.value) == reason
@@ -98,7 +93,7 @@ def test_what_is_no_schedule(schedule: str, reason: str) -> None:
 @given(
     st.one_of(st.text(), st.from_regex(r"[0-9*/,a-f-]{1,4}( [0-9*/,-]{1,4}){4}", fullmatch=True))
 )
-def test_any_text_is_a_schedule_or_a_value_error(text: str) -> None:
+def test_any_text_is_a_schedule_or_a_value_error(text):
     try:
         assert 60 <= longest_gap(text) <= 28 * 366 * DAY
     except ValueError as error:
@@ -108,11 +103,11 @@ def test_any_text_is_a_schedule_or_a_value_error(text: str) -> None:
 
 @settings(deadline=None, max_examples=20)
 @given(st.integers(0, 59), st.integers(0, 23))
-def test_once_a_day_is_a_day_apart_at_any_time(minute: int, hour: int) -> None:
+def test_once_a_day_is_a_day_apart_at_any_time(minute, hour):
     assert longest_gap(f"{minute} {hour} * * *") == DAY
 
 
-def test_schedules_are_compared_by_when_they_come() -> None:
+def test_schedules_are_compared_by_when_they_come():
     assert same_schedule("@Daily , 0  2 * * SUN", "0 2 * * sun, @daily")
     for sunday in ("0 0 * * 0", "0 0 * * 7", "0 0 * * sun", "0 0 * * SUN"):
         assert same_schedule(sunday, "@weekly")
@@ -122,7 +117,7 @@ def test_schedules_are_compared_by_when_they_come() -> None:
     assert not same_schedule("@daily, @weekly", "@daily")
 
 
-def test_an_expiry_is_read_as_incus_reads_it() -> None:
+def test_an_expiry_is_read_as_incus_reads_it():
     taken = TABLE["expiry"]["taken"]
     assert {expiry: retention_seconds(expiry) for expiry in taken} == taken
     for expiry in TABLE["expiry"]["refused"]:
@@ -130,7 +125,7 @@ def test_an_expiry_is_read_as_incus_reads_it() -> None:
             retention_seconds(expiry)
 
 
-def test_sizes_are_read_as_incus_reads_them() -> None:
+def test_sizes_are_read_as_incus_reads_them():
     assert [parse_limit(text) for text in TABLE["size"]["no_limit"]] == [None] * 3
     assert (parse_limit(None), parse_limit("10GiB")) == (None, 10 << 30)
     for text in TABLE["size"]["refused"]:
@@ -138,7 +133,7 @@ def test_sizes_are_read_as_incus_reads_them() -> None:
             parse_limit(text)
 
 
-def test_patterns_are_read_as_incus_reads_them() -> None:
+def test_patterns_are_read_as_incus_reads_them():
     said = {"makes_none": "makes no snapshot", "makes_one": "gives a name twice"}
     for pattern in TABLE["pattern"]["makes"]:
         assert fault_of_pattern(pattern, "* * * * *", "") == ""
@@ -169,8 +164,6 @@ def test_patterns_are_read_as_incus_reads_them() -> None:
         ("nightly", "@daily", "7d", False),
     ],
 )
-def test_a_pattern_has_to_give_new_names(
-    pattern: str, schedule: str, expiry: str, unique: bool
-) -> None:
+def test_a_pattern_has_to_give_new_names(pattern, schedule, expiry, unique):
     for written in (pattern, pattern.replace("'", '"')):
         assert (fault_of_pattern(written, schedule, expiry) == "") is unique

@@ -1,12 +1,9 @@
 """Scratch directories: gone after use, left by a kill, removed by the next run, and by no other."""
 
-from __future__ import annotations
-
 import signal
 import stat
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -25,14 +22,14 @@ with scratch_directory() as path:
 
 
 @pytest.fixture(autouse=True)
-def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def temporary(tmp_path, monkeypatch):
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     return tmp_path
 
 
 @pytest.fixture
-def holder() -> Iterator[tuple[subprocess.Popen[str], Path]]:
+def holder():
     """Another process with a scratch directory."""
     with subprocess.Popen(
         [sys.executable, "-c", HOLD], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
@@ -41,21 +38,21 @@ def holder() -> Iterator[tuple[subprocess.Popen[str], Path]]:
         yield process, Path(process.stdout.readline().strip())
 
 
-def test_it_is_private_and_gone_afterwards() -> None:
+def test_it_is_private_and_gone_afterwards():
     with scratch_directory() as path:
         assert stat.S_IMODE(path.stat().st_mode) == 0o700
         (path / "file").write_text("x")
     assert not path.exists()
 
 
-def test_no_room_for_it_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_room_for_it_is_told(monkeypatch):
     monkeypatch.setattr("tempfile.tempdir", "/proc/none")
     with pytest.raises(CouldNotLook, match="no directory for /proc/none/atlas-drills-scratch-"):
         scratch_directory().__enter__()
     assert delete_left_scratch() == []
 
 
-def test_that_of_a_living_process_stays(holder: tuple[subprocess.Popen[str], Path]) -> None:
+def test_that_of_a_living_process_stays(holder):
     assert delete_left_scratch() == []
     assert (holder[1] / "plain.tar").exists()
     with scratch_directory() as own:
@@ -63,7 +60,7 @@ def test_that_of_a_living_process_stays(holder: tuple[subprocess.Popen[str], Pat
         assert own.exists()
 
 
-def test_that_of_a_killed_process_goes(holder: tuple[subprocess.Popen[str], Path]) -> None:
+def test_that_of_a_killed_process_goes(holder):
     process, path = holder
     process.send_signal(signal.SIGKILL)
     process.wait()
@@ -72,7 +69,7 @@ def test_that_of_a_killed_process_goes(holder: tuple[subprocess.Popen[str], Path
     assert not path.exists()
 
 
-def test_what_is_nobodys_scratch_stays(temporary: Path) -> None:
+def test_what_is_nobodys_scratch_stays(temporary):
     target = temporary / "precious"
     target.mkdir()
     (temporary / f"{PREFIX}link").symlink_to(target)

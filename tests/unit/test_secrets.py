@@ -1,7 +1,5 @@
 """A secret does not print itself, and no log line carries it."""
 
-from __future__ import annotations
-
 import logging
 
 import pytest

@@ -1,13 +1,8 @@
 """Atlantis' class against an imitation: locks in a BoltDB, plans on the disk."""
 
-from __future__ import annotations
-
 import importlib.util
 import time
-from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
-from pathlib import Path
-from typing import Any
 
 import pytest
 import requests
@@ -24,20 +19,19 @@ from fixtures.services.http import HttpClient
 from tests.imitations.instance import FILES, Loopback, Program, spec_of
 
 
-def read_database() -> Callable[[bytes], dict[str, dict[bytes, bytes]]]:
+def read_database():
     spec = importlib.util.spec_from_file_location("imitation", FILES / "atlantis.py")
     assert spec is not None and spec.loader is not None
     imitation = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(imitation)
-    found: Callable[[bytes], dict[str, dict[bytes, bytes]]] = imitation.read_database
-    return found
+    return imitation.read_database
 
 
 READ = read_database()
 
 
 @pytest.fixture
-def program(tmp_path: Path) -> Iterator[Program]:
+def program(tmp_path):
     made = Program(tmp_path, "atlantis.py")
     made.start()
     yield made
@@ -45,13 +39,13 @@ def program(tmp_path: Path) -> Iterator[Program]:
 
 
 @pytest.fixture
-def atlantis(program: Program) -> Iterator[Atlantis]:
+def atlantis(program):
     service = Atlantis(spec_of("atlantis", program.data), Loopback(program))
     yield service
     service.close()
 
 
-def test_an_empty_atlantis_is_healthy_and_lists_no_locks(atlantis: Atlantis) -> None:
+def test_an_empty_atlantis_is_healthy_and_lists_no_locks(atlantis):
     assert atlantis.check_health() == '{"status": "ok"}'
     assert atlantis.version() == "atlantis imitation (API of 0.47)"
     assert atlantis.client.request_ok("GET", "/api/locks").json() == {"Locks": None}
@@ -61,9 +55,7 @@ def test_an_empty_atlantis_is_healthy_and_lists_no_locks(atlantis: Atlantis) -> 
     )
 
 
-def test_locks_and_plans_of_two_generations_are_read_back(
-    atlantis: Atlantis, program: Program
-) -> None:
+def test_locks_and_plans_of_two_generations_are_read_back(atlantis, program):
     first, later = atlantis.write_canaries("g1"), atlantis.write_canaries("later-1")
     assert [canary.key for canary in first] == [
         "atlas-drills/g1/./default/",
@@ -82,7 +74,7 @@ def test_locks_and_plans_of_two_generations_are_read_back(
     assert [proof.held for proof in atlantis.active_checks()] == [True]
 
 
-def test_changed_and_lost_plans_and_locks_are_seen(atlantis: Atlantis, program: Program) -> None:
+def test_changed_and_lost_plans_and_locks_are_seen(atlantis, program):
     canaries = atlantis.write_canaries("g1")
     lock, _, changed, lost = canaries
     del atlantis._locks[lock.key]
@@ -93,7 +85,7 @@ def test_changed_and_lost_plans_and_locks_are_seen(atlantis: Atlantis, program: 
     assert [proof.held for proof in atlantis.active_checks()] == [True], "a plan needs no lock"
 
 
-def test_the_lock_of_another_is_never_overwritten(atlantis: Atlantis) -> None:
+def test_the_lock_of_another_is_never_overwritten(atlantis):
     atlantis.write_canaries("g1")
     another = Atlantis(atlantis.spec, atlantis.inside)
     with pytest.raises(CouldNotLook, match="holds locks that this drill did not make"):
@@ -102,13 +94,13 @@ def test_the_lock_of_another_is_never_overwritten(atlantis: Atlantis) -> None:
     assert len(atlantis._shown_locks()) == 2
 
 
-def shown(**changes: Any) -> dict[str, Any]:
+def shown(**changes):
     lock = {"Name": "o/r/a/default/p", "ProjectRepo": "o/r", "ProjectRepoPath": "a"}
     lock |= {"Workspace": "default", "ProjectName": "p", "Time": "2026-11-23T12:00:00.5+00:00"}
     return {**lock, **changes}
 
 
-def test_neither_zone_nor_name_of_a_lock_has_a_meaning_and_all_else_has() -> None:
+def test_neither_zone_nor_name_of_a_lock_has_a_meaning_and_all_else_has():
     older = shown(Name="o/r/a/default")  # from 0.34 to 0.39
     moved = shown(Time="2026-11-23T04:00:00.500-08:00")
     assert name_of(older) == name_of(shown()) == "o/r/a/default/p"
@@ -117,9 +109,7 @@ def test_neither_zone_nor_name_of_a_lock_has_a_meaning_and_all_else_has() -> Non
     assert canonical(shown()) not in {canonical(shown(**change)) for change in changes}
 
 
-def test_a_page_with_status_200_is_no_answer(
-    atlantis: Atlantis, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_page_with_status_200_is_no_answer(atlantis, monkeypatch):
     answer = requests.Response()
     answer.status_code, answer._content = 200, b"<html>maintenance</html>"
     monkeypatch.setattr(HttpClient, "request_ok", lambda *_, **__: answer)
@@ -132,9 +122,7 @@ def test_a_page_with_status_200_is_no_answer(
             atlantis.list_items(datetime.now(UTC))
 
 
-def test_an_atlantis_that_asks_its_vcs_is_not_waited_for(
-    atlantis: Atlantis, program: Program, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_atlantis_that_asks_its_vcs_is_not_waited_for(atlantis, program, monkeypatch):
     log = 'Error: initializing server: Get "https://api.github.com/": dial tcp: lookup a.b'
     answer = CommandResult((), 0, f"{log}: no such host\n", "")
     monkeypatch.setattr(atlantis.inside, "exec", lambda *_, **__: answer)
@@ -151,9 +139,7 @@ ENTRIES = st.dictionaries(st.binary(min_size=1, max_size=40), st.binary(max_size
 
 
 @given(ENTRIES, ENTRIES)
-def test_a_written_database_is_read_as_it_was_meant(
-    locks: dict[bytes, bytes], pulls: dict[bytes, bytes]
-) -> None:
+def test_a_written_database_is_read_as_it_was_meant(locks, pulls):
     """That bbolt 1.4.3 reads, checks and changes such a file was tried by hand."""
     buckets = {"runLocks": locks, "pulls": pulls, "globalLocks": {}}
     data = bolt_database(buckets)

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import re
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -22,7 +21,7 @@ from fixtures.services.note import compare
 from tests.unit.servers import context_of, identity, pages, server
 
 POSTGRESQL = load_fleet(Path(__file__).parents[2] / "fleets" / "postgresql.yaml").services[0]
-CANARY: dict[str, Any] = {
+CANARY = {
     "user": "keeper",
     "initialise": ["prepare"],
     "write": ["put", "{id}", "v={value}"],
@@ -39,7 +38,7 @@ class Keeper:
 
     name = "keeper01"
 
-    def __init__(self, **commands: Command) -> None:
+    def __init__(self, **commands):
         self.values: dict[str, str] = {}
         self.seen: list[tuple[str, ...]] = []
         self.files: dict[str, bytes] = {}
@@ -53,11 +52,11 @@ class Keeper:
             **commands,
         }
 
-    def put(self, key: str, value: str) -> str:
+    def put(self, key, value):
         self.values[key] = value.removeprefix("v=")
         return ""
 
-    def exec(self, argv: Sequence[str], *, timeout: float = 30) -> CommandResult:
+    def exec(self, argv, *, timeout=30):
         self.seen.append(tuple(argv))
         inner = list(argv)
         if inner[0] == "runuser":
@@ -69,23 +68,23 @@ class Keeper:
         status, text = answer if isinstance(answer, tuple) else (0, answer)
         return CommandResult(tuple(argv), status, *(("", text) if status else (text, "")))
 
-    def pull(self, path: str) -> bytes:
+    def pull(self, path):
         return self.files[path]
 
-    def dial(self, port: int, *, patience: float = 0.0) -> socket.socket:
+    def dial(self, port, *, patience=0.0):
         assert port == 5432
         if self.connect is None:
             raise ConnectionRefusedError("Connection refused")
         return self.connect()
 
 
-def service(keeper: Keeper, health: dict[str, Any] | None = None, **changed: Any) -> Generic:
+def service(keeper, health=None, **changed):
     given = POSTGRESQL.model_dump() | {"canary": CANARY | changed}
     spec = Service.model_validate(given | ({"health": health} if health else {}))
-    return Generic(spec, keeper)  # type: ignore[arg-type]
+    return Generic(spec, keeper)
 
 
-def test_canaries_are_read_as_they_are() -> None:
+def test_canaries_are_read_as_they_are():
     keeper = Keeper()
     subject = service(keeper)
     held, later = subject.write_canaries("earlier"), subject.write_canaries("later-1")
@@ -106,7 +105,7 @@ def test_canaries_are_read_as_they_are() -> None:
     ]
 
 
-def last_value(keeper: Keeper, key: str) -> str:
+def last_value(keeper, key):
     return list(keeper.values.values())[-1] if key in keeper.values else ""
 
 
@@ -124,14 +123,14 @@ def last_value(keeper: Keeper, key: str) -> str:
     ],
     ids=["echoes", "always yes", "silent", "an empty line", "fails", "hangs", "last", "first"],
 )
-def test_a_read_that_proves_nothing_is_refused(get: Command, message: str) -> None:
+def test_a_read_that_proves_nothing_is_refused(get, message):
     keeper = Keeper()
     keeper.commands["get"] = lambda key: get(keeper, key)
     with pytest.raises(CouldNotLook, match=re.escape(message)):
         service(keeper).write_canaries("earlier")
 
 
-def test_a_read_that_begins_to_echo_after_the_recovery_is_refused() -> None:
+def test_a_read_that_begins_to_echo_after_the_recovery_is_refused():
     keeper = Keeper()
     subject = service(keeper)
     held = subject.write_canaries("earlier")
@@ -142,7 +141,7 @@ def test_a_read_that_begins_to_echo_after_the_recovery_is_refused() -> None:
             check()
 
 
-def test_a_write_that_fails_or_stores_something_else_is_refused() -> None:
+def test_a_write_that_fails_or_stores_something_else_is_refused():
     with pytest.raises(CouldNotLook, match="`canary.write` of service postgresql in keeper01: "):
         service(Keeper(put=lambda key, value: (3, "read-only"))).write_canaries("earlier")
     keeper = Keeper()
@@ -151,7 +150,7 @@ def test_a_write_that_fails_or_stores_something_else_is_refused() -> None:
         service(keeper).write_canaries("earlier")
 
 
-def test_a_status_can_say_absence() -> None:
+def test_a_status_can_say_absence():
     keeper = Keeper()
     keeper.commands["get"] = lambda key: keeper.values.get(key, (4, "no such key"))
     assert len(service(keeper, absent=[4]).write_canaries("earlier")) == 3
@@ -159,7 +158,7 @@ def test_a_status_can_say_absence() -> None:
         service(keeper).write_canaries("earlier")
 
 
-def test_commands_run_as_the_user_and_initialise_as_root() -> None:
+def test_commands_run_as_the_user_and_initialise_as_root():
     keeper = Keeper()
     service(keeper).initialise()
     service(keeper).version()
@@ -172,7 +171,7 @@ def test_commands_run_as_the_user_and_initialise_as_root() -> None:
         service(keeper).initialise()
 
 
-def test_facts_and_version() -> None:
+def test_facts_and_version():
     keeper = Keeper()
     subject = service(keeper)
     assert (subject.version(), subject.read_facts()) == ("keeper 1.0", {"number": "0"})
@@ -188,7 +187,7 @@ def test_facts_and_version() -> None:
                 check()
 
 
-def test_lines_with_a_name_are_holdings_of_their_own_and_their_numbers_move() -> None:
+def test_lines_with_a_name_are_holdings_of_their_own_and_their_numbers_move():
     keeper = Keeper(count=lambda: "app.a: 3\napp.odd: name: 4\n")
     subject = service(keeper)
     before = subject.list_items(NOW)
@@ -206,7 +205,7 @@ def test_lines_with_a_name_are_holdings_of_their_own_and_their_numbers_move() ->
         assert (holding.name, holding.value) == ("all", whole)
 
 
-def test_what_is_proven_is_new_data() -> None:
+def test_what_is_proven_is_new_data():
     keeper = Keeper()
     [proof] = service(keeper).active_checks()
     assert proof.held
@@ -221,14 +220,14 @@ def test_what_is_proven_is_new_data() -> None:
 @pytest.mark.parametrize(
     ("answer", "held"), [("", True), ((2, "index is corrupt"), False), ((127, "no such"), None)]
 )
-def test_what_verifies_ends_with_status_0(answer: Any, held: bool | None) -> None:
+def test_what_verifies_ends_with_status_0(answer, held):
     subject = service(Keeper(check=lambda: answer), verify={"sound": ["check"]})
     [proof] = subject.check_whole()
     assert (proof.name, proof.held) == ("sound", held)
     assert not isinstance(answer, tuple) or answer[1] in proof.detail
 
 
-def test_health_by_a_command() -> None:
+def test_health_by_a_command():
     keeper = Keeper(ready=lambda: "accepting\n", asleep=lambda: (2, "starting up"))
     health = {"protocol": "command", "command": ["ready"]}
     assert service(keeper, health).check_health() == "accepting"
@@ -236,7 +235,7 @@ def test_health_by_a_command() -> None:
         service(keeper, health | {"command": ["asleep"]}).check_health()
 
 
-def test_health_by_tcp_and_mqtt() -> None:
+def test_health_by_tcp_and_mqtt():
     keeper = Keeper()
     subjects = [
         service(keeper, {"protocol": protocol, "port": 5432}) for protocol in ("tcp", "mqtt")
@@ -245,7 +244,7 @@ def test_health_by_tcp_and_mqtt() -> None:
         with pytest.raises(NotYet, match="refused"):
             subject.check_health()
 
-    def broker(connection: socket.socket) -> None:
+    def broker(connection):
         if connection.recv(100):
             connection.sendall(b"\x20\x02\x00\x00")
 
@@ -255,7 +254,7 @@ def test_health_by_tcp_and_mqtt() -> None:
 
 
 @pytest.mark.parametrize("protocol", ["http", "https"])
-def test_health_by_http_is_verified(protocol: str) -> None:
+def test_health_by_http_is_verified(protocol):
     keeper, own = Keeper(), identity("git.example")
     health = {"protocol": protocol, "port": 5432, "paths": ["/ready"]}
     if protocol == "https":

@@ -1,7 +1,5 @@
 """Grafana's class against an imitation: canaries, proofs, accounts, the export."""
 
-from __future__ import annotations
-
 import base64
 import gzip
 import hashlib
@@ -10,12 +8,9 @@ import signal
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime
-from pathlib import Path
-from typing import Any
 
 import pytest
 import requests
@@ -27,7 +22,7 @@ from cryptography.hazmat.primitives.ciphers.algorithms import AES256
 from fixtures.errors import BackupDamaged, CouldNotLook, UsageError, WrongData
 from fixtures.secrets import Secret
 from fixtures.services import grafana as module
-from fixtures.services.base import Canary, judge_canaries
+from fixtures.services.base import judge_canaries
 from fixtures.services.grafana import FIRST_PASSWORD, TOKEN, TOKEN_FILE, UNREAD, Grafana, token_of
 from fixtures.services.grafana_secrets import decrypt, open_secret
 from fixtures.services.http import HttpClient
@@ -39,7 +34,7 @@ NOW = datetime.now(UTC)
 class Instance(Loopback):
     """An instance in which Grafana's own program is the imitation's."""
 
-    def must_exec(self, argv: Sequence[str], *, timeout: float = 30) -> str:
+    def must_exec(self, argv, *, timeout=30):
         if argv[3] != "reset":
             return super().must_exec(argv, timeout=timeout)
         file, _, _, data = argv[4:]
@@ -50,10 +45,10 @@ class Instance(Loopback):
 
 
 @pytest.fixture
-def make(tmp_path: Path) -> Iterator[Callable[[str], Grafana]]:
-    made: list[tuple[Grafana, Program]] = []
+def make(tmp_path):
+    made = []
 
-    def make_grafana(name: str) -> Grafana:
+    def make_grafana(name):
         data = tmp_path / name
         data.mkdir()
         program = Program(data, "grafana.py", "server")
@@ -73,16 +68,16 @@ def make(tmp_path: Path) -> Iterator[Callable[[str], Grafana]]:
 
 
 @pytest.fixture
-def grafana(make: Callable[[str], Grafana]) -> Grafana:
+def grafana(make):
     return make("grafana")
 
 
-def program_of(grafana: Grafana) -> Program:
+def program_of(grafana):
     assert isinstance(grafana.inside, Instance)
     return grafana.inside.program
 
 
-def sealed(text: bytes, key: bytes, algorithm: bytes = b"") -> bytes:
+def sealed(text, key, algorithm=b""):
     """Encrypt as Grafana does (pkg/util/encryption.go)."""
     salt, vector, nonce = b"saltsalt", b"v" * 16, b"n" * 12
     made = hashlib.pbkdf2_hmac("sha256", key, salt, 10_000, 32)
@@ -94,7 +89,7 @@ def sealed(text: bytes, key: bytes, algorithm: bytes = b"") -> bytes:
 
 
 @pytest.mark.parametrize("algorithm", [b"", b"aes-gcm"])
-def test_secrets_are_opened_as_grafana_does(algorithm: bytes) -> None:
+def test_secrets_are_opened_as_grafana_does(algorithm):
     inner, right, wrong = b"0123456789abcdef", Secret("right"), Secret("wrong")
     keys = {"k1": sealed(inner, b"right", algorithm)}
     old = sealed("pässword".encode(), b"right", algorithm)
@@ -105,7 +100,7 @@ def test_secrets_are_opened_as_grafana_does(algorithm: bytes) -> None:
     assert not open_secret(old[:15], {}, right)
 
 
-def test_a_secret_that_another_program_has_encrypted_is_opened() -> None:
+def test_a_secret_that_another_program_has_encrypted_is_opened():
     # By `openssl enc -aes-256-cfb`, with the salt and vector of Grafana's own test.
     text = bytes.fromhex("f1114227cb6af678cad6ee35f67f25f40b")
     assert decrypt(b"abcdefgh1234567890124567" + text, b"secret here") == b"grafana unit test"
@@ -120,13 +115,8 @@ def test_a_secret_that_another_program_has_encrypted_is_opened() -> None:
     ],
 )
 def test_what_opens_of_secrets_is_said_and_only_some_that_do_not_are_damaged(
-    grafana: Grafana,
-    monkeypatch: pytest.MonkeyPatch,
-    key: str,
-    damaged: bool,
-    held: bool,
-    said: str,
-) -> None:
+    grafana, monkeypatch, key, damaged, held, said
+):
     save(grafana, "d")  # it has made its tables
     rows = {"a": sealed(b"password", b"right"), "b": sealed(b"tokentoken", b"right")}
     if damaged:
@@ -141,7 +131,7 @@ def test_what_opens_of_secrets_is_said_and_only_some_that_do_not_are_damaged(
     assert proof.held is held and said in proof.detail
 
 
-def test_the_secret_key_is_found_where_grafana_finds_it(grafana: Grafana) -> None:
+def test_the_secret_key_is_found_where_grafana_finds_it(grafana):
     instance = grafana.inside
     assert isinstance(instance, Instance)
     with pytest.raises(CouldNotLook, match="no secret_key"):
@@ -157,20 +147,20 @@ def test_the_secret_key_is_found_where_grafana_finds_it(grafana: Grafana) -> Non
         grafana._secret_key()
 
 
-def save(grafana: Grafana, uid: str, **more: Any) -> None:
+def save(grafana, uid, **more):
     body = {"dashboard": {"uid": uid, "title": uid}, "overwrite": True, **more}
     grafana.request_ok("POST", "/api/dashboards/db", json=body)
 
 
-def of_kind(canaries: list[Canary], kind: str) -> Canary:
+def of_kind(canaries, kind):
     return next(canary for canary in canaries if canary.id.split(" ")[1] == kind)
 
 
-def forge(monkeypatch: pytest.MonkeyPatch, *rules: tuple[str, str, int, Any]) -> None:
+def forge(monkeypatch, *rules):
     """Answer requests whose method and path begin so with a status and a body."""
     real = HttpClient.request
 
-    def request(self: HttpClient, method: str, path: str, **options: Any) -> requests.Response:
+    def request(self, method, path, **options):
         for verb, start, status, body in rules:
             if verb == method and path.startswith(start):
                 answer = requests.Response()
@@ -181,7 +171,7 @@ def forge(monkeypatch: pytest.MonkeyPatch, *rules: tuple[str, str, int, Any]) ->
     monkeypatch.setattr(HttpClient, "request", request)
 
 
-def test_the_first_password_is_roots_alone_and_in_no_argument(grafana: Grafana) -> None:
+def test_the_first_password_is_roots_alone_and_in_no_argument(grafana):
     assert grafana.version() == "grafana imitation (API of 12.x)"
     assert json.loads(grafana.check_health())["database"] == "ok"
     assert grafana.password is not None and isinstance(grafana.inside, Instance)
@@ -194,7 +184,7 @@ def test_the_first_password_is_roots_alone_and_in_no_argument(grafana: Grafana) 
 
 
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL])
-def test_canaries_of_two_generations_outlive_every_stop(grafana: Grafana, how: Any) -> None:
+def test_canaries_of_two_generations_outlive_every_stop(grafana, how):
     first, later = grafana.write_canaries("g1"), grafana.write_canaries("later-1")
     kinds = [canary.id.split(" ")[1] for canary in first]
     twice = ["folder", "dashboard", "history"]
@@ -210,7 +200,7 @@ def test_canaries_of_two_generations_outlive_every_stop(grafana: Grafana, how: A
     assert grafana.read_facts_remotely() == {"number of dashboards": "4", "number of folders": "4"}
 
 
-def test_every_change_of_a_dashboard_and_each_loss_is_seen(grafana: Grafana) -> None:
+def test_every_change_of_a_dashboard_and_each_loss_is_seen(grafana):
     canaries = grafana.write_canaries("g1")
     details, overview = (f"drill-g1-{name}" for name in ("details", "overview"))
     shown = grafana.get_json("GET", f"/api/dashboards/uid/{overview}")["dashboard"]
@@ -226,7 +216,7 @@ def test_every_change_of_a_dashboard_and_each_loss_is_seen(grafana: Grafana) -> 
     assert ledger.lost == ["g1 folder drill-g1-inner", "g1 data-source drill-g1"]
 
 
-def test_an_administrator_who_is_refused_means_other_data_but_in_a_copy(grafana: Grafana) -> None:
+def test_an_administrator_who_is_refused_means_other_data_but_in_a_copy(grafana):
     canaries = grafana.write_canaries("g1")
     grafana.password = Secret("another")
     with pytest.raises(WrongData, match="refuses the administrator whom it knew before the loss"):
@@ -236,9 +226,7 @@ def test_an_administrator_who_is_refused_means_other_data_but_in_a_copy(grafana:
         grafana.list_items(NOW)
 
 
-def test_a_refused_token_is_reported_and_never_shown(
-    grafana: Grafana, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_refused_token_is_reported_and_never_shown(grafana, monkeypatch):
     monkeypatch.setenv(TOKEN, "glsa_unknown")
     grafana.password = None
     with pytest.raises(CouldNotLook, match="refuses the token") as caught:
@@ -248,8 +236,8 @@ def test_a_refused_token_is_reported_and_never_shown(
 
 @pytest.mark.parametrize("login", ["admin", "root"])
 def test_the_administrator_of_a_copy_gets_a_new_password_whatever_the_login(
-    grafana: Grafana, monkeypatch: pytest.MonkeyPatch, login: str
-) -> None:
+    grafana, monkeypatch, login
+):
     monkeypatch.delenv(TOKEN, raising=False)
     save(grafana, "d")
     program_of(grafana).stop()
@@ -264,12 +252,12 @@ def test_the_administrator_of_a_copy_gets_a_new_password_whatever_the_login(
     copy.close()
 
 
-def test_proofs_hold_and_leave_nothing(grafana: Grafana) -> None:
+def test_proofs_hold_and_leave_nothing(grafana):
     assert [proof.held for proof in grafana.active_checks()] == [True, True]
     assert grafana.hits("dash-db") == []
 
 
-def test_a_damaged_or_absent_database_is_seen(grafana: Grafana) -> None:
+def test_a_damaged_or_absent_database_is_seen(grafana):
     save(grafana, "d")
     program_of(grafana).stop()
     file = program_of(grafana).data / "grafana.db"
@@ -281,9 +269,7 @@ def test_a_damaged_or_absent_database_is_seen(grafana: Grafana) -> None:
         grafana._check_integrity("whole")
 
 
-def test_a_grafana_is_whole_if_its_database_is_and_all_dashboards_open(
-    grafana: Grafana, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_grafana_is_whole_if_its_database_is_and_all_dashboards_open(grafana, monkeypatch):
     save(grafana, "d")
     found = {proof.name: proof for proof in grafana.check_whole()}
     assert {proof.held for proof in found.values()} == {True}
@@ -294,9 +280,7 @@ def test_a_grafana_is_whole_if_its_database_is_and_all_dashboards_open(
     assert found[opens].held is False and "dashboard lost: status 404" in found[opens].detail
 
 
-def test_dashboards_of_its_organisation_are_read_from_the_table_that_has_them(
-    grafana: Grafana, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_dashboards_of_its_organisation_are_read_from_the_table_that_has_them(grafana, monkeypatch):
     with closing(sqlite3.connect(program_of(grafana).data / "grafana.db")) as database:
         database.executescript(
             "CREATE TABLE dashboard (uid TEXT, is_folder INT, org_id INT, deleted TEXT);"
@@ -313,12 +297,10 @@ def test_dashboards_of_its_organisation_are_read_from_the_table_that_has_them(
 
 
 @pytest.mark.parametrize(("status", "held"), [(412, True), (409, True), (200, False)])
-def test_a_stale_save_is_refused_by_either_status(
-    grafana: Grafana, monkeypatch: pytest.MonkeyPatch, status: int, held: bool
-) -> None:
+def test_a_stale_save_is_refused_by_either_status(grafana, monkeypatch, status, held):
     real = Grafana.request_ok
 
-    def request_ok(self: Grafana, method: str, path: str, **options: Any) -> requests.Response:
+    def request_ok(self, method, path, **options):
         answer = real(self, method, path, **options)
         if answer.status_code == 412:
             answer.status_code = status
@@ -332,17 +314,15 @@ def test_a_stale_save_is_refused_by_either_status(
     ("status", "enabled", "held"), [(200, "true", True), (200, "false", False), (403, "", None)]
 )
 def test_anonymous_access_is_a_fault_only_where_it_is_not_configured(
-    grafana: Grafana, monkeypatch: pytest.MonkeyPatch, status: int, enabled: str, held: bool | None
-) -> None:
+    grafana, monkeypatch, status, enabled, held
+):
     settings = {"auth.anonymous": {"enabled": enabled}}
     open_to_all = ("GET", "/api/search", 200, [])
     forge(monkeypatch, open_to_all, ("GET", "/api/admin/settings", status, settings))
     assert grafana._check_refusal().held is held
 
 
-def test_the_search_is_read_page_after_page(
-    grafana: Grafana, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_search_is_read_page_after_page(grafana, monkeypatch):
     uids = [f"d{number}" for number in range(7)]
     for uid in uids:
         save(grafana, uid)
@@ -353,9 +333,7 @@ def test_the_search_is_read_page_after_page(
         grafana.hits("dash-db")
 
 
-def test_a_dashboard_of_schema_v2_is_named_and_the_others_are_read(
-    grafana: Grafana, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_a_dashboard_of_schema_v2_is_named_and_the_others_are_read(grafana, monkeypatch, tmp_path):
     for uid in ("old", "v2"):
         save(grafana, uid)
     forge(monkeypatch, ("GET", "/api/dashboards/uid/v2", 406, {}))
@@ -367,7 +345,7 @@ def test_a_dashboard_of_schema_v2_is_named_and_the_others_are_read(
     assert export.left_out == ["dashboard v2 is not in the export: it has schema v2"]
 
 
-def test_a_history_is_read_in_both_of_its_forms() -> None:
+def test_a_history_is_read_in_both_of_its_forms():
     rows = [{"version": 2, "message": "b", "id": 9}, {"version": 1, "message": "a", "id": 8}]
     old, new = rows, {"continueToken": "", "versions": rows}
     assert module.canonical_history(old) == module.canonical_history(new)
@@ -375,9 +353,7 @@ def test_a_history_is_read_in_both_of_its_forms() -> None:
     assert module.canonical_history(old) != module.canonical_history(other)
 
 
-def test_a_grafana_that_another_object_has_set_up_is_read_by_its_credentials(
-    grafana: Grafana, make: Callable[[str], Grafana]
-) -> None:
+def test_a_grafana_that_another_object_has_set_up_is_read_by_its_credentials(grafana, make):
     other = Grafana(grafana.spec, grafana.inside)
     with pytest.raises(UsageError, match="no credentials for Grafana"):
         other.list_items(NOW)
@@ -392,7 +368,7 @@ def test_a_grafana_that_another_object_has_set_up_is_read_by_its_credentials(
     other.close()
 
 
-def test_the_token_comes_from_a_file_or_a_variable(tmp_path: Path) -> None:
+def test_the_token_comes_from_a_file_or_a_variable(tmp_path):
     (tmp_path / "token").write_text("glsa_file\n")
     assert token_of({TOKEN_FILE: str(tmp_path / "token")}).reveal() == "glsa_file"
     assert token_of({TOKEN: "glsa_variable"}).reveal() == "glsa_variable"
@@ -407,16 +383,14 @@ def test_the_token_comes_from_a_file_or_a_variable(tmp_path: Path) -> None:
         ({TOKEN_FILE: "/dev/null"}, "ATLAS_DRILLS_GRAFANA_TOKEN_FILE holds no token"),
     ],
 )
-def test_missing_credentials_are_reported(env: dict[str, str], message: str) -> None:
+def test_missing_credentials_are_reported(env, message):
     with pytest.raises(UsageError) as caught:
         token_of(env)
     assert message in caught.value.message
     assert caught.value.hint
 
 
-def test_an_export_brings_folders_and_dashboards_into_an_empty_grafana(
-    make: Callable[[str], Grafana], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_export_brings_folders_and_dashboards_into_an_empty_grafana(make, tmp_path, monkeypatch):
     monkeypatch.setattr(module, "PAGE", 1)
     old, new = make("old"), make("new")
     canaries = [*old.write_canaries("g1"), *old.write_canaries("g2")]
@@ -433,7 +407,7 @@ def test_an_export_brings_folders_and_dashboards_into_an_empty_grafana(
     assert {name.split(" ")[1] for name in ledger.changed} == {"history"}
 
 
-def test_an_import_writes_over_what_is_there(grafana: Grafana, tmp_path: Path) -> None:
+def test_an_import_writes_over_what_is_there(grafana, tmp_path):
     canaries = [each for each in grafana.write_canaries("g1") if grafana.is_in_native(each)]
     export = grafana.export_native(tmp_path)
     save(grafana, of_kind(canaries, "dashboard").key)
@@ -445,8 +419,8 @@ def test_an_import_writes_over_what_is_there(grafana: Grafana, tmp_path: Path) -
 
 
 def test_an_import_has_library_panels_first_and_no_provisioned_dashboard(
-    grafana: Grafana, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+    grafana, monkeypatch, tmp_path
+):
     for uid in ("own", "given"):
         save(grafana, uid)
     panel = {"uid": "p", "name": "P", "kind": 1, "model": {"type": "text"}, "folderUid": ""}
@@ -455,7 +429,7 @@ def test_an_import_has_library_panels_first_and_no_provisioned_dashboard(
     forge(monkeypatch, ("GET", "/api/dashboards/uid/given", 200, given))
     path = grafana.export_native(tmp_path)
     assert module.read(path).library == [panel]
-    posted: list[str] = []
+    posted = []
     answer = requests.Response()
     monkeypatch.setattr(
         Grafana, "request_ok", lambda _, __, path, **___: posted.append(path) or answer
@@ -465,16 +439,14 @@ def test_an_import_has_library_panels_first_and_no_provisioned_dashboard(
     assert left_out == ["dashboard given is not in the export: it is provisioned"]
 
 
-def shown(uid: str, folder: str = "", **meta: Any) -> bytes:
+def shown(uid, folder="", **meta):
     """Return a dashboard as the runbook keeps it: the whole answer of the API."""
     model = {"uid": uid, "title": f"T {uid}", "panels": [], "schemaVersion": 39, "id": 7}
     about = {"folderUid": folder, "folderTitle": f"F {folder}", **meta}
     return json.dumps({"meta": about, "dashboard": model}).encode()
 
 
-def test_a_directory_of_dashboards_is_imported_with_its_folders(
-    grafana: Grafana, tmp_path: Path
-) -> None:
+def test_a_directory_of_dashboards_is_imported_with_its_folders(grafana, tmp_path):
     (tmp_path / "sub").mkdir()
     (tmp_path / ".git").mkdir()
     (tmp_path / "dashboard-a.json").write_bytes(shown("a", "infra"))
@@ -503,9 +475,7 @@ def test_a_directory_of_dashboards_is_imported_with_its_folders(
         ("dashboard-b.json", b"", "it is empty"),
     ],
 )
-def test_a_dashboards_file_without_one_is_damage(
-    grafana: Grafana, tmp_path: Path, name: str, content: bytes, why: str
-) -> None:
+def test_a_dashboards_file_without_one_is_damage(grafana, tmp_path, name, content, why):
     (tmp_path / "dashboard-a.json").write_bytes(shown("a"))
     (tmp_path / name).write_bytes(content)
     (empty := tmp_path / "empty").mkdir()
@@ -516,7 +486,7 @@ def test_a_dashboards_file_without_one_is_damage(
         grafana.inspect_native(empty)
 
 
-def test_a_damaged_export_is_never_begun(grafana: Grafana, tmp_path: Path) -> None:
+def test_a_damaged_export_is_never_begun(grafana, tmp_path):
     folders = [{"uid": "f", "title": "F", "parentUid": ""}]
     dashboards = [{"folderUid": "f", "dashboard": {"uid": "d", "title": "D"}}]
     export = module.Export(folders, dashboards, software="grafana x")

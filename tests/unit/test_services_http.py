@@ -1,12 +1,9 @@
 """HTTP, S3 and MQTT of services: what an answer may cost, what is trusted, and what is an error."""
 
-from __future__ import annotations
-
 import gzip
 import socket
 import struct
 import time
-from collections.abc import Callable
 from contextlib import closing
 
 import pytest
@@ -19,17 +16,17 @@ from fixtures.services import http, mqtt
 from fixtures.services.http import HttpClient, NotTrusted
 from fixtures.services.step_ca import bootstrap
 from fixtures.services.terraform_state import S3
-from tests.unit.servers import Answer, context_of, identity, pages, server
+from tests.unit.servers import context_of, identity, pages, server
 
 HEAD = b"HTTP/1.1 200 OK\r\n"
 OWN = identity("ca.test")
 TLS, ROOT = context_of(OWN), OWN.pem.decode()
 
 
-def say(first: bytes, piece: bytes = b"", times: int = 0, pause: float = 0.0) -> Answer:
+def say(first, piece=b"", times=0, pause=0.0):
     """Read a request, answer `first`, and then `piece` again and again."""
 
-    def answer(connection: socket.socket) -> None:
+    def answer(connection):
         connection.recv(65536)
         connection.sendall(first)
         for _ in range(times):
@@ -39,16 +36,16 @@ def say(first: bytes, piece: bytes = b"", times: int = 0, pause: float = 0.0) ->
     return answer
 
 
-def drip(first: bytes, piece: bytes, pause: float = 0.05) -> Answer:
+def drip(first, piece, pause=0.05):
     return say(first, piece, 200, pause)
 
 
-def body(text: bytes, *headers: bytes) -> Answer:
+def body(text, *headers):
     lines = b"".join(header + b"\r\n" for header in headers)
     return say(HEAD + lines + b"Content-Length: %d\r\n\r\n" % len(text) + text)
 
 
-def ask(answer: Answer, **options: float) -> None:
+def ask(answer, **options):
     with server(answer) as dial, closing(HttpClient(dial, "http://service")) as client:
         client.request("GET", "/", **options)
 
@@ -72,7 +69,7 @@ FLOODS = {
 
 
 @pytest.mark.parametrize("kind", DRIPS)
-def test_a_service_that_drips_costs_its_whole_time(kind: str) -> None:
+def test_a_service_that_drips_costs_its_whole_time(kind):
     begun = time.monotonic()
     with pytest.raises(CouldNotLook, match=r"^GET /: no answer: .*not whole within 1 s"):
         ask(DRIPS[kind], timeout=0.5, whole=1.0)
@@ -80,24 +77,21 @@ def test_a_service_that_drips_costs_its_whole_time(kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", FLOODS)
-def test_a_service_that_never_ends_costs_its_bytes(kind: str) -> None:
+def test_a_service_that_never_ends_costs_its_bytes(kind):
     begun = time.monotonic()
     with pytest.raises(CouldNotLook, match=r"longer than 64 MiB|more than 100 headers"):
         ask(FLOODS[kind])
     assert time.monotonic() - begun < 10
 
 
-def test_a_health_check_has_its_two_seconds_in_all() -> None:
+def test_a_health_check_has_its_two_seconds_in_all():
     begun = time.monotonic()
-    with (
-        server(DRIPS["body"], TLS) as dial,
-        pytest.raises(NotYet, match="not whole within 2 s"),
-    ):
+    with server(DRIPS["body"], TLS) as dial, pytest.raises(NotYet, match="not whole within 2 s"):
         HttpClient(dial, "https://ca.test", ROOT).get_text("/")
     assert time.monotonic() - begun < 6
 
 
-def test_a_compressed_answer_is_not_unpacked() -> None:
+def test_a_compressed_answer_is_not_unpacked():
     with pytest.raises(CouldNotLook, match=r"packed \(gzip\), which was not asked for"):
         ask(body(gzip.compress(bytes(30 << 20)), b"Content-Encoding: gzip"))
 
@@ -115,8 +109,8 @@ def test_a_compressed_answer_is_not_unpacked() -> None:
         b"HTTP/1.1 302 x\r\nLocation: /again\r\nContent-Length: 0\r\n\r\n",
     ],
 )
-def test_what_is_no_http_is_no_answer(said: bytes) -> None:
-    def answer(connection: socket.socket) -> None:
+def test_what_is_no_http_is_no_answer(said):
+    def answer(connection):
         say(said)(connection)
         connection.shutdown(socket.SHUT_RDWR)
 
@@ -136,7 +130,7 @@ def test_what_is_no_http_is_no_answer(said: bytes) -> None:
         (b"17", "answered JSON without data.result: '17'"),
     ],
 )
-def test_a_body_that_is_not_what_was_asked_for_is_in_the_message(text: bytes, message: str) -> None:
+def test_a_body_that_is_not_what_was_asked_for_is_in_the_message(text, message):
     with (
         server(pages({"/api": text})) as dial,
         closing(HttpClient(dial, "http://service")) as client,
@@ -147,7 +141,7 @@ def test_a_body_that_is_not_what_was_asked_for_is_in_the_message(text: bytes, me
     assert len(caught.value.message) < 400
 
 
-def test_a_service_writes_no_line_of_its_own() -> None:
+def test_a_service_writes_no_line_of_its_own():
     said = b"busy\nHINT: rm -rf /\x1b[2J"
     refusal = b"HTTP/1.1 503 x\r\nContent-Length: %d\r\n\r\n" % len(said) + said
     with server(say(refusal)) as dial, pytest.raises(CouldNotLook) as caught:
@@ -156,7 +150,7 @@ def test_a_service_writes_no_line_of_its_own() -> None:
 
 
 @pytest.mark.parametrize("charset", [b"punycode", b"zlib", b"bogus", b"utf-16", b""])
-def test_a_long_answer_is_read_in_no_time_whatever_its_charset(charset: bytes) -> None:
+def test_a_long_answer_is_read_in_no_time_whatever_its_charset(charset):
     answer = body(b"\xff\xfe{}" * (1 << 20), b"Content-Type: text/html; charset=" + charset)
     begun = time.monotonic()
     with server(answer) as dial, pytest.raises(CouldNotLook, match="answered no JSON"):
@@ -164,7 +158,7 @@ def test_a_long_answer_is_read_in_no_time_whatever_its_charset(charset: bytes) -
     assert time.monotonic() - begun < 10
 
 
-def test_a_connection_is_kept_verified_and_uses_no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_connection_is_kept_verified_and_uses_no_proxy(monkeypatch):
     monkeypatch.setenv("https_proxy", "http://127.0.0.1:1")
     dialled = []
     found = {"/ok": b"fine", "/api": b'{"data": {"result": [1, {"a": 2}]}}'}
@@ -183,7 +177,7 @@ def test_a_connection_is_kept_verified_and_uses_no_proxy(monkeypatch: pytest.Mon
         client.close()
 
 
-def test_another_root_or_name_is_refused_for_good() -> None:
+def test_another_root_or_name_is_refused_for_good():
     with server(pages({"/ok": b"fine"}), TLS) as dial:
         with pytest.raises(NotTrusted, match="self-signed certificate"):
             HttpClient(dial, "https://ca.test", identity("ca.test").pem.decode()).get_text("/ok")
@@ -197,10 +191,8 @@ def test_another_root_or_name_is_refused_for_good() -> None:
     "fault, family",
     [(ConnectionRefusedError("nothing listens"), NotYet), (IncusError("it went away"), IncusError)],
 )
-def test_a_failure_of_incus_is_not_taken_for_one_of_the_service(
-    fault: Exception, family: type[Exception]
-) -> None:
-    def dial() -> socket.socket:
+def test_a_failure_of_incus_is_not_taken_for_one_of_the_service(fault, family):
+    def dial():
         raise fault
 
     with pytest.raises(family, match=str(fault)):
@@ -208,11 +200,11 @@ def test_a_failure_of_incus_is_not_taken_for_one_of_the_service(
 
 
 @pytest.fixture
-def bucket(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[], socket.socket]], S3]:
+def bucket(monkeypatch):
     monkeypatch.setattr(http, "ANSWER_SECONDS", 1.0)
     monkeypatch.setattr(http, "TIMEOUT_SECONDS", 0.5)
 
-    def make(dial: Callable[[], socket.socket]) -> S3:
+    def make(dial):
         monkeypatch.setattr(S3Address, "dial", lambda _self: dial())
         key = BucketKey("k", "read-only", "A", Secret("s3-secret-key-value"))
         return S3(S3Address("ca.test", 1, ROOT), "tofu", key)
@@ -220,7 +212,7 @@ def bucket(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[], socket.soc
     return make
 
 
-def test_an_object_or_a_root_that_never_ends_is_given_up(bucket) -> None:
+def test_an_object_or_a_root_that_never_ends_is_given_up(bucket):
     begun = time.monotonic()
     with server(DRIPS["body"], TLS) as dial, pytest.raises(CouldNotLook, match="a of tofu: cut"):
         bucket(dial).read_through("a")
@@ -240,7 +232,7 @@ PAGE = b"<R><IsTruncated>true</IsTruncated><Contents><Key>a</Key><Size>%s</Size>
         (PAGE % b"1", "more is promised, and none comes"),
     ],
 )
-def test_a_list_of_objects_that_is_none_is_an_error(bucket, text: bytes, message: str) -> None:
+def test_a_list_of_objects_that_is_none_is_an_error(bucket, text, message):
     answer = body(text, b"Connection: close")
     with server(answer, TLS) as dial, pytest.raises(CouldNotLook, match=message):
         bucket(dial).objects()
@@ -249,7 +241,7 @@ def test_a_list_of_objects_that_is_none_is_an_error(bucket, text: bytes, message
 CONNACK = b"\x20\x02\x00\x00"
 
 
-def publish(topic: bytes, payload: bytes) -> bytes:
+def publish(topic, payload):
     text = struct.pack("!H", len(topic)) + topic + payload
     length, left = b"", len(text)
     while True:
@@ -270,9 +262,7 @@ def publish(topic: bytes, payload: bytes) -> bytes:
         (drip(b"", b"\x20"), "no CONNACK within 1 s"),
     ],
 )
-def test_what_is_no_mqtt_or_never_ends_is_an_error(
-    monkeypatch: pytest.MonkeyPatch, answer: Answer, message: str
-) -> None:
+def test_what_is_no_mqtt_or_never_ends_is_an_error(monkeypatch, answer, message):
     monkeypatch.setattr(mqtt, "ROOM", 4 << 20)
     begun = time.monotonic()
     with (

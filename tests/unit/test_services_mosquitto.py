@@ -1,55 +1,50 @@
 """The database of Mosquitto, whose damage is an error and never taken for nothing; its canaries."""
 
-from __future__ import annotations
-
 import struct
 
 import pytest
 
 from fixtures.services.mosquitto import (
     MAGIC,
-    number_queued,
-    queued_messages,
     read_database,
-    retained_messages,
 )
 
 
-def chunk(kind: int, content: bytes) -> bytes:
+def chunk(kind, content):
     return struct.pack(">II", kind, len(content)) + content
 
 
-def client(name: bytes, version: int = 6) -> bytes:
+def client(name, version=6):
     fixed = struct.pack("<q", 0) + struct.pack(">IHH", 0, 7, len(name))
     return chunk(6, fixed.ljust(24 if version == 6 else 16, b"\0") + name)
 
 
-def subscription(name: bytes, topic: bytes) -> bytes:
+def subscription(name, topic):
     fixed = struct.pack(">IHHBB2x", 0, len(name), len(topic), 2, 0)
     return chunk(5, fixed + name + topic)
 
 
-def queued(name: bytes) -> bytes:
+def queued(name):
     return chunk(3, struct.pack("<Q", 1) + struct.pack(">HHBBBB", 1, len(name), 2, 3, 0, 1) + name)
 
 
-def stored(number: int, topic: bytes, *, retain: bool, payload: bytes = b"x") -> bytes:
+def stored(number, topic, *, retain, payload=b"x"):
     fixed = struct.pack("<Qq", number, 0) + struct.pack(
         ">IHHHHHBB", len(payload), 0, 0, 0, len(topic), 0, 1, retain
     )
     return chunk(2, fixed + topic + payload)
 
 
-def retained(number: int) -> bytes:
+def retained(number):
     return chunk(4, struct.pack("<Q", number))
 
 
-def head(version: int = 6) -> bytes:
+def head(version=6):
     return MAGIC + bytes(4) + struct.pack(">I", version) + chunk(1, bytes(16))
 
 
 @pytest.mark.parametrize("version", [5, 6])
-def test_sessions_with_topics_and_queues_are_read(version: int) -> None:
+def test_sessions_with_topics_and_queues_are_read(version):
     data = head(version) + client(b"a", version) + client("ü".encode(), version)
     data += subscription(b"a", b"x/#") + queued(b"a") * 2 + chunk(4, bytes(8))
     found = read_database(data).sessions
@@ -58,7 +53,7 @@ def test_sessions_with_topics_and_queues_are_read(version: int) -> None:
     assert (found["ü"].topics, found["ü"].queued) == ([], 0)
 
 
-def test_what_is_no_whole_database_is_an_error() -> None:
+def test_what_is_no_whole_database_is_an_error():
     whole = head() + client(b"a") + subscription(b"a", b"x")
     sound = {len(head()), len(head() + client(b"a")), len(MAGIC) + 8}
     for end in range(len(whole)):
@@ -71,7 +66,7 @@ def test_what_is_no_whole_database_is_an_error() -> None:
             read_database(damaged)
 
 
-def test_a_database_that_is_cut_between_two_chunks_misses_what_came_after() -> None:
+def test_a_database_that_is_cut_between_two_chunks_misses_what_came_after():
     parts = [stored(1, b"q", retain=False) + stored(2, b"a/b", retain=True)]
     parts += [client(b"a"), queued(b"a"), subscription(b"a", b"x"), retained(2)]
     whole = read_database(head() + b"".join(parts))
@@ -83,7 +78,7 @@ def test_a_database_that_is_cut_between_two_chunks_misses_what_came_after() -> N
     assert read_database(head()).faults() == []
 
 
-def test_what_names_a_thing_that_is_not_there_is_a_fault() -> None:
+def test_what_names_a_thing_that_is_not_there_is_a_fault():
     assert read_database(head() + client(b"a") + queued(b"a")).faults() == [
         "1 queued messages have no content"
     ]
@@ -100,14 +95,3 @@ def test_what_names_a_thing_that_is_not_there_is_a_fault() -> None:
                 b"\0\0\0\x02\0\0\0\x22", b"\0\0\0\x02\0\0\0\x21"
             )
         )
-
-
-def test_canaries_cover_each_qos_every_byte_and_the_place_in_the_queue() -> None:
-    kept = retained_messages("g1")
-    assert {message.qos for message in kept} == {0, 1, 2}
-    assert set(range(256)) <= {byte for message in kept for byte in message.payload}
-    first, second, *rest = queued_messages("g1")
-    values = number_queued("g1", [first, second, *rest])
-    assert len(values) == 6
-    assert number_queued("g1", [*rest, first, second]) != values
-    assert len(number_queued("g1", [first, *rest])) == 5

@@ -1,12 +1,8 @@
 """step-ca's new files, its one-time tokens and the judgement of its certificates, without a CA."""
 
-from __future__ import annotations
-
 import json
 import time
-from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Any
 
 import pytest
 from cryptography import x509
@@ -24,12 +20,12 @@ from tests.unit.test_tls import NEW, Volume, steal_keys
 NAME = "a.test"
 TOKEN = Canary("g1 token 1", step_ca.USED, datetime.now(UTC), key=NAME)
 MADE = step_ca.new_ca("/home/step", "ca.test")
-OWN = steal_keys(Volume(MADE.files), "/home/step", MADE.root, MADE.provisioner)  # type: ignore[arg-type]
+OWN = steal_keys(Volume(MADE.files), "/home/step", MADE.root, MADE.provisioner)
 
 
 @pytest.fixture
-def ca(monkeypatch: pytest.MonkeyPatch) -> StepCa:
-    service = StepCa(None, None)  # type: ignore[arg-type]
+def ca(monkeypatch):
+    service = StepCa(None, None)
     service.trusted_root, service.provisioner = MADE.root, MADE.provisioner
     kid = jwk.JWK.from_json(MADE.provisioner.reveal()).thumbprint()
     monkeypatch.setattr(service, "_provisioners", lambda: [{"key": {"kid": kid}}, {"type": "ACME"}])
@@ -38,11 +34,11 @@ def ca(monkeypatch: pytest.MonkeyPatch) -> StepCa:
 
 
 @pytest.fixture
-def refuse(ca: StepCa, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+def refuse(ca, monkeypatch):
     """Makes the CA refuse the tokens of some subjects."""
 
-    def act(is_refused: Callable[[str], bool]) -> None:
-        def sign(subject: str, _token: Any) -> Any:
+    def act(is_refused):
+        def sign(subject, _token):
             return None if is_refused(subject) else object()
 
         monkeypatch.setattr(ca, "_sign", sign)
@@ -50,13 +46,13 @@ def refuse(ca: StepCa, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     return act
 
 
-def test_the_secrets_of_a_new_ca_are_for_its_owner_alone() -> None:
+def test_the_secrets_of_a_new_ca_are_for_its_owner_alone():
     modes = {path: mode for path, (_, mode) in MADE.files.items()}
     assert modes["fingerprint"] == 0o644
     assert {modes[path] for path in modes if path.startswith(".step/secrets/")} == {0o600}
 
 
-def test_the_keys_of_a_new_ca_open_with_its_password_and_do_not_print_themselves() -> None:
+def test_the_keys_of_a_new_ca_open_with_its_password_and_do_not_print_themselves():
     files = {name: content for name, (content, _) in MADE.files.items()}
     password = files[".step/secrets/password"].strip()
     for name in ("root_ca", "intermediate_ca"):
@@ -73,7 +69,7 @@ def test_the_keys_of_a_new_ca_open_with_its_password_and_do_not_print_themselves
     assert password.decode() not in repr(MADE.password) + str(MADE.provisioner)
 
 
-def test_a_token_can_outlive_a_restart_and_does_not_print_itself(ca: StepCa) -> None:
+def test_a_token_can_outlive_a_restart_and_does_not_print_itself(ca):
     key, secret = jwk.JWK.from_json(MADE.provisioner.reveal()), ca._token(NAME)
     token = jwt.JWT(jwt=secret.reveal(), key=key, algs=["ES256"])
     claims = json.loads(token.claims)
@@ -85,14 +81,14 @@ def test_a_token_can_outlive_a_restart_and_does_not_print_itself(ca: StepCa) -> 
     assert secret.reveal() not in f"{secret} {secret!r}"
 
 
-def test_only_a_certificate_of_this_ca_chains_to_its_root(ca: StepCa) -> None:
+def test_only_a_certificate_of_this_ca_chains_to_its_root(ca):
     assert ca._verified("it verifies", OWN.forge(NAME)).held is True
     proof = ca._verified("it verifies", NEW.forge(NAME))
     assert proof.held is False
     assert "candidates exhausted" in proof.detail
 
 
-def test_a_used_token_is_found_when_only_it_is_refused(ca: StepCa, refuse: Any) -> None:
+def test_a_used_token_is_found_when_only_it_is_refused(ca, refuse):
     refuse(lambda subject: subject == NAME)
     assert ca.read_canaries([TOKEN]) == {TOKEN.id: TOKEN.value}
     refuse(lambda _subject: False)
@@ -102,7 +98,7 @@ def test_a_used_token_is_found_when_only_it_is_refused(ca: StepCa, refuse: Any) 
         ca.read_canaries([TOKEN])
 
 
-def test_a_token_of_another_ca_is_not_remembered(ca: StepCa, refuse: Any) -> None:
+def test_a_token_of_another_ca_is_not_remembered(ca, refuse):
     ca._tokens[TOKEN.id] = ca._token(NAME, key=NEW.provisioner)
     refuse(lambda subject: subject == NAME)
     assert ca.read_canaries([TOKEN]) == {}
@@ -111,12 +107,12 @@ def test_a_token_of_another_ca_is_not_remembered(ca: StepCa, refuse: Any) -> Non
         ca.read_canaries([TOKEN])
 
 
-def test_without_a_trusted_root_nothing_is_said() -> None:
+def test_without_a_trusted_root_nothing_is_said():
     with pytest.raises(CouldNotLook, match="no root certificate is known"):
-        StepCa(None, None).check_health()  # type: ignore[arg-type]
+        StepCa(None, None).check_health()
 
 
-def test_only_the_root_of_the_published_fingerprint_is_trusted() -> None:
+def test_only_the_root_of_the_published_fingerprint_is_trusted():
     own = identity("ca.test")
     right, wrong = step_ca.fingerprint(own.leaf), "0" * 64
     served = json.dumps({"ca": own.pem.decode()}).encode()
@@ -129,20 +125,20 @@ def test_only_the_root_of_the_published_fingerprint_is_trusted() -> None:
             step_ca.bootstrap(dial, "ca.test", "other")
 
 
-def test_a_ca_whose_root_must_be_fetched_is_asked_again_while_nothing_listens() -> None:
+def test_a_ca_whose_root_must_be_fetched_is_asked_again_while_nothing_listens():
     class Instance:
         name = "ca01"
 
-        def dial(self, port: int, *, patience: float) -> Any:
+        def dial(self, port, *, patience):
             raise ConnectionRefusedError(f"nothing listens on {port} after {patience} s")
 
-    service = StepCa(None, Instance())  # type: ignore[arg-type]
+    service = StepCa(None, Instance())
     service.load_facts({"root fingerprint": "0" * 64})
     with pytest.raises(NotYet, match="no root for a fingerprint: nothing listens on 9000"):
         service.check_health()
 
 
-def test_what_was_given_up_must_be_refused(ca: StepCa, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_was_given_up_must_be_refused(ca, monkeypatch):
     monkeypatch.setattr(ca, "_sign", lambda *_: OWN.forge(NAME))
     monkeypatch.setattr(ca, "_certificates", lambda _path: [OWN.intermediate])
     own, foreign = OWN.forge("own.test"), NEW.forge("foreign.test")
@@ -163,7 +159,7 @@ def test_what_was_given_up_must_be_refused(ca: StepCa, monkeypatch: pytest.Monke
         (lambda pem: NEW_KEY, False, "its public half is not that of root_ca.crt"),
     ],
 )
-def test_a_private_key_opens_and_belongs_to_its_certificate(change, held, detail) -> None:
+def test_a_private_key_opens_and_belongs_to_its_certificate(change, held, detail):
     files = {f"/home/step/{name}": content for name, (content, _) in MADE.files.items()}
     path = "/home/step/.step/secrets/root_ca_key"
     files[path] = change(files[path])
@@ -171,17 +167,17 @@ def test_a_private_key_opens_and_belongs_to_its_certificate(change, held, detail
     class Instance:
         name = "ca01"
 
-        def must_exec(self, argv: list[str]) -> str:
+        def must_exec(self, argv):
             return argv[-1]
 
-        def pull(self, path: str) -> bytes:
+        def pull(self, path):
             if path.endswith("/secrets"):
                 names = ["password", "root_ca_key"]
                 listing = {"type": "sync", "status_code": 200, "metadata": names}
                 return json.dumps(listing).encode()
             return files[path]
 
-    [proof] = step_ca.prove_keys(Instance(), "/home/step")  # type: ignore[arg-type]
+    [proof] = step_ca.prove_keys(Instance(), "/home/step")
     assert (proof.name, proof.held) == ("private key root_ca_key opens with the password", held)
     assert detail in proof.detail
 

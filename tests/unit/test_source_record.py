@@ -1,9 +1,6 @@
 """A part that the suite adds to the lab's source is no change of it; everything else is."""
 
-from __future__ import annotations
-
 from datetime import UTC, datetime
-from pathlib import Path
 
 import pytest
 
@@ -37,7 +34,7 @@ BROKER = {
 ATLAS = load_fleet(ROOT / "fleets" / "atlas.yaml")
 
 
-def test_a_part_is_its_instance_its_volumes_and_their_snapshots() -> None:
+def test_a_part_is_its_instance_its_volumes_and_their_snapshots():
     loki = ATLAS.service("loki")
     assert all(is_object_of(name, loki, "local") for name in LOKI)
     assert is_object_of("volume loki01-data on pool local of m2: snapshot one", loki, "local")
@@ -62,9 +59,7 @@ def test_a_part_is_its_instance_its_volumes_and_their_snapshots() -> None:
         ),
     ],
 )
-def test_only_what_else_happened_is_a_change(
-    changed: dict[str, ObjectState], found: list[str]
-) -> None:
+def test_only_what_else_happened_is_a_change(changed, found):
     before = with_parts_made_since({**PROJECT, **BROKER}, {}, {"loki": LOKI}, ATLAS)
     after = {**PROJECT, **BROKER, **LOKI, **changed}
     difference = compare(before, after, BEGUN)
@@ -72,19 +67,19 @@ def test_only_what_else_happened_is_a_change(
     assert found or difference == Difference()
 
 
-def test_a_part_that_was_there_at_the_start_is_compared_with_the_start() -> None:
+def test_a_part_that_was_there_at_the_start_is_compared_with_the_start():
     changed = {**LOKI, "instance loki01": ObjectState("since changed")}
     before = with_parts_made_since({**PROJECT, **changed}, {"loki": LOKI}, {"loki": LOKI}, ATLAS)
     assert before == {**PROJECT, **changed}
 
 
-def test_what_an_interrupted_attempt_had_left_of_a_part_is_replaced() -> None:
+def test_what_an_interrupted_attempt_had_left_of_a_part_is_replaced():
     left = {**PROJECT, "volume loki01-data on pool local: snapshot backup-0": ObjectState("8")}
     before = with_parts_made_since(left, {}, {"loki": LOKI}, ATLAS)
     assert compare(before, {**PROJECT, **LOKI}, BEGUN) == Difference()
 
 
-def test_what_a_service_is_read_by_is_kept_for_its_owner_alone(tmp_path: Path) -> None:
+def test_what_a_service_is_read_by_is_kept_for_its_owner_alone(tmp_path):
     assert credentials_of(tmp_path, "grafana") is None
     for value in ("first password", "second password"):
         keep_credentials(tmp_path, "grafana", Secret(value))
@@ -96,7 +91,7 @@ def test_what_a_service_is_read_by_is_kept_for_its_owner_alone(tmp_path: Path) -
     assert BackupFiles(places=(tmp_path,)).files == []
 
 
-def test_parts_are_recorded_in_a_file(tmp_path: Path) -> None:
+def test_parts_are_recorded_in_a_file(tmp_path):
     file = SourceRecord(tmp_path / "source.json")
     assert (file.token, file.parts) == (None, {})
     with pytest.raises(RuntimeError, match="a part of no project"):

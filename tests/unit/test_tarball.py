@@ -1,7 +1,5 @@
 """Tarballs: every damage is named before anything is imported, in one pass and bounded memory."""
 
-from __future__ import annotations
-
 import bz2
 import gzip
 import hashlib
@@ -82,7 +80,7 @@ def test_a_file_is_read_to_its_last_byte_and_damaged_where_it_is_cut(inspected, 
     assert (seen.compression, seen.file_bytes, seen.entries) == (compression, len(data), 3)
     assert (seen.volume, seen.content_bytes) == (VOLUME, len(export()))
     assert seen.sha256 == hashlib.sha256(data).hexdigest()
-    last = range(len(data) - 2_500, len(data), 1 if compression == "none" else 250)
+    last = range(len(data) - 2_500, len(data), 7 if compression == "none" else 250)
     for cut in [*random.Random(3).sample(range(len(data) - 1), 60), *last, len(data) - 1]:
         with pytest.raises(BackupDamaged):
             inspected(data[:cut])
@@ -397,14 +395,14 @@ def test_the_last_bytes_of_another_file_are_withheld(tmp_path, size):
 
 @pytest.mark.parametrize(("kind", "count"), [("large", 2), ("many", 60_001)])
 def test_memory_is_bounded_whatever_the_size(tmp_path, kind, count):
-    """One file of 2 GiB, or 60,000 small ones."""
+    """One file of 512 MiB, or 60,000 small ones."""
     file = tmp_path / "backup.tar.gz"
     index = INDEX.format(name=VOLUME, kind="custom", inner=VOLUME).encode()
     with gzip.open(file, "wb", 1) as out, tarfile.open(fileobj=out, mode="w|") as archive:
         archive.addfile(entry("backup/index.yaml", size=len(index)), io.BytesIO(index))
         if kind == "large":
             with open("/dev/zero", "rb") as zeros:
-                archive.addfile(entry(f"{V}/large", size=2 << 30), zeros)
+                archive.addfile(entry(f"{V}/large", size=512 << 20), zeros)
         for number in range(count if kind == "many" else 1, 1, -1):
             pax = {"SCHILY.xattr.user.number": str(number)}
             name = f"{V}/{number:064}/a-file-of-a-long-name-{number}"

@@ -1,7 +1,5 @@
 """Calls of OpenTofu, which a script plays, and states as they are found in buckets."""
 
-from __future__ import annotations
-
 import json
 import os
 from pathlib import Path
@@ -12,6 +10,7 @@ import pytest
 import fixtures.services.terraform_state as tofu
 from fixtures.errors import CouldNotLook
 from fixtures.incus.buckets import BucketKey
+from fixtures.recovery.bucket import name_in
 from fixtures.secrets import Secret
 from fixtures.services.terraform_state import ObjectRead, StateBucket, check_whole
 
@@ -119,3 +118,14 @@ def test_what_is_no_state_is_an_error(state):
     assert not proof.held and "cannot be read as one" in proof.detail
     with pytest.raises(CouldNotLook, match="is no state of OpenTofu"):
         StateBucket.must_be_canaries(bucket(state))
+
+
+def test_the_name_is_the_projects():
+    assert name_in("drill-20260101-000000-abcdef-main") == "drill-20260101-000000-abcdef-main-state"
+
+
+def test_a_long_name_is_cut_but_stays_unique():
+    one, other = (name_in("drill-" + "x" * 60 + end) for end in "ab")
+    assert len(one) == len(other) == 63
+    assert one != other
+    assert one.endswith("-state") and "--" not in one

@@ -1,9 +1,6 @@
 """What services say steers no terminal and no page, wherever it is shown."""
 
-from __future__ import annotations
-
 import logging
-from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -14,7 +11,7 @@ from fixtures.errors import CouldNotLook, DrillError, printable
 from fixtures.evidence import judge
 from fixtures.evidence.html import render_summary
 from fixtures.evidence.openmetrics import metrics
-from fixtures.evidence.record import AuditRecord, CheckRecord, DrillRecord, RunRecord
+from fixtures.evidence.record import AuditRecord, CheckRecord, RunRecord
 from fixtures.plugin.options import redact_logs
 from fixtures.plugin.terminal import summary_lines
 from tests.unit.test_evidence_judge import BEGUN, drill, run
@@ -22,26 +19,26 @@ from tests.unit.test_evidence_judge import BEGUN, drill, run
 ESCAPES = "\x1b[2J\x1b]0;title\x07\x9b31m\r\u202eNEVOCER\u2028\udcff\0"
 
 
-def is_shown(text: str) -> bool:
+def is_shown(text):
     return not any(character in text for character in ESCAPES if not character.isascii()) and not (
         set(text) & set("\x1b\x07\r\0")
     )
 
 
 @given(st.text(st.characters(codec=None)))
-def test_what_is_shown_is_seen(text: str) -> None:
+def test_what_is_shown_is_seen(text):
     shown = printable(text)
     assert is_shown(shown)
     assert printable(shown) == shown
     shown.encode()
 
 
-def test_what_people_write_stays() -> None:
+def test_what_people_write_stays():
     text = "Grüße, 日本語, emoji \N{THUMBS UP SIGN}\N{ZERO WIDTH JOINER}, tab\tand line\nend"
     assert printable(text) == text
 
 
-def test_errors_say_it_printably() -> None:
+def test_errors_say_it_printably():
     error = CouldNotLook(f"GET /: status 503: {ESCAPES}", hint=ESCAPES)
     for shown in (str(error), error.message, error.hint or "", str(error.args)):
         assert is_shown(shown)
@@ -49,10 +46,10 @@ def test_errors_say_it_printably() -> None:
 
 
 @pytest.fixture
-def said() -> RunRecord:
+def said():
     """A run in which a service has said it wherever something of a service is told."""
     check = {"name": f"answers{ESCAPES}", "outcome": "broken", "detail": ESCAPES}
-    drilled: DrillRecord = drill(
+    drilled = drill(
         checks=[check],
         notes=[ESCAPES],
         reason=ESCAPES,
@@ -71,7 +68,7 @@ def said() -> RunRecord:
     return run(drills=[drilled], audits=[audit], errors=[ESCAPES], warnings=[ESCAPES])
 
 
-def test_every_report_shows_it_printably(said: RunRecord) -> None:
+def test_every_report_shows_it_printably(said):
     assert is_shown("\n".join(summary_lines(said)))
     assert is_shown(render_summary(said))
     assert is_shown(metrics(said))
@@ -80,11 +77,11 @@ def test_every_report_shows_it_printably(said: RunRecord) -> None:
     assert RunRecord.model_validate_json(text) == said
 
 
-def test_a_log_says_it_printably(caplog: pytest.LogCaptureFixture, tmp_path: Path) -> None:
+def test_a_log_says_it_printably(caplog, tmp_path):
     redact_logs()
     logging.getLogger("drills").warning("said: %s", ESCAPES)
     assert is_shown(caplog.messages[-1])
 
 
-def test_the_phases_have_the_same_names_for_the_clock_and_for_the_judge() -> None:
+def test_the_phases_have_the_same_names_for_the_clock_and_for_the_judge():
     assert judge.PHASES == PHASES

@@ -1,7 +1,5 @@
 """Handshakes with a server of OpenSSL's own: who refused, and that the root is why."""
 
-from __future__ import annotations
-
 import socket
 from pathlib import Path
 
@@ -14,9 +12,9 @@ from fixtures.clock import NotYet
 from fixtures.errors import CouldNotLook
 from fixtures.fleet.load import load_fleet
 from fixtures.recovery.key_compromise import ClientsUnderDrill, clients_of
-from fixtures.services.certificates import Handshake, Issued, fault_of, shake_hands
+from fixtures.services.certificates import Handshake, fault_of, shake_hands
 from fixtures.services.step_ca import new_ca
-from fixtures.services.step_ca_attacker import StolenKeys, steal_keys
+from fixtures.services.step_ca_attacker import steal_keys
 from tests.unit.servers import context_of, server
 
 NAME = "service01.atlas.internal"
@@ -26,26 +24,26 @@ FLEET = Path(__file__).parents[2] / "fleets/atlas.yaml"
 class Volume:
     """The files of a CA, as its instance shows them."""
 
-    def __init__(self, files: dict[str, tuple[bytes, int]]) -> None:
+    def __init__(self, files):
         self.files = files
 
-    def pull(self, path: str) -> bytes:
+    def pull(self, path):
         return self.files[path.removeprefix("/home/step/")][0]
 
 
-def leaked_ca() -> StolenKeys:
+def leaked_ca():
     """Return all keys of a new CA."""
     ca = new_ca("/home/step", "ca.test")
-    return steal_keys(Volume(ca.files), "/home/step", ca.root, ca.provisioner)  # type: ignore[arg-type]
+    return steal_keys(Volume(ca.files), "/home/step", ca.root, ca.provisioner)
 
 
 OLD, NEW = leaked_ca(), leaked_ca()
 
 
-def meet(own: Issued, root: str, client: Issued | None = None, trust: str = "") -> Handshake:
+def meet(own, root, client=None, trust=""):
     """Shake hands with a server that has `own`, and wants a certificate of `trust`."""
 
-    def answer(connection: socket.socket) -> None:
+    def answer(connection):
         connection.sendall(b"answer to " + connection.recv(100))
 
     with server(answer, context_of(own, trust)) as dial:

@@ -1,7 +1,5 @@
 """Verdicts combine by one ordered table; the worst wins, and nothing proves nothing."""
 
-from __future__ import annotations
-
 from typing import cast
 
 import pytest
@@ -13,12 +11,12 @@ from fixtures.evidence.record import WORST_LAST, AuditVerdict, Verdict, merge, m
 verdicts = st.lists(st.sampled_from(Verdict))
 
 
-def test_only_recovered_and_in_order_are_passes() -> None:
+def test_only_recovered_and_in_order_are_passes():
     assert [verdict.value for verdict in Verdict if verdict.is_pass] == ["recovered"]
     assert [verdict.value for verdict in AuditVerdict if verdict.is_pass] == ["in order"]
 
 
-def test_no_verdict_is_not_verified_and_an_unknown_one_raises() -> None:
+def test_no_verdict_is_not_verified_and_an_unknown_one_raises():
     assert merge([]) is Verdict.NOT_VERIFIED
     assert merge_audits([]) is AuditVerdict.NOT_VERIFIED
     with pytest.raises(ValueError, match="'green' is not a valid Verdict"):
@@ -27,7 +25,7 @@ def test_no_verdict_is_not_verified_and_an_unknown_one_raises() -> None:
         merge_audits([cast(AuditVerdict, "recovered")])
 
 
-def test_the_order_of_verdicts_is_from_good_to_bad() -> None:
+def test_the_order_of_verdicts_is_from_good_to_bad():
     assert [verdict.value for verdict in WORST_LAST] == [
         "recovered",
         "recovered late",
@@ -38,16 +36,16 @@ def test_the_order_of_verdicts_is_from_good_to_bad() -> None:
 
 
 @given(verdicts, verdicts)
-def test_merging_in_parts_is_merging_at_once(first: list[Verdict], second: list[Verdict]) -> None:
+def test_merging_in_parts_is_merging_at_once(first, second):
     parts = [merge(part) for part in (first, second) if part]
     assert merge(parts) is merge(first + second)
 
 
 @given(verdicts)
-def test_a_pass_needs_every_drill_to_pass(some: list[Verdict]) -> None:
+def test_a_pass_needs_every_drill_to_pass(some):
     assert merge(some).is_pass is (bool(some) and all(verdict.is_pass for verdict in some))
 
 
 @given(st.lists(st.sampled_from(Verdict), min_size=1), st.sampled_from(Verdict))
-def test_one_more_drill_never_improves_a_verdict(some: list[Verdict], more: Verdict) -> None:
+def test_one_more_drill_never_improves_a_verdict(some, more):
     assert WORST_LAST.index(merge([*some, more])) >= WORST_LAST.index(merge(some))

@@ -1,8 +1,7 @@
-"""The CI definitions in docs/ci: what they type is what the programs take."""
-
-from __future__ import annotations
+"""What docs/ type is what the programs take, and the map of the runbook names every drill."""
 
 import configparser
+import re
 import shlex
 import subprocess
 import sys
@@ -15,7 +14,7 @@ ROOT = Path(__file__).parents[2]
 CI = ROOT / "docs" / "ci"
 
 
-def typed() -> list[tuple[str, list[str]]]:
+def typed():
     """(file, words) of every call of `./run` in the definitions."""
     github = yaml.safe_load((CI / "github-actions.yml").read_text())
     gitlab = yaml.safe_load((CI / "gitlab-ci.yml").read_text())
@@ -33,7 +32,7 @@ def typed() -> list[tuple[str, list[str]]]:
     ]
     for unit in sorted(CI.glob("*.service")):
         parser = configparser.RawConfigParser(strict=False)
-        parser.optionxform = str  # type: ignore[assignment, method-assign]
+        parser.optionxform = str
         parser.read(unit)
         exec_keys = [key for key in parser["Service"] if key.startswith("Exec")]
         found += [(unit.name, parser["Service"][key]) for key in exec_keys]
@@ -43,7 +42,7 @@ def typed() -> list[tuple[str, list[str]]]:
 TYPED = typed()
 
 
-def test_every_definition_types_something() -> None:
+def test_every_definition_types_something():
     assert {name for name, _ in TYPED} == {
         *("github-actions.yml", "gitlab-ci.yml", "atlas-drills.service"),
         *("atlas-backup.service", "atlas-backup-start.service"),
@@ -60,13 +59,13 @@ BACKUP = [words for name, words in TYPED if name.startswith("atlas-backup")]
 DRILLS = [(name, words) for name, words in TYPED if not name.startswith("atlas-backup")]
 
 
-def test_the_backups_start_what_a_killed_run_left() -> None:
+def test_the_backups_start_what_a_killed_run_left():
     """After it was killed, and at the next boot."""
     assert [words[1:] for words in BACKUP] == [["--start-stopped"], [], ["--start-stopped"]]
 
 
 @pytest.mark.parametrize("words", [*BACKUP, ["", "--start-stoped"], ["", "--dry-run"]])
-def test_what_is_typed_is_taken_by_the_script(words: list[str]) -> None:
+def test_what_is_typed_is_taken_by_the_script(words):
     """It reads all its arguments before it looks for its configuration, which is not there."""
     done = subprocess.run(
         ["bash", ROOT / "docs" / "atlas-backup.sh", *words[1:], "--config", "/nonexistent"],
@@ -79,31 +78,39 @@ def test_what_is_typed_is_taken_by_the_script(words: list[str]) -> None:
     assert f"{told}; nothing was done" in done.stderr
 
 
-@pytest.mark.parametrize("name, words", DRILLS, ids=[f"{n}-{i}" for i, (n, _) in enumerate(DRILLS)])
-def test_what_is_typed_is_taken(name: str, words: list[str], tmp_path: Path) -> None:
+def test_what_is_typed_is_taken_by_the_drills(tmp_path):
     """Each file and directory that is named exists here under another path."""
     passphrase = tmp_path / "passphrase"
     passphrase.write_text("words\n")
     passphrase.chmod(0o600)
     there = {"--backups": tmp_path, "--passphrase-file": passphrase, "--reports": tmp_path / "r"}
-    options = []
-    for word in words[2:]:
+
+    def here(word):
         flag, _, value = word.partition("=")
-        options.append(f"{flag}={there[flag]}" if value and flag in there else word)
-    done = subprocess.run(
-        [sys.executable, "-m", "pytest", "drills", "--collect-only", "-q", *options],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
-    assert done.returncode == 0, done.stderr
-    assert "::" in done.stdout
-    assert "existing" in done.stdout or "rehearsal" in done.stdout
+        return f"{flag}={there[flag]}" if value and flag in there else word
+
+    calls = {tuple(here(word) for word in words[2:]) for _, words in DRILLS}
+    assert len(calls) >= 2
+    for options in calls:
+        done = subprocess.run(
+            [sys.executable, "-m", "pytest", "drills", "--collect-only", "-q", *options],
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            timeout=120,
+        )
+        assert done.returncode == 0, done.stderr
+        assert "::" in done.stdout
+        assert "existing" in done.stdout or "rehearsal" in done.stdout
 
 
-def test_every_service_has_a_timer_or_comes_with_the_boot() -> None:
+def test_every_service_has_a_timer_or_comes_with_the_boot():
     services = {unit.stem for unit in CI.glob("*.service")}
     booted = {unit.stem for unit in CI.glob("*.service") if "[Install]" in unit.read_text()}
     assert services - booted == {unit.stem for unit in CI.glob("*.timer")}
     assert booted == {"atlas-backup-start"}
+
+
+def test_every_drill_is_on_the_map():
+    named = set(re.findall(r"`(test_\w+\.py)`", (ROOT / "docs" / "runbook-map.md").read_text()))
+    assert named == {p.name for p in (ROOT / "drills").glob("test_*.py")}

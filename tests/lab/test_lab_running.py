@@ -1,24 +1,22 @@
-"""The table of what Incus takes as settings of snapshots holds for the lab's own Incus."""
+"""The lab of this run: how its ports are reached, and what its Incus takes as settings."""
 
-from __future__ import annotations
-
+import os
 import re
 import secrets
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
 from urllib.parse import quote
 
 import pytest
 import yaml
 
+from fixtures.clock import NotYet, wait_until
 from fixtures.errors import LabError
 from fixtures.lab import settings
 from fixtures.lab.daemon import Client
 from fixtures.lab.lab import Lab
 
-TABLE: dict[str, Any] = yaml.safe_load(
-    (Path(__file__).parents[1] / "cases" / "snapshot_settings.yaml").read_text()
-)
+TABLE = yaml.safe_load((Path(__file__).parents[1] / "cases" / "snapshot_settings.yaml").read_text())
 VOLUMES = "/1.0/storage-pools/local/volumes/custom"
 
 pytestmark = pytest.mark.skipif(
@@ -99,3 +97,25 @@ def test_incus_makes_the_snapshots_that_the_table_says(client, make):
         for pattern in patterns:
             if not re.search(r"creation_date *}}|15-04", pattern):
                 assert (pattern, made(pattern)) == (pattern, wanted[kind])
+
+
+def must_all_be_in(network):
+    for path in Path("/proc/self/task").glob("*/ns/net"):
+        with suppress(OSError):
+            if (seen := os.readlink(path)) != network:
+                raise NotYet(f"{path} is {seen}")
+
+
+def test_dial_leaves_this_process_in_its_own_network(client):
+    lab, before = Lab(), os.readlink("/proc/self/ns/net")
+    with lab.dial(settings.S3_PORT) as connection:
+        assert connection.getpeername() == ("127.0.0.1", settings.S3_PORT)
+        # A joined thread may take a moment to leave the kernel's list.
+        wait_until(
+            lambda: must_all_be_in(before), label="all threads in their own network", timeout=2
+        )
+    with pytest.raises(ConnectionRefusedError):
+        lab.dial(1)
+    with pytest.raises(LabError, match="the lab lab-none is not up"):
+        Lab("lab-none").dial(1)
+    assert f"buckets on 127.0.0.1:{settings.S3_PORT}" in str(lab.status())

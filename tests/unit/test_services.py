@@ -1,0 +1,155 @@
+"""What service classes write, read and compare, and what they do with odd answers."""
+
+from datetime import UTC, datetime
+
+import pytest
+import requests
+
+from fixtures.errors import CouldNotLook
+from fixtures.services import alertmanager
+from fixtures.services.alertmanager import Alertmanager
+from fixtures.services.atlantis import Atlantis
+from fixtures.services.base import ServiceUnderTest
+from fixtures.services.grafana import Grafana
+from fixtures.services.http import HttpClient
+from fixtures.services.loki import Loki, as_pushed, build_stream, canonical, selector_of
+from fixtures.services.prometheus import (
+    Prometheus,
+)
+from fixtures.services.registry import SERVICES
+from fixtures.services.step_ca import StepCa, new_ca
+from tests.imitations.instance import spec_of
+
+NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
+
+
+def test_every_kind_has_a_class_of_its_own():
+    known = {"alertmanager", "atlantis", "grafana", "loki", "mosquitto", "prometheus", "step-ca"}
+    assert set(SERVICES) == known | {"generic"}
+    assert all(issubclass(each, ServiceUnderTest) for each in SERVICES.values())
+
+
+def silence(**changes):
+    silence = alertmanager.silences("g1", NOW)["maintenance"]
+    state = {"id": "some", "updatedAt": "2026-11-23T12:00:00.000Z", "status": {"state": "active"}}
+    return {**silence, **state, **changes}
+
+
+def test_the_order_of_matchers_has_no_meaning():
+    matchers = silence()["matchers"]
+    assert isinstance(matchers, list)
+    turned = silence(matchers=[dict(reversed(each.items())) for each in reversed(matchers)])
+    assert alertmanager.canonical(turned) == alertmanager.canonical(silence())
+
+
+def test_everything_else_of_a_silence_has_a_meaning():
+    matchers = silence()["matchers"]
+    assert isinstance(matchers, list)
+    negated = [{**matchers[0], "isEqual": False}, *matchers[1:]]
+    changes = [
+        {"comment": "other"},
+        {"createdBy": "other"},
+        {"endsAt": "2026-11-24T12:00:00.000Z"},
+        {"startsAt": "2026-11-22T12:00:00.000Z"},
+        {"status": {"state": "expired"}},
+        {"updatedAt": "2026-11-23T12:00:01.000Z"},
+        {"matchers": negated},
+        {"matchers": matchers[1:]},
+    ]
+    values = {alertmanager.canonical(silence(**change)) for change in changes}
+    assert len(values | {alertmanager.canonical(silence())}) == len(changes) + 1
+
+
+BODIES = [b"<html>maintenance</html>", b"", b"[]", b"{}", b'"x"', b"7", b"[7]", b'{"data": 7}']
+KINDS = {
+    "prometheus": Prometheus,
+    "loki": Loki,
+    "alertmanager": Alertmanager,
+    "atlantis": Atlantis,
+    "grafana": Grafana,
+    "step-ca": StepCa,
+}
+
+
+@pytest.mark.parametrize("body", BODIES)
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_answer_of_another_form_is_no_traceback(monkeypatch, kind, body):
+    def request(*_, **__):
+        answer = requests.Response()
+        answer.status_code, answer._content = 200, body
+        return answer
+
+    monkeypatch.setattr(HttpClient, "request", request)
+    monkeypatch.setenv("ATLAS_DRILLS_GRAFANA_TOKEN", "x")
+    service = KINDS[kind](spec_of(kind), None)
+    if isinstance(service, StepCa):
+        service.trusted_root = new_ca("/home/step", "ca.test").root
+    now = datetime.now(UTC)
+    with pytest.raises(CouldNotLook):
+        service.version()
+    try:
+        held = service.list_items(now)
+    except CouldNotLook:
+        return
+    # An empty list is what some of them answer where they hold nothing.
+    assert body in (b"[]", b"{}") and not sum(item.count for item in held)
+
+
+FIRST = 1_795_447_887_364_086_439
+STREAM = build_stream("g1", "history", 1, FIRST, 20)
+VALUE = canonical([STREAM])
+
+
+def answer(stream):
+    """Return it as query_range answers it, with structured metadata separate from labels."""
+    values = [[at, line, {"structuredMetadata": extra}] for at, line, extra in stream["values"]]
+    return [{"stream": dict(reversed(stream["stream"].items())), "values": values}]
+
+
+def test_what_was_pushed_is_equal_to_what_is_read():
+    assert canonical(as_pushed(answer(STREAM))) == VALUE
+    plain = [{"stream": {"a": "b"}, "values": [["1", "x"], ["2", "y", {}]]}]
+    assert as_pushed(plain)[0]["values"] == [["1", "x", {}], ["2", "y", {}]]
+
+
+def test_a_selector_is_of_one_stream_alone():
+    others = [
+        build_stream(generation, kind, part, FIRST, 1)
+        for generation in ("g1", "g11", "later-1")
+        for kind in ("history", "recent")
+        for part in (1, 2)
+    ]
+    assert len({selector_of(stream) for stream in others}) == len(others)
+    assert selector_of(STREAM) == '{canary="g1/history/1"}'
+
+
+def test_every_part_of_a_stream_has_a_meaning():
+    (at, text, metadata), second, *rest = STREAM["values"]
+    first = [at, text, metadata]
+    other = build_stream("g1", "history", 2, FIRST, 1)
+    changed = [
+        [{**STREAM, "stream": {**STREAM["stream"], "job": "other"}}],
+        *(
+            [{**STREAM, "values": lines}]
+            for lines in (
+                [second, *rest],
+                [*STREAM["values"], first],
+                [second, first, *rest],
+                [[str(int(at) + 1), text, metadata], second, *rest],
+                [[at, text + " ", metadata], second, *rest],
+                [[at, text, {}], second, *rest],
+            )
+        ),
+        [STREAM, other],
+    ]
+    assert len({canonical(streams) for streams in changed} | {VALUE}) == len(changed) + 1
+    assert canonical([STREAM, other]) == canonical([other, STREAM])
+
+
+def test_a_metric_is_summed_over_its_series_and_without_one_it_is_not_zero(monkeypatch):
+    class Answer:
+        text = '# TYPE a counter\na{type="x y"} 1\na{type="y"} 2\nab 5\nb 0\n\n'
+
+    monkeypatch.setattr(HttpClient, "request_ok", lambda *_, **__: Answer)
+    loki = Loki(spec_of("loki"), None)
+    assert loki.read_metrics() == {"a": 3, "ab": 5, "b": 0}
