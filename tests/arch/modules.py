@@ -3,8 +3,6 @@
 import ast
 import re
 
-ENTRY_POINTS = ("__init__", "__main__")
-
 
 def module_of(path, root):
     """Return the dotted name of a file below `root`."""

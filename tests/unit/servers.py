@@ -17,7 +17,6 @@ from fixtures.secrets import Secret
 from fixtures.services.certificates import Issued, key_pem, sign
 
 Answer = Callable[[Any], None]
-Dial = Callable[[], socket.socket]
 
 
 @contextmanager

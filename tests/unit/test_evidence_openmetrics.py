@@ -7,8 +7,6 @@ from fixtures.evidence.openmetrics import metrics
 from fixtures.evidence.record import Verdict
 from tests.unit.test_evidence_judge import SKIPPED, run
 
-Samples = dict[tuple[str, tuple[str, ...]], float]
-
 
 def parsed(run):
     """Return (name, sorted label values) -> value; a sample given twice is an error."""
