@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 
 from fixtures.lab.settings import from_environment
 from fixtures.services import loki, prometheus
-from fixtures.services.loki_store import chunk_of
+from fixtures.services.loki import chunk_of
 from fixtures.services.mosquitto import CLIENT, MAGIC, _chunks
 from fixtures.services.terraform_state import check_whole
 

@@ -11,12 +11,12 @@ from google_crc32c import value as crc32c
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fixtures.services import badger, wire
+from fixtures.services import stores
 from fixtures.services.alertmanager import id_of, read_state
 from fixtures.services.atlantis import REMOTE, bolt_database, inspect_plan, plan_file
-from fixtures.services.bolt import ELEMENT, HEAD, LINK, META_BODY, Bolt
-from fixtures.services.loki_store import Chunk, chunk_of, is_whole, read_index
+from fixtures.services.loki import Chunk, chunk_of, is_whole, read_index
 from fixtures.services.prometheus import Span, spans_of
+from fixtures.services.stores import ELEMENT, HEAD, LINK, META_BODY, Bolt
 
 
 def varint(number):
@@ -46,16 +46,16 @@ def fails_for_each_cut(data, read, sound):
 
 @given(st.integers(0, 2**64 - 1))
 def test_a_number_is_read_as_it_was_written(number):
-    assert wire.varint(varint(number), 0) == (number, len(varint(number)))
+    assert stores.varint(varint(number), 0) == (number, len(varint(number)))
 
 
 def test_fields_of_every_type_are_read_and_unknown_types_are_refused():
     message = part(1, 300) + b"\x11" + bytes(8) + part(3, b"x") + b"\x25" + bytes(4)
-    assert list(wire.fields(message)) == [(1, 300), (2, bytes(8)), (3, b"x"), (4, bytes(4))]
-    assert wire.numbers(message) == {1: 300}
+    assert list(stores.fields(message)) == [(1, 300), (2, bytes(8)), (3, b"x"), (4, bytes(4))]
+    assert stores.numbers(message) == {1: 300}
     for damaged in (b"\x0b", b"\x00\x01", b"\x0a\x05x", b"\x08", b"\x08" + b"\xff" * 11):
         with pytest.raises(ValueError):
-            list(wire.fields(damaged))
+            list(stores.fields(damaged))
 
 
 def record(content, seconds):
@@ -188,12 +188,12 @@ def test_a_log_of_badger_is_read_to_its_last_entry():
     parts += [entry(b"!badger!txn", b"1", 0x80), entry(record_key(b"t", b"k"), b"", 0x41)]
     whole = b"".join(parts)
     found = []
-    badger.read_log(whole, lambda key, value: found.append((badger.parts_of(key), value)))
+    stores.read_log(whole, lambda key, value: found.append((stores.parts_of(key), value)))
     assert found == [(("t", b""), b""), (("t", b"k"), b"value"), (("t", b"k"), None)]
     sound = {sum(map(len, parts[:n])) for n in range(1, len(parts))} | set(range(20))
 
     def read(data):
-        badger.read_log(data, lambda *_: None)
+        stores.read_log(data, lambda *_: None)
 
     fails_for_each_cut(whole, read, sound)
     for at in range(20, len(whole)):
@@ -208,17 +208,17 @@ def test_tables_of_badger_are_those_of_its_manifest():
 
     first, second = change(part(1, 1), part(1, 2) + part(3, 1)), change(part(1, 1) + part(2, 1))
     whole = b"Bdgr" + struct.pack(">I", 7) + first + second
-    assert badger.read_manifest(whole) == {"000002.sst"}
-    fails_for_each_cut(whole, badger.read_manifest, {8, 8 + len(first), *range(4, 8)})
+    assert stores.read_manifest(whole) == {"000002.sst"}
+    fails_for_each_cut(whole, stores.read_manifest, {8, 8 + len(first), *range(4, 8)})
     blocks = bytes(100)
     index = part(1, part(1, b"k") + part(3, 60)) + part(1, part(2, 60) + part(3, 40))
     total = part(2, crc32c(index))
     table = blocks + index + struct.pack(">I", len(index)) + total + struct.pack(">I", len(total))
-    badger.check_table(table)
-    fails_for_each_cut(table, badger.check_table, set())
+    stores.check_table(table)
+    fails_for_each_cut(table, stores.check_table, set())
     for damaged in (table[1:], b"x" + table, table.replace(index, bytes(len(index)))):
         with pytest.raises(ValueError):
-            badger.check_table(damaged)
+            stores.check_table(damaged)
 
 
 def zigzag(number):

@@ -23,8 +23,16 @@ from fixtures.errors import BackupDamaged, CouldNotLook, UsageError, WrongData
 from fixtures.secrets import Secret
 from fixtures.services import grafana as module
 from fixtures.services.base import judge_canaries
-from fixtures.services.grafana import FIRST_PASSWORD, TOKEN, TOKEN_FILE, UNREAD, Grafana, token_of
-from fixtures.services.grafana_secrets import decrypt, open_secret
+from fixtures.services.grafana import (
+    FIRST_PASSWORD,
+    TOKEN,
+    TOKEN_FILE,
+    UNREAD,
+    Grafana,
+    decrypt,
+    open_secret,
+    token_of,
+)
 from fixtures.services.http import HttpClient
 from tests.imitations.instance import FILES, Loopback, Program, spec_of
 
