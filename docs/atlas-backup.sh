@@ -23,12 +23,12 @@ START_SECONDS=120 # a unit that is not active so long after the start of its ins
 # What is older than DAYS is pruned, without DAYS nothing. KIND: snapshot; tarball (VOLUME.tar.zst);
 # encrypted (VOLUME.tar.zst.gpg); tsdb (INSTANCE-tsdb.tar, the snapshot that Prometheus itself takes).
 SERVICES=(
-  "grafana01 grafana01-data snapshot=live/7 tarball=stop/7 unit=grafana"
+  "grafana01 grafana01-data snapshot=live/7 tarball=stop/14 unit=grafana"
   "prometheus01 prometheus01-data snapshot=live/14 tarball=stop/14 tsdb=live/14 unit=prometheus"
   "loki01 loki01-data snapshot=stop/14 tarball=stop/14 unit=loki"
   "step-ca01 step-ca01-data snapshot=live/28 encrypted=stop/28 unit=step-ca"
-  "alertmanager01 alertmanager01-data snapshot=stop/7 tarball=stop/7 unit=alertmanager"
-  "mosquitto01 mosquitto01-data snapshot=stop/7 tarball=stop/7 unit=mosquitto"
+  "alertmanager01 alertmanager01-data snapshot=stop/7 tarball=stop/14 unit=alertmanager"
+  "mosquitto01 mosquitto01-data snapshot=stop/7 tarball=stop/14 unit=mosquitto"
   "atlantis01 atlantis01-data snapshot=live/14 tarball=stop/14 unit=atlantis"
 )
 BUCKETS=("terraform-state atlas-terraform-state 30") # "POOL BUCKET [DAYS]": BUCKET.tar.gz, live
