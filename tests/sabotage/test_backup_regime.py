@@ -11,26 +11,42 @@ import drills.test_backup_regime as regime_drill
 import tests.sabotage.acts as acts
 from fixtures.audit.audit import Audit
 from fixtures.audit.inventory import collect
+from fixtures.audit.uncovered import read_objects
 from fixtures.backups.find import identify
-from fixtures.evidence.record import AuditVerdict, Verdict
+from fixtures.evidence.record import LOSSES, AuditVerdict, Verdict
 from fixtures.evidence.writer import HistoryLine
 from fixtures.incus.instance import Instance
 from fixtures.incus.volumes import Volume
-from fixtures.plugin.audits import PolicyUnderAudit, projection
+from fixtures.plugin.audits import PolicyUnderAudit, SourceUnderAudit, projection
 
 
 @pytest.fixture
 def audited(place, fleet):
     """Makes the audit of a subject by the drill's own body; returns what is not in order."""
 
-    def run(name, where=None, now=None):
+    def run(name, where=None, now=None, fleet=fleet):
         subject = next(part for part in fleet.parts if part.name == name)
         audit = Audit(name, "backup regime")
         regime = collect(replace(where or place), subject, now or datetime.now(UTC))
-        regime_drill.test_backup_regime_is_kept(audit, PolicyUnderAudit(regime))
+        regime_drill.test_backup_regime_is_kept(audit, PolicyUnderAudit(regime, fleet))
+        assert [row.loss for row in audit.record().survivors] == list(LOSSES)
         seen = {check.name: check.detail for check in audit.checks if check.outcome != "held"}
         assert (audit.verdict is AuditVerdict.IN_ORDER) == (not seen)
         return seen
+
+    return run
+
+
+@pytest.fixture
+def audited_whole(place, fleet):
+    """Makes the audit of the source by the drill's own body; returns what is not in order."""
+
+    def run(fleet=fleet):
+        audit = Audit("fleet", "backup regime")
+        regime_drill.test_everything_of_the_source_is_covered(
+            audit, SourceUnderAudit(read_objects(place.incus, fleet), fleet)
+        )
+        return {check.name: check.detail for check in audit.checks if check.outcome != "held"}
 
     return run
 
@@ -43,14 +59,59 @@ def test_the_labs_source_is_in_order(audited, name):
 def test_days_without_a_backup_are_seen(audited):
     later = datetime.now(UTC) + timedelta(days=9)
     seen = audited("step-ca", now=later)
-    assert set(seen) == {"newest snapshot", "newest encrypted-tarball"}
+    lost = {"loss of the volume", "loss of the pool"}
+    assert set(seen) == {"newest snapshot", "newest encrypted-tarball"} | lost
     assert "9 d old; the schedule @weekly allows 7 d 17 h" in seen["newest snapshot"]
+    assert seen["loss of the pool"].startswith("encrypted-tarball step-ca01-data.tar.zst.gpg, 9 d")
+
+
+def test_a_kind_that_is_made_no_more_is_missed_where_only_it_survives(audited, place, fleet):
+    acts.newest(place, fleet, "mosquitto", "tarball").unlink()
+    assert audited("mosquitto") == {
+        "newest tarball": "there is no tarball",
+        "loss of the pool": "nothing that is made on a schedule survives it",
+    }
+
+
+def test_a_backup_on_demand_survives_nothing(audited, fleet):
+    """As atlas.yaml was: a snapshot in the very pool was all that had a schedule."""
+    spec = fleet.service("mosquitto")
+    on_demand = spec.backups["tarball"].model_copy(update={"schedule": None, "retention": None})
+    backups = {**spec.backups, "tarball": on_demand}
+    lax = fleet.model_copy(update={"services": (spec.model_copy(update={"backups": backups}),)})
+    seen = audited("mosquitto", fleet=lax)
+    assert set(seen) == {"loss of the pool"}
+    assert seen["loss of the pool"].endswith("was made on demand")
+
+
+def test_a_copy_on_the_same_machine_does_not_survive_it(audited, fleet):
+    strict = fleet.model_copy(update={"survives": {}})
+    for name in ("step-ca", "atlas-terraform-state"):
+        assert set(audited(name, fleet=strict)) == {"loss of the machine", "loss of the site"}
+
+
+def test_what_the_fleet_file_does_not_know_is_seen(audited_whole, owner, fleet):
+    assert audited_whole() == {}
+    scratch = Volume(owner, "local", "scratch")
+    scratch.create({})
+    try:
+        assert audited_whole() == {
+            "volume scratch": "it is not in the fleet file, so that no backup of it is looked for"
+        }
+        reasons = {"volume scratch": "a cache"}
+        assert audited_whole(fleet.model_copy(update={"not_covered": reasons})) == {}
+    finally:
+        scratch.remove()
+    others = tuple(spec for spec in fleet.services if spec.name != "loki")
+    seen = audited_whole(fleet.model_copy(update={"services": others, "buckets": ()}))
+    bucket = "bucket atlas-terraform-state"
+    assert set(seen) == {"instance loki01", "volume loki01-data", bucket}
 
 
 def test_a_changed_file_is_seen(audited, place, fleet):
     file = acts.newest(place, fleet, "mosquitto", "tarball")
     file.write_bytes(file.read_bytes()[:-1])
-    assert set(audited("mosquitto")) == {"checksums beside the files"}
+    assert set(audited("mosquitto")) == {"checksums beside the files", "loss of the pool"}
 
 
 def test_plaintext_of_an_encrypted_volume_is_seen_under_any_name(audited, place, owner):
@@ -97,7 +158,7 @@ def test_an_instance_that_a_killed_backup_left_stopped_is_seen(audited, place, o
         instance.start()
 
 
-def test_state_that_is_not_on_the_volume_is_seen(audited, place, owner):
+def test_state_that_is_not_on_the_volume_is_seen(audited, audited_whole, owner):
     """Attacks 1 and 2: the tarball holds no file at all, and all was in order."""
     instance = Instance(owner, "mosquitto01")
     conf = "/etc/mosquitto/conf.d/elsewhere.conf"
@@ -106,6 +167,7 @@ def test_state_that_is_not_on_the_volume_is_seen(audited, place, owner):
     try:
         seen = audited("mosquitto")["its state is on the volume"]
         assert seen.startswith("it is kept in /var/lib/mq/, on the root disk")
+        assert audited_whole() == {"instance mosquitto01": seen}
     finally:
         instance.must_exec(["rm", conf])
     away = (

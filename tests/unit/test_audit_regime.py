@@ -1,5 +1,6 @@
 """The backup regime judged: each promise kept, and each one broken once."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from pathlib import Path
@@ -13,6 +14,7 @@ from fixtures.audit import policy as rules
 from fixtures.audit.inventory import BackupInventory, File
 from fixtures.backups.find import FoundFile
 from fixtures.fleet.load import load_fleet
+from fixtures.plugin.audits import not_checked
 
 ROOT = Path(__file__).parents[2]
 NOW = datetime(2026, 11, 24, 3, 0, tzinfo=UTC)
@@ -32,6 +34,7 @@ def seen(atlas, name, **more):
     """Daily snapshots for eight days, all well."""
     snapshots = {f"backup-{n}": NOW - n * DAY for n in range(8)}
     known = {"snapshots": snapshots, "status": "Running", "used_bytes": 10**6}
+    known["files"] = {"tarball": [File(found("tarball", NOW - DAY))]}
     return BackupInventory(atlas.service(name), NOW, (Path("/srv"),), **{**known, **more})
 
 
@@ -59,6 +62,9 @@ def test_what_is_kept_is_in_order(atlas):
 
 
 def test_a_missing_or_old_backup_is_a_finding(atlas):
+    assert broken(rules.ages(seen(atlas, "mosquitto", files={}))) == [
+        "newest tarball: there is no tarball"
+    ]
     assert broken(rules.ages(seen(atlas, "mosquitto", snapshots={}))) == [
         "newest snapshot: there is no snapshot"
     ]
@@ -68,6 +74,29 @@ def test_a_missing_or_old_backup_is_a_finding(atlas):
     ]
     just = seen(atlas, "mosquitto", snapshots={"a": NOW - 1.09 * DAY})
     assert broken(rules.ages(just)) == []
+
+
+def test_what_is_made_on_demand_is_no_promise_kept(atlas):
+    """A tarball of 700 days, and none at all, were held."""
+    here = seen(atlas, "mosquitto", files={"tarball": [File(found("tarball", NOW - 700 * DAY))]})
+    policies = dict(here.subject.backups)
+    for on_demand in ({"schedule": None, "retention": None}, {"schedule": None}):
+        policies["tarball"] = policies["tarball"].model_copy(update=on_demand)
+        here.subject = here.subject.model_copy(update={"backups": policies})
+        assert [one.name for one in rules.ages(here)] == ["the instance runs", "newest snapshot"]
+        assert "made on demand, which promises nothing: the newest is 700 d old" in noted(here)
+    assert "made on demand, which promises nothing: there is none" in noted(
+        replace(here, files={"tarball": []})
+    )
+    policies["tarball"] = policies["tarball"].model_copy(update={"retention": "2w"})
+    here.subject = here.subject.model_copy(update={"backups": policies})
+    assert broken(rules.retention(here)) == [
+        "retention of tarballs: nothing left over: 1 older than 2w are left, from 2024-12-24"
+    ]
+
+
+def noted(here):
+    return "; ".join(not_checked(here, None))
 
 
 def test_without_a_directory_files_are_not_looked_at(atlas):
@@ -211,7 +240,8 @@ def test_an_expiry_counts_for_snapshots_by_hand_as_well(atlas):
 
 
 def test_nothing_is_held_of_no_files(atlas):
-    names = {one.name for look in (rules.files, rules.secrecy) for one in look(seen(atlas, "loki"))}
+    here = seen(atlas, "loki", files={})
+    names = {one.name for look in (rules.files, rules.secrecy) for one in look(here)}
     assert names == {"every file can be read", "nobody else may read them"}
     names = {one.name for one in rules.secrecy(seen(atlas, "step-ca"))}
     assert names == {"no plaintext beside them"}

@@ -158,3 +158,41 @@ def test_audits_survive_the_file_and_stand_in_the_history(tmp_path):
     assert [line.service for line in read_history(path, warnings.append)] == ["step-ca"]
     assert warnings == []
     assert path.read_text().count('"topic": "backup regime", "verdict": "findings"') == 1
+
+
+SURVIVORS = [
+    {"loss": "volume", "outcome": "held", "kind": "snapshot", "name": "s<1>", "taken_at": BEGUN}
+    | {"age": 86400, "allowed": 172800, "lies": "in its pool"},
+    {"loss": "pool", "outcome": "broken", "kind": "tarball", "name": "t", "taken_at": BEGUN}
+    | {"age": 777600, "allowed": 691200, "lies": "on the server's machine"},
+    {"loss": "machine", "outcome": "not looked", "allowed": 691200},
+    {"loss": "site", "outcome": "held", "accepted": True},
+]
+
+
+def test_the_page_shows_what_survives():
+    html = render_summary(run(drills=[], audits=[audit(survivors=SURVIVORS), audit()]))
+    table = words(html.partition('aria-label="What survives"')[2].partition("</table>")[0])
+    assert "✓ survives 1 d of 2 d snapshot, in its pool" in table
+    assert "✕ too old 9 d of 8 d tarball, on the server's machine" in table
+    assert "? not looked 8 d allowed" in table
+    assert "loss accepted nothing survives it" in table
+    assert 'title="s&lt;1&gt;, ' in html
+    assert "What survives" not in render_summary(run(drills=[], audits=[audit()]))
+
+
+def test_what_survives_has_metrics():
+    def samples(record):
+        return {
+            (sample.name.removeprefix("dr_survivor_"), sample.labels["loss"]): sample.value
+            for family in text_string_to_metric_families(metrics(record))
+            for sample in family.samples
+            if sample.name.startswith("dr_survivor_")
+        }
+
+    record = run(drills=[], audits=[audit(survivors=SURVIVORS)])
+    limits = {("allowed_seconds", loss): 691200.0 for loss in ("pool", "machine")}
+    limits["allowed_seconds", "volume"] = 172800
+    ages = {("age_seconds", "volume"): 86400.0, ("age_seconds", "pool"): 777600.0}
+    assert samples(record) == ages | limits
+    assert samples(record.model_copy(update={"as_of": BEGUN})) == limits

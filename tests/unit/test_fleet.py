@@ -283,7 +283,9 @@ def test_the_backups_of_atlas():
         assert tarball.why and "runbook-defects 16" in tarball.why
     ca = ATLAS.service("step-ca").backups
     assert ca["encrypted-tarball"].offsite and ca["encrypted-tarball"].rpo_seconds == 7 * DAY
-    assert ca["tarball"].rpo_seconds is None
+    assert ca["tarball"].schedule is None, "a plaintext copy of the keys is made by nobody"
+    weekly = {s.name for s in ATLAS.services if s.backups["tarball"].schedule == "@weekly"}
+    assert weekly == {s.name for s in ATLAS.services} - {"step-ca"}
     assert ATLAS.buckets[0].backups["native"].rpo_seconds == DAY
 
 

@@ -67,6 +67,8 @@ def test_audits_need_what_they_look_at(atlas):
     assert requirements_of(regime, atlas) == Requirements(frozenset({"loki"}), frozenset({"loki"}))
     runbook = requirements_of(item(audit=Audited("runbook", "runbook")), atlas)
     assert runbook == everything(atlas, at_once=False)
+    whole = requirements_of(item(audit=Audited("backup regime", "fleet")), atlas)
+    assert whole == everything(atlas, at_once=False)
 
 
 def test_a_test_of_which_nothing_is_known_gets_everything_at_once(atlas):
