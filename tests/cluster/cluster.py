@@ -100,8 +100,8 @@ def up():
     made = Cluster(home, {})
     try:
         for name in NAMES:
-            made.daemons[name] = Daemon(name, home / name, artefacts.rootfs)
-            made.daemons[name].start(dies_with_us=True)
+            made.daemons[name] = Daemon(name, home / name)
+            made.daemons[name].start(artefacts.rootfs, dies_with_us=True)
         _connect(made.daemons)
         pinned = _join(made)
         for name, tarball in artefacts.images.items():

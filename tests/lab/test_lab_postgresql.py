@@ -18,7 +18,7 @@ from fixtures.plugin.fixtures import session_of
 
 ROOT = Path(__file__).resolve().parents[2]
 FLEET = ROOT / "fleets" / "postgresql.yaml"
-VERIFIED = {"every heap and index is sound", "a checkpoint is written"}
+VERIFIED = {"whole: every heap and index is sound", "whole: a checkpoint is written"}
 FACTS = {"rows of each table", "sum of each table", "databases", "page checksums", "damaged pages"}
 APP = """
 create table orders as select g as id, repeat('x', 100) as t from generate_series(1, 20000) g;
@@ -92,7 +92,7 @@ def test_a_damaged_index_table_and_rows_are_wrong_data(
     found = acts.broken(
         acts.attempt(drill, runbook.test_service_restored_from_snapshot, service, backup)
     )
-    assert "every heap and index is sound" in found
+    assert "whole: every heap and index is sound" in found
     rows = next(one for one in service.subject.list_items(drill.begun) if "orders" in one.name)
     assert rows.count == 20000, "the table itself is whole"
     del service.wait_until_healthy
