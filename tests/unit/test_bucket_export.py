@@ -11,8 +11,9 @@ import tarfile
 import pytest
 import yaml
 
-from fixtures.backups.bucket_export import inspect, renamed, write
+from fixtures.backups.bucket_export import Renamed, inspect, write
 from fixtures.errors import BackupDamaged
+from fixtures.recovery.backup import tarball_of
 from fixtures.secrets import redact
 from tests.unit.test_tarball import PEAK
 
@@ -78,13 +79,14 @@ def test_an_intact_export_is_read_to_its_last_byte(file, pack):
 
 def test_a_file_cut_short_anywhere_is_damaged_and_never_renamed(file, tmp_path):
     data = gzip.compress(export())
+    whole = file(data)
+    taken = tarball_of(whole, inspect(whole))
     for cut in [*random.Random(3).sample(range(len(data) - 1), 60), len(data) - 5, len(data) - 1]:
         path = file(data[:cut])
         with pytest.raises(BackupDamaged):
             inspect(path, bucket=NAME)
         with pytest.raises(BackupDamaged):
-            renamed(path, "drill-x-state", tmp_path)
-    assert [path.name for path in tmp_path.iterdir()] == ["backup.tar.gz"]
+            list(Renamed(taken, "drill-x-state").chunks())
 
 
 @pytest.mark.parametrize(
@@ -111,24 +113,24 @@ def test_what_is_not_this_buckets_export_is_named(file, data, message):
 def test_a_renamed_export_has_another_name_and_fresh_keys(file, tmp_path):
     path = file(gzip.compress(export()))
     before, original = inspect(path), path.read_bytes()
-    copy = renamed(path, "drill-x-state", tmp_path)
-    seen = inspect(copy.path, bucket="drill-x-state")
+    renamed, copy = Renamed(tarball_of(path, before), "drill-x-state"), tmp_path / "copy.tar"
+    copy.write_bytes(b"".join(renamed.chunks()))
+    seen = inspect(copy, bucket="drill-x-state")
     assert seen.objects == before.objects
-    assert [(key.name, key.role) for key in copy.keys] == [
+    assert [(key.name, key.role) for key in renamed.keys] == [
         ("admin", "admin"),
         ("reader", "read-only"),
     ]
-    revealed = [(key.access, key.secret.reveal()) for key in copy.keys]
-    with tarfile.open(copy.path) as archive:
+    revealed = [(key.access, key.secret.reveal()) for key in renamed.keys]
+    with tarfile.open(copy) as archive:
         written = yaml.safe_load(archive.extractfile("backup/index.yaml"))
     assert written["config"]["bucket"]["name"] == "drill-x-state"
     rows = written["config"]["bucket_keys"]
     assert revealed == [(row["access-key"], row["secret-key"]) for row in rows]
     assert len({value for pair in revealed for value in pair} | {SECRET, READ_ONLY}) == 6
     assert not {"A" * 20, "B" * 20} & {access for access, _ in revealed}
-    assert oct(copy.path.stat().st_mode & 0o777) == "0o600"
     for old in (SECRET, READ_ONLY, "A" * 20, NAME):
-        assert old.encode() not in copy.path.read_bytes()
+        assert old.encode() not in copy.read_bytes()
     assert path.read_bytes() == original
 
 
@@ -136,12 +138,14 @@ def test_a_renamed_export_is_never_whole_in_memory(file, tmp_path):
     path = file(gzip.compress(export(fill=50_000_000), compresslevel=0))
     code = (
         "import sys; from pathlib import Path;"
-        "from fixtures.backups.bucket_export import renamed;"
+        "from fixtures.backups.bucket_export import Renamed, inspect;"
+        "from fixtures.recovery.backup import tarball_of;"
+        "path = Path(sys.argv[1]);"
         "before = peak();"
-        "renamed(Path(sys.argv[1]), 'drill-x-state', Path(sys.argv[2]));"
+        "sum(map(len, Renamed(tarball_of(path, inspect(path)), 'drill-x-state').chunks()));"
         "print(peak() - before)"
     )
-    argv = [sys.executable, "-c", PEAK + code, str(path), str(tmp_path)]
+    argv = [sys.executable, "-c", PEAK + code, str(path)]
     grown = int(subprocess.run(argv, capture_output=True, text=True, check=True).stdout)
     assert grown < 30_000, f"{grown} KiB"
 

@@ -358,10 +358,11 @@ def test_a_finished_tarball_has_the_checksum_of_what_was_sent(tmp_path):
     tarball = write_tarball(iter([data[:100], data[100:]]), tmp_path, VOLUME, "zstd")
     assert tarball.path.read_bytes() == data
     assert tarball.sha256 == inspect(tarball.path, volume=VOLUME).sha256
-    tarball.must_match_checksum()
+    with tarball.content() as content:
+        assert content.read(len(data)) == data
     tarball.path.write_bytes(data[:-1])
-    with pytest.raises(BackupDamaged, match="it was not imported"):
-        tarball.must_match_checksum()
+    with pytest.raises(BackupDamaged, match="it was not imported"), tarball.content() as content:
+        content.read()
 
 
 def test_an_interrupted_export_leaves_no_file(tmp_path):

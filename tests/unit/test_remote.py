@@ -1,0 +1,219 @@
+"""Backups at another machine: a real OpenSSH server, read as a directory of this one."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import os
+import random
+import stat
+import time
+
+import pytest
+
+from fixtures.backups import remote
+from fixtures.backups.find import walk
+from fixtures.backups.remote import remote_path
+from fixtures.backups.streams import CHUNK, open_hashed
+from fixtures.backups.tarball import inspect
+from fixtures.errors import BackupDamaged, CouldNotLook, UsageError
+from fixtures.recovery.backup import tarball_of
+from fixtures.recovery.files import BackupFiles
+from tests.unit import sshd
+from tests.unit.test_tarball import VOLUME, export
+
+pytestmark = pytest.mark.skipif(
+    not os.path.exists(sshd.SSHD), reason="openssh-server is not installed"
+)
+
+
+@pytest.fixture
+def server(tmp_path, monkeypatch):
+    with sshd.serving(tmp_path / "ssh") as here:
+        monkeypatch.setenv("HOME", str(here.home))
+        monkeypatch.delenv("SSH_AUTH_SOCK", raising=False)
+        yield here
+
+
+@pytest.fixture
+def place(tmp_path):
+    made = tmp_path / "backups"
+    made.mkdir()
+    return made
+
+
+def listed(places):
+    faults = []
+    return [str(seen.path) for seen in walk(places, faults.append)], faults
+
+
+def test_the_same_is_found_there_as_here(server, place):
+    (place / "20261128").mkdir()
+    (place / "lost+found").mkdir()
+    (place / "lost+found/inside").write_text("x")
+    for name, data in {
+        f"20261128/{VOLUME}.tar.gz": gzip.compress(export()),
+        "broken.tar.gz": b"no archive",
+        "empty.tar": b"",
+        "note.txt": b"x",
+    }.items():
+        (place / name).write_bytes(data)
+    (place / "link.tar.gz").symlink_to(place / f"20261128/{VOLUME}.tar.gz")
+    os.mkfifo(place / "pipe.tar.gz")
+    there = server.url(place)
+    here, faults = listed([place])
+    assert listed([there]) == ([f"sftp://backups{path}" for path in here], faults)
+    assert [
+        (str(file.path), file.kind, file.names, file.taken_at, file.dated_by, file.state)
+        for file in BackupFiles(places=(there,)).files
+    ] == [
+        (
+            f"sftp://backups{file.path}",
+            file.kind,
+            file.names,
+            file.taken_at,
+            file.dated_by,
+            file.state,
+        )
+        for file in BackupFiles(places=(place,)).files
+    ]
+
+
+def test_a_tarball_is_inspected_and_streamed_from_there(server, place):
+    data = gzip.compress(export(), 1)
+    (place / "v.tar.gz").write_bytes(data)
+    (place / "SHA256SUMS").write_text(f"{hashlib.sha256(data).hexdigest()}  v.tar.gz\n")
+    there = server.url(place / "v.tar.gz")
+    seen = inspect(there, volume=VOLUME)
+    assert seen == inspect(place / "v.tar.gz", volume=VOLUME)
+    with tarball_of(there, seen).content() as content:
+        assert b"".join(iter(lambda: content.read(CHUNK), b"")) == data
+
+
+def test_it_is_compared_with_its_checksum_in_the_one_pass(server, place):
+    data = gzip.compress(export(), 1)
+    (place / "v.tar.gz.sha256").write_text("0" * 64 + "  v.tar.gz\n")
+    for content in (data, data[: len(data) // 2]):
+        (place / "v.tar.gz").write_bytes(content)
+        with pytest.raises(BackupDamaged, match="is not what was written: its SHA-256 is"):
+            inspect(server.url(place / "v.tar.gz"), volume=VOLUME)
+
+
+def test_its_bytes_are_read_at_any_offset(server, place):
+    rng = random.Random(5)
+    data = rng.randbytes(9_000_000)
+    (place / "file").write_bytes(data)
+    with server.url(place / "file").open("rb") as file:
+        for _ in range(50):
+            at, size = rng.randrange(len(data) + 10), rng.choice([1, 4096, 300_000])
+            file.seek(at)
+            assert file.read(size) == data[at : at + size]
+        assert file.seek(0, 2) == len(data)
+    with open_hashed(server.url(place / "file")) as whole:
+        while whole.read(CHUNK):
+            continue
+    assert (whole.bytes, whole.sha256) == (len(data), hashlib.sha256(data).hexdigest())
+
+
+@pytest.mark.parametrize("known", ["", "another"])
+def test_an_unknown_host_key_is_refused(server, place, tmp_path, known):
+    host = f"[127.0.0.1]:{server.port}"
+    other = sshd.make_key(tmp_path / "other")
+    server.known_hosts.write_text(f"{host} {other}\n" if known else "")
+    with pytest.raises(CouldNotLook) as told:
+        listed([server.url(place)])
+    assert "backups at sftp://backups: the host key is not trusted: " in told.value.message
+    assert "compare the key with the server's" in told.value.hint
+
+
+def test_a_host_without_known_hosts_is_refused(server, place):
+    server.known_hosts.unlink()
+    with pytest.raises(CouldNotLook, match="the host key is not trusted"):
+        listed([server.url(place)])
+
+
+def test_a_key_that_is_not_let_in_is_said(server, place):
+    sshd.make_key(server.home / ".ssh/new")
+    (server.home / ".ssh/new").rename(server.home / ".ssh/id_ed25519")
+    (server.home / ".ssh/new.pub").rename(server.home / ".ssh/id_ed25519.pub")
+    with pytest.raises(CouldNotLook, match=r"Permission denied.*; nothing was changed there"):
+        listed([server.url(place)])
+
+
+def test_what_does_not_answer_is_said_in_bounded_time(server, place, monkeypatch):
+    config = server.home / ".ssh/config"
+    config.write_text(f"Host backups\n  HostName 127.0.0.1\n  Port {sshd.free_port()}\n")
+    with pytest.raises(CouldNotLook, match="backups at sftp://backups: .*refused"):
+        listed([server.url(place)])
+    monkeypatch.setattr(remote, "CONNECT_SECONDS", 0.5)
+    with sshd.create_server(("127.0.0.1", 0)) as deaf:
+        port, begun = deaf.getsockname()[1], time.monotonic()
+        with pytest.raises(CouldNotLook, match="no answer"):
+            listed([remote_path(f"sftp://127.0.0.1:{port}{place}")])
+        assert time.monotonic() - begun < 5
+
+
+def test_a_place_that_is_not_there_and_one_that_may_not_be_read(server, place):
+    files, faults = listed([server.url(place / "gone")])
+    assert files == []
+    assert [type(fault) for fault in faults] == [FileNotFoundError]
+    found = BackupFiles(places=(server.url(place / "gone"),)).files
+    assert [file.state for file in found] == ["unread"]
+    assert "a directory that cannot be read" in found[0].problem
+
+
+def test_a_cut_connection_is_said_and_the_next_one_is_new(server, place):
+    data = gzip.compress(random.Random(1).randbytes(12_000_000), 1)
+    (place / "v.tar.gz").write_bytes(data)
+    with server.url(place / "v.tar.gz").open("rb", buffering=0) as file:
+        assert file.read(10)
+        server.cut()
+        with pytest.raises(CouldNotLook, match="backups at sftp://backups: ") as told:
+            while file.read(CHUNK):
+                continue
+        assert told.value.hint == "see whether it answers: ssh backups"
+        with pytest.raises(CouldNotLook, match="the connection was lost before"):
+            file.seek(0), file.read(CHUNK)
+    with server.url(place / "v.tar.gz").open("rb") as file:
+        assert file.read() == data
+
+
+def test_no_function_for_local_files_takes_it(server, place):
+    there = server.url(place)
+    for act in (there.unlink, there.mkdir, lambda: os.listdir(there), lambda: there.open("wb")):
+        with pytest.raises(TypeError):
+            act()
+    with pytest.raises(TypeError):
+        there.write_bytes(b"")
+
+
+def test_modes_and_times_are_those_of_the_file(server, place):
+    file = place / "file"
+    file.write_bytes(b"12345")
+    file.chmod(0o640)
+    seen, real = server.url(file).stat(), file.stat()
+    assert (seen.st_mode, seen.st_size, int(seen.st_mtime)) == (
+        stat.S_IFREG | 0o640,
+        5,
+        int(real.st_mtime),
+    )
+    assert server.url(file).is_file()
+    assert not server.url(place / "other").exists()
+    assert server.url(place).is_dir()
+
+
+@pytest.mark.parametrize("given", ["sftp://", "sftp:///path", "s3://", "sftp://host:x/y"])
+def test_a_url_without_a_server_is_refused(given):
+    with pytest.raises(UsageError, match="names no server"):
+        remote_path(given)
+
+
+def test_a_password_in_a_url_is_refused_and_not_shown():
+    with pytest.raises(UsageError) as told:
+        remote_path("sftp://me:hunter2@host/path")
+    assert "hunter2" not in str(told.value)
+
+
+def test_other_places_are_directories_here():
+    for given in ("/backup", "backup", "ftp://host/x", "./sftp:"):
+        assert remote_path(given) is None
