@@ -60,6 +60,8 @@ def test_the_same_is_found_there_as_here(server, place):
         (place / name).write_bytes(data)
     (place / "link.tar.gz").symlink_to(place / f"20261128/{VOLUME}.tar.gz")
     os.mkfifo(place / "pipe.tar.gz")
+    for path in place.rglob("*.tar*"):
+        os.utime(path, (1_767_225_600, 1_767_225_600))  # SFTP knows whole seconds
     there = server.url(place)
     here, faults = listed([place])
     assert listed([there]) == ([f"sftp://backups{path}" for path in here], faults)
@@ -143,7 +145,7 @@ def test_a_key_that_is_not_let_in_is_said(server, place):
 def test_what_does_not_answer_is_said_in_bounded_time(server, place, monkeypatch):
     config = server.home / ".ssh/config"
     config.write_text(f"Host backups\n  HostName 127.0.0.1\n  Port {sshd.free_port()}\n")
-    with pytest.raises(CouldNotLook, match="backups at sftp://backups: .*refused"):
+    with pytest.raises(CouldNotLook, match="backups at sftp://backups: Connection refused; "):
         listed([server.url(place)])
     monkeypatch.setattr(remote, "CONNECT_SECONDS", 0.5)
     with sshd.create_server(("127.0.0.1", 0)) as deaf:
@@ -173,7 +175,7 @@ def test_a_cut_connection_is_said_and_the_next_one_is_new(server, place):
                 continue
         assert told.value.hint == "see whether it answers: ssh backups"
         with pytest.raises(CouldNotLook, match="the connection was lost before"):
-            file.seek(0), file.read(CHUNK)
+            file.seek(8_000_000), file.read(CHUNK)
     with server.url(place / "v.tar.gz").open("rb") as file:
         assert file.read() == data
 
