@@ -173,10 +173,9 @@ def test_an_export_comes_back_beside_its_living_original_and_incus_takes_no_half
     own = spec.model_copy(update={"name": living.bucket.name})
     drill = session_of(pytestconfig).new_drill(Planned(spec, "native", "existing"))
     other = BucketUnderDrill(drill_project, own, living.s3, living.tofu, drill, tmp_path)
-    half = tmp_path / "half.tar.gz"
-    half.write_bytes(taken.tarball.path.read_bytes()[: taken.tarball.file_bytes // 2])
+    half = taken.tarball.path.read_bytes()[: taken.tarball.file_bytes // 2]
     with pytest.raises(IncusError):
-        other.bucket.import_from(half)
+        other.bucket.import_from([half], "half")
     assert not other.bucket.exists()
     try:
         existing = other.read_existing(taken.tarball.path)

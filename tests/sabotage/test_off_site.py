@@ -1,0 +1,162 @@
+"""Existing backups at another machine: restored from a real OpenSSH server and a real S3, cut."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+
+import pytest
+
+from fixtures.backups import remote
+from fixtures.backups.tarball import inspect
+from fixtures.errors import CouldNotLook
+from fixtures.evidence.record import Verdict
+from fixtures.incus.buckets import Bucket
+from fixtures.lab import settings
+from fixtures.recovery.bucket import name_in
+from fixtures.recovery.existing import Draw
+from fixtures.services.terraform_state import S3
+from tests.sabotage.test_existing_backups import drilled, place
+from tests.unit import sshd
+
+__all__ = ["drilled", "place"]
+
+needs_ssh = pytest.mark.skipif(
+    not os.path.exists(sshd.SSHD), reason="openssh-server is not installed"
+)
+
+
+@pytest.fixture
+def server(tmp_path, monkeypatch):
+    with sshd.serving(tmp_path / "ssh") as here:
+        monkeypatch.setenv("HOME", str(here.home))
+        monkeypatch.delenv("SSH_AUTH_SOCK", raising=False)
+        yield here
+
+
+@pytest.fixture
+def by_sftp(server, place):
+    return replace(place, places=(server.url(place.places[0]),))
+
+
+@needs_ssh
+def test_a_tarball_recovers_by_sftp_and_says_that_it_was_off_site(drilled, by_sftp):
+    drill = drilled("mosquitto", "tarball", where=by_sftp)
+    assert drill.verdict is Verdict.RECOVERED, drill.reason
+    assert drill.backup.off_site
+    assert drill.backup.source.startswith("sftp://backups/")
+    assert (drill.origin, drill.shown_origin) == ("existing", "off-site")
+
+
+@needs_ssh
+def test_a_connection_cut_in_the_import_leaves_no_volume(drilled, by_sftp, server, monkeypatch):
+    restoring, volumes = [], []
+    opened = remote.Sftp.open
+
+    def open_and_cut(self, path):
+        read = opened(self, path)
+
+        def cut(offset, size):
+            if restoring and offset > 2000:
+                server.cut()
+            return read(offset, 512 if restoring else size)
+
+        return cut
+
+    def sabotage(existing):
+        whole = existing.restore
+
+        def restore():
+            restoring.append(True)
+            try:
+                whole()
+            finally:
+                volumes.append(existing.service.volume.exists())
+
+        existing.restore = restore
+
+    monkeypatch.setattr(remote.Sftp, "open", open_and_cut)
+    drill = drilled("mosquitto", "tarball", sabotage, where=by_sftp)
+    assert drill.verdict is Verdict.NOT_VERIFIED
+    assert "backups at sftp://backups: " in drill.reason
+    assert volumes == [False]
+    assert drill.rto is None
+
+
+@needs_ssh
+def test_a_wrong_host_key_is_refused(drilled, by_sftp, server, tmp_path):
+    other = sshd.make_key(tmp_path / "other")
+    server.known_hosts.write_text(f"[127.0.0.1]:{server.port} {other}\n")
+    drill = drilled("mosquitto", "tarball", where=by_sftp)
+    assert drill.verdict is Verdict.NOT_VERIFIED
+    assert "the host key is not trusted" in drill.reason
+
+
+@needs_ssh
+def test_a_drawn_one_is_drilled_as_the_newest_is(drilled, by_sftp, fleet):
+    spec = fleet.service("mosquitto")
+    drawn = by_sftp.drawn(spec, "tarball", Draw(1, 7))
+    drill = drilled("mosquitto", "tarball", where=drawn)
+    assert drill.verdict is Verdict.RECOVERED, drill.reason
+    assert by_sftp.drawn(spec, "tarball", Draw(2, 7)) is None
+
+
+@pytest.fixture
+def by_s3(drill_project, s3, place, tmp_path, monkeypatch):
+    """The same backups in a bucket of the lab, below a prefix."""
+    if not settings.from_environment().has_buckets:
+        pytest.skip("Incus 6.0 needs MinIO for buckets")
+    bucket = Bucket(drill_project, settings.BUCKET_POOL, name_in(drill_project.project))
+    key = bucket.create()
+    client, root = S3(s3, bucket.name, key), place.places[0]
+    for path in root.rglob("*"):
+        if path.is_file():
+            client.put(f"off/site/{path.relative_to(root)}", path.read_bytes())
+    aws = tmp_path / "home/.aws"
+    aws.mkdir(parents=True)
+    (aws / "ca.pem").write_text(s3.certificate)
+    (aws / "config").write_text(f"[default]\nendpoint_url = {s3.url}\nca_bundle = {aws}/ca.pem\n")
+    (aws / "credentials").write_text(
+        f"[default]\naws_access_key_id = {key.access}\n"
+        f"aws_secret_access_key = {key.secret.reveal()}\n"
+    )
+    monkeypatch.setenv("HOME", str(aws.parent))
+    yield replace(place, places=(remote.remote_path(f"s3://{bucket.name}/off/site"),))
+    client.close()
+    sshd.forget()
+    bucket.delete()
+
+
+def test_a_tarball_recovers_from_s3(drilled, by_s3, place):
+    def shown(backups):
+        top = backups.places[0]
+        return {
+            (str(f.path.relative_to(top)), f.kind, f.names, f.taken_at.date(), f.state)
+            for f in backups.files
+        }
+
+    assert shown(by_s3) == shown(replace(place))
+    drill = drilled("mosquitto", "tarball", where=by_s3)
+    assert drill.verdict is Verdict.RECOVERED, drill.reason
+    assert drill.backup.source.startswith("s3://")
+    assert drill.shown_origin == "off-site"
+
+
+def test_what_s3_refuses_is_said(by_s3, tmp_path):
+    newest = [file.path for file in by_s3.files if file.kind == "tarball"][-1]
+    with newest.open("rb") as file:
+        head = file.read(100)
+        file.seek(50)
+        assert file.read(50) == head[50:]
+        assert file.seek(0, 2) == newest.stat().st_size
+        assert file.read(1) == b""
+    assert not (newest.parent / "gone").exists()
+    assert newest.is_file() and by_s3.places[0].is_dir()
+    with pytest.raises(FileNotFoundError):
+        (newest.parent / "gone").open()
+    credentials = tmp_path / "home/.aws/credentials"
+    credentials.write_text(credentials.read_text()[:-3] + "xx\n")
+    sshd.forget()
+    with pytest.raises(CouldNotLook, match="backups at s3://") as told:
+        inspect(newest, volume="mosquitto01-data")
+    assert "aws s3 ls" in told.value.hint
