@@ -1,4 +1,4 @@
-"""A service that is made from an export of its instance, as on a spare machine; and damaged ones."""
+"""A service that is made from an export of its instance, as on a spare machine; damaged ones."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from fixtures.incus.instance import Instance
 from fixtures.lab.lab import Lab
 from fixtures.plugin.fixtures import Session
 from fixtures.recovery.after import WITHOUT
-from tests.sabotage.test_existing_backups import drilled, place
+from tests.sabotage.test_existing_backups import drilled
 
-__all__ = ["drilled", "place"]
+__all__ = ["drilled"]
 
 
 @pytest.fixture

@@ -21,10 +21,10 @@ from fixtures.lab.lab import Lab
 from fixtures.recovery.bucket import name_in
 from fixtures.recovery.existing import Draw
 from fixtures.services.terraform_state import S3
-from tests.sabotage.test_existing_backups import drilled, place
+from tests.sabotage.test_existing_backups import drilled
 from tests.unit import sshd
 
-__all__ = ["drilled", "place"]
+__all__ = ["drilled"]
 
 needs_ssh = pytest.mark.skipif(
     not os.path.exists(sshd.SSHD), reason="openssh-server is not installed"

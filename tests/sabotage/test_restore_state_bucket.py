@@ -175,7 +175,7 @@ def test_an_export_comes_back_beside_its_living_original_and_incus_takes_no_half
     other = BucketUnderDrill(drill_project, own, living.s3, living.tofu, drill, tmp_path)
     half = taken.tarball.path.read_bytes()[: taken.tarball.file_bytes // 2]
     with pytest.raises(IncusError):
-        other.bucket.import_from([half], "half")
+        other.bucket.import_from(iter([half]), "half")
     assert not other.bucket.exists()
     try:
         existing = other.read_existing(taken.tarball.path)
