@@ -9,6 +9,7 @@ from fixtures.plugin.collect import (
     NO_DIRECTORY,
     NO_FILE,
     NO_IMAGE,
+    NO_SOURCE,
     NOT_PROMISED,
     unanswered,
     why_not,
@@ -18,6 +19,7 @@ from tests.unit.test_find import export
 
 SERVICES = ("grafana", "prometheus", "loki", "step-ca", "alertmanager", "mosquitto", "atlantis")
 REHEARSALS = "drills/test_restore_from_{0}.py::test_service_restored_from_{0}[{1}-rehearsal]"
+OFF_SITE = ("--backups=sftp://nowhere.invalid/backup", "--backups=s3://bucket/prefix")
 ENCRYPTED = "drills/test_existing_backups.py::test_newest_encrypted_tarball_of_the_source"
 
 
@@ -37,6 +39,21 @@ def test_the_ids_say_what_is_drilled_and_words_find_them(tmp_path):
         f"{ENCRYPTED}[step-ca-existing]",
         REHEARSALS.format("encrypted_tarball", "step-ca"),
     ]
+
+
+def test_a_sample_is_a_drill_for_each_number_and_nothing_off_site_is_contacted():
+    found = collected(
+        "-k", "loki and tarball or rebuild", "-m", "existing", "--sample=2", *OFF_SITE
+    )
+    assert [id.partition("::")[2] for id in found] == [
+        "test_newest_tarball_of_the_source[loki-existing-sample-1]",
+        "test_newest_tarball_of_the_source[loki-existing-sample-2]",
+        "test_full_rebuild_from_the_backups_that_exist[fleet-existing]",
+    ]
+    for options in (["--sample=0"], ["--seed=3"], ["--backups=sftp://me:secret@host/x"]):
+        done = run_pytest(*options)
+        assert done.returncode == pytest.ExitCode.USAGE_ERROR
+        assert "nothing was contacted" in done.stderr and "secret" not in done.stderr
 
 
 def test_without_a_directory_only_snapshots_are_existing_backups():
@@ -127,5 +144,10 @@ def test_what_cannot_be_drilled_says_why(fleet):
     assert why_not(fleet.service("prometheus"), "native", "existing") is None
     without = fleet.service("loki").model_copy(update={"image": None})
     assert why_not(without, "snapshot", "rehearsal") == NO_IMAGE
+    spare = {"source"}
+    assert why_not(without, "snapshot", "existing", spare) == NO_IMAGE
+    assert why_not(without, "tarball", "existing", spare) is None, "an export of its instance does"
     copied = without.model_copy(update={"provision": "copy"})
+    assert why_not(copied, "tarball", "existing", spare) is None
+    assert why_not(copied, "snapshot", "existing", spare) == NO_SOURCE
     assert why_not(copied, "snapshot", "rehearsal") is None

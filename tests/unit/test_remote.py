@@ -8,18 +8,23 @@ import os
 import random
 import stat
 import time
+from datetime import UTC, datetime
 
 import pytest
 
+from fixtures.audit.inventory import BackupInventory, _locate, _read_files
 from fixtures.backups import remote
 from fixtures.backups.find import walk
 from fixtures.backups.remote import remote_path
 from fixtures.backups.streams import CHUNK, open_hashed
 from fixtures.backups.tarball import inspect
 from fixtures.errors import BackupDamaged, CouldNotLook, UsageError
+from fixtures.fleet.load import load_fleet
+from fixtures.plugin.options import DEFAULT_FLEET
 from fixtures.recovery.backup import tarball_of
 from fixtures.recovery.files import BackupFiles
 from tests.unit import sshd
+from tests.unit import test_find as find
 from tests.unit.test_tarball import VOLUME, export
 
 pytestmark = pytest.mark.skipif(
@@ -219,3 +224,31 @@ def test_a_password_in_a_url_is_refused_and_not_shown():
 def test_other_places_are_directories_here():
     for given in ("/backup", "backup", "ftp://host/x", "./sftp:"):
         assert remote_path(given) is None
+
+
+def test_an_audit_reads_there_what_it_reads_here(server, place):
+    loki = load_fleet(DEFAULT_FLEET).service("loki")
+    volume = loki.volumes[0].name
+    made = find.export(volume)
+    for name, at in ((f"{volume}.tar", made), ("cut.tar", made[:700]), ("x.tar.partial", b"half")):
+        (place / name).write_bytes(at)
+        (place / name).chmod(0o644)
+        os.utime(place / name, (1_767_225_600, 1_767_225_600))
+    (place / "SHA256SUMS").write_text(f"{'0' * 64}  {volume}.tar\n")
+    here, there = (audited(loki, at) for at in (place, server.url(place)))
+    assert "is not what was written" in here.files["tarball"][0].damage
+    assert [file.damage for file in there.files["tarball"]] == [
+        file.damage for file in here.files["tarball"]
+    ]
+    assert [str(path) for path in there.unfinished] == [
+        f"sftp://backups{path}" for path in here.unfinished
+    ]
+    assert there.exposed == [f"sftp://backups{text}" for text in here.exposed]
+    assert [file.lies for file in there.files["tarball"]] == ["off-site"]
+
+
+def audited(subject, at):
+    seen = BackupInventory(subject, datetime.now(UTC), (at,))
+    _read_files(seen, BackupFiles(places=(at,), services=(subject,)))
+    _locate(seen, "/var/lib/incus/unix.socket")
+    return seen
