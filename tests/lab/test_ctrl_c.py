@@ -19,8 +19,8 @@ from tests.faults.conftest import WITH_SIGINT
 
 ROOT = Path(__file__).parents[2]
 DRILL = ("drills", "-v", "-k", "mosquitto and snapshot and rehearsal")
-PAUSE_SECONDS = 0.5
-"""Before Ctrl-C is pressed again; the run takes 3 s to end."""
+PAUSE_SECONDS = 0.25
+"""Before Ctrl-C is pressed again; the run takes 1 s to end."""
 AGAIN = ""
 """After a pause, whatever was printed in it."""
 

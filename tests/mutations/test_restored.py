@@ -9,15 +9,14 @@ from dataclasses import replace
 
 import pytest
 
-import drills.test_existing_backups as runbook
 import fixtures.recovery.after as after
 import fixtures.recovery.service as verbs
+import tests.sabotage.acts as acts
 from fixtures.backups.archive import read_archive
 from fixtures.backups.streams import DecompressedReader, open_hashed
-from fixtures.errors import BackupDamaged, CouldNotLook, DrillError
+from fixtures.errors import BackupDamaged, CouldNotLook
 from fixtures.evidence.record import Verdict
-from fixtures.plugin.collect import Planned
-from fixtures.plugin.fixtures import find_existing, session_of
+from fixtures.plugin.fixtures import session_of
 from tests.mutations.mutate import mutations
 from tests.mutations.test_mutations import COUNT, file_of
 
@@ -49,20 +48,11 @@ def files_in(path):
 def drilled(pytestconfig, fleet, make_service):
     """The verdict on a service's tarball in `place`, without a note and a live service."""
 
+    stage = session_of(pytestconfig)
+
     def run(name, place):
-        stage = session_of(pytestconfig)
         spec = fleet.service(name).model_copy(update={"live": "none"})
-        drill = stage.new_drill(Planned(spec, "tarball", "existing"))
-        existing = None
-        try:
-            existing = find_existing(drill, spec, place, make_service, stage)
-            runbook.restored(drill, existing)
-        except DrillError as error:
-            drill.fail(error)
-        drill.run_later_checks()
-        if existing is not None:
-            existing.service.remove()
-        return drill.record()
+        return acts.drill_existing(stage, spec, "tarball", place, make_service)
 
     return run
 

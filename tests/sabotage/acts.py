@@ -4,8 +4,11 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
+from drills.test_existing_backups import restored
 from fixtures.errors import DrillError
 from fixtures.evidence.record import Verdict
+from fixtures.plugin.collect import Planned
+from fixtures.plugin.fixtures import find_existing
 from fixtures.recovery.backup import Backup
 from fixtures.recovery.service import ServiceUnderDrill
 
@@ -17,6 +20,21 @@ def attempt(drill, body, *subjects):
     except DrillError as error:
         drill.fail(error)
     drill.run_later_checks()
+    return drill.record()
+
+
+def drill_existing(stage, subject, kind, backups, make, sabotage=lambda existing: None):
+    """Run the drill of an existing backup, with a sabotage before its body; return its evidence."""
+    drill, existing = stage.new_drill(Planned(subject, kind, "existing")), None
+    try:
+        existing = find_existing(drill, subject, backups, make, stage)
+        sabotage(existing)
+        restored(drill, existing)
+    except DrillError as error:
+        drill.fail(error)
+    drill.run_later_checks()
+    if existing is not None:
+        existing.service.remove()
     return drill.record()
 
 

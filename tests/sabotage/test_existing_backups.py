@@ -13,7 +13,6 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-import drills.test_existing_backups as runbook
 import tests.sabotage.acts as acts
 from fixtures.errors import CouldNotLook, DrillError, GuardRefused
 from fixtures.evidence.judge import FILES
@@ -26,7 +25,7 @@ from fixtures.incus.inventory import compare, inventory
 from fixtures.incus.tunnel import Relay
 from fixtures.incus.volumes import Volume
 from fixtures.plugin.collect import Planned
-from fixtures.plugin.fixtures import find_existing, session_of
+from fixtures.plugin.fixtures import session_of
 from fixtures.recovery.after import NO_FILE_CHECK
 from fixtures.recovery.checks import NOT_IN_FLEET
 from fixtures.secrets import Secret
@@ -40,21 +39,11 @@ TOPIC = "atlas-drills/earlier/retained/text"
 def drilled(pytestconfig, fleet, make_service, place):
     """Runs the drill of a service on what is in `place`, with a sabotage before its body."""
 
+    stage = session_of(pytestconfig)
+
     def run(name, kind, sabotage=lambda existing: None, where=None, **spec):
-        subject, stage = fleet.service(name).model_copy(update=spec), session_of(pytestconfig)
-        drill, existing = stage.new_drill(Planned(subject, kind, "existing")), None
-        try:
-            existing = find_existing(
-                drill, subject, where or place, make_service, session_of(pytestconfig)
-            )
-            sabotage(existing)
-            runbook.restored(drill, existing)
-        except DrillError as error:
-            drill.fail(error)
-        drill.run_later_checks()
-        if existing is not None:
-            existing.service.remove()
-        return drill.record()
+        subject = fleet.service(name).model_copy(update=spec)
+        return acts.drill_existing(stage, subject, kind, where or place, make_service, sabotage)
 
     return run
 

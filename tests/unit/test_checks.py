@@ -116,6 +116,7 @@ def test_a_proof_is_compared_with_one_of_the_same_source():
         origin="existing",
         verdict=Verdict.RECOVERED,
         backup_source="/backup/20261101",
+        variant=None,
     )
     assert is_of_source(line, "x", "tarball", "/backup/20261128")
     assert not is_of_source(line, "x", "tarball", "/other/20261128")
