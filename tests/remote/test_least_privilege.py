@@ -126,7 +126,7 @@ def test_one_certificate_drills_and_reads_by_the_scriptlet(confined, tmp_path):
         confined, tmp_path / "r", "-m", "existing", "--provision=copy", f"--source={SOURCE}"
     )
     assert {str(one.verdict) for one in record.drills} == {"recovered"}, printed
-    assert len(record.drills) == 4
+    assert len(record.drills) == 5
     assert done.returncode == 0, printed
     assert inventory(confined.owner, SOURCE) == before
     must_be_released(confined)
