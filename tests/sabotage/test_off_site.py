@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import ssl
 from dataclasses import replace
 from http.client import HTTPSConnection
@@ -23,24 +22,13 @@ from fixtures.recovery.existing import Draw
 from fixtures.services.terraform_state import S3
 from tests.sabotage.test_existing_backups import drilled
 from tests.unit import sshd
+from tests.unit.sshd import needs_ssh, server
 
-__all__ = ["drilled"]
-
-needs_ssh = pytest.mark.skipif(
-    not os.path.exists(sshd.SSHD), reason="openssh-server is not installed"
-)
+__all__ = ["drilled", "server"]
 
 needs_buckets = pytest.mark.skipif(
     not settings.from_environment().has_buckets, reason="Incus 6.0 needs MinIO for buckets"
 )
-
-
-@pytest.fixture
-def server(tmp_path, monkeypatch):
-    with sshd.serving(tmp_path / "ssh") as here:
-        monkeypatch.setenv("HOME", str(here.home))
-        monkeypatch.delenv("SSH_AUTH_SOCK", raising=False)
-        yield here
 
 
 @pytest.fixture

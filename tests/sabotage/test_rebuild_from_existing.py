@@ -11,17 +11,19 @@ from fixtures.evidence.record import Verdict
 from fixtures.plugin.collect import Planned
 from fixtures.plugin.fixtures import backup_locations, existing_platform_of, session_of
 
+NEEDS = ("alertmanager", "atlas-terraform-state")
+
 
 @pytest.fixture
 def drilled(pytestconfig, fleet, drill_project, scratch, tmp_path):
     """Rebuilds a fleet of two services and the state, from files and a platform that are spoiled.
 
-    Mosquitto needs Alertmanager.
+    Mosquitto needs Alertmanager and the state.
     """
 
     def run(spoil=lambda place: None, sabotage=lambda platform: None):
         stage = session_of(pytestconfig)
-        broker = fleet.service("mosquitto").model_copy(update={"depends_on": ("alertmanager",)})
+        broker = fleet.service("mosquitto").model_copy(update={"depends_on": NEEDS})
         services = (broker, fleet.service("alertmanager"))
         small = fleet.model_copy(update={"services": services})
         where = backup_locations(stage)
@@ -65,6 +67,18 @@ def test_a_damaged_backup_fails_itself_and_what_needs_it(drilled):
     assert "alertmanager01-data.tar.zst is not what was written" in faults["alertmanager"]
     assert "not started, it needs alertmanager, which is not back" in faults["mosquitto"]
     assert "atlas-terraform-state" not in faults
+
+
+def test_a_damaged_state_fails_itself_and_what_needs_it(drilled):
+    def cut(place):
+        (file,) = place.glob("*/atlas-terraform-state.tar.gz")
+        file.write_bytes(file.read_bytes()[:-9])
+
+    drill = drilled(cut)
+    assert drill.verdict is Verdict.NOT_RECOVERED
+    faults = {member.service: member.fault for member in drill.members if member.fault}
+    assert faults.keys() == {"atlas-terraform-state", "mosquitto"}
+    assert "it needs atlas-terraform-state, which is not back" in faults["mosquitto"]
 
 
 def test_wrong_data_of_one_member_is_the_verdict_of_the_whole(drilled):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import time
 from contextlib import contextmanager, suppress
@@ -9,9 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from socket import create_connection, create_server
 
+import pytest
+
 from fixtures.backups import remote
 
 SSHD = "/usr/sbin/sshd"
+
+needs_ssh = pytest.mark.skipif(not os.path.exists(SSHD), reason="openssh-server is not installed")
 
 
 @dataclass
@@ -86,3 +91,12 @@ def forget():
     """Forget what was listed, and every connection."""
     remote.LISTED.clear()
     remote.server_of.cache_clear()
+
+
+@pytest.fixture
+def server(tmp_path, monkeypatch):
+    """A server that the client finds by its own configuration."""
+    with serving(tmp_path / "ssh") as here:
+        monkeypatch.setenv("HOME", str(here.home))
+        monkeypatch.delenv("SSH_AUTH_SOCK", raising=False)
+        yield here

@@ -25,19 +25,12 @@ from fixtures.recovery.backup import tarball_of
 from fixtures.recovery.files import BackupFiles
 from tests.unit import sshd
 from tests.unit import test_find as find
+from tests.unit.sshd import needs_ssh, server
 from tests.unit.test_tarball import VOLUME, export
 
-pytestmark = pytest.mark.skipif(
-    not os.path.exists(sshd.SSHD), reason="openssh-server is not installed"
-)
+__all__ = ["server"]
 
-
-@pytest.fixture
-def server(tmp_path, monkeypatch):
-    with sshd.serving(tmp_path / "ssh") as here:
-        monkeypatch.setenv("HOME", str(here.home))
-        monkeypatch.delenv("SSH_AUTH_SOCK", raising=False)
-        yield here
+pytestmark = needs_ssh
 
 
 @pytest.fixture
