@@ -25,3 +25,10 @@ def test_section_recovers(drill, section):
         section.wait_until_healthy()
     with drill.phase("verified"):
         section.must_be_back()
+
+
+@pytest.mark.audit("runbook")
+def test_section_makes_backups_and_prunes_them(audit, nightly):
+    """What a timer starts, in some nights: what it makes, keeps, and removes in time."""
+    nightly.perform()
+    audit.take(nightly.checks())
