@@ -16,7 +16,7 @@ from fixtures.lab import settings
 from tests.remote.server import small_fleet
 
 SHARES = {
-    "sabotage": ("arch", "unit", "guard", "plugin", "report", "mutations", "sabotage"),
+    "sabotage": ("arch", "unit", "guard", "plugin", "report", "mutations", "sabotage", "runbook"),
     "others": ("cluster", "faults", "lab", "remote", "script"),
 }
 """Name of a process -> its directories: together all of them, and about as long as one another."""

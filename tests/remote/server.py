@@ -157,6 +157,7 @@ def small_fleet(file, names, change=lambda _: None):
     for service in whole["services"]:
         service.pop("depends_on", None)
     whole.pop("apply", None)
+    whole.pop("runbook", None)
     whole["buckets"] = []
     change(whole)
     file.write_text(yaml.safe_dump(whole))

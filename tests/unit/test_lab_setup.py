@@ -25,7 +25,11 @@ def atlas():
 
 def item(drill=None, fixtures=("drill_project",), **params):
     given = {**params, **({"drill": drill} if drill else {})}
-    return SimpleNamespace(callspec=SimpleNamespace(params=given), fixturenames=fixtures)
+    return SimpleNamespace(
+        callspec=SimpleNamespace(params=given),
+        fixturenames=fixtures,
+        get_closest_marker=lambda _: None,
+    )
 
 
 def test_a_rehearsal_needs_its_image_and_nothing_of_the_source(atlas):

@@ -1,0 +1,87 @@
+"""docs/runbook.md, whole: each section for each service that it covers, without a finding."""
+
+import pytest
+
+from drills.test_runbook import test_section_makes_backups_and_prunes_them as make_and_prune
+from drills.test_runbook import test_section_recovers as recover
+from fixtures.evidence.judge import judge_audit
+from fixtures.evidence.record import AuditVerdict, Verdict
+from tests.runbook.conftest import new_drill
+
+pytestmark = pytest.mark.runbook
+
+OVERHEAD_SECONDS = 0.3
+
+
+def test_every_section_recovers_without_a_finding(drill, section):
+    recover(drill, section)
+    assert not drill.findings
+    typed = section.by.done[-1]
+    # What performing costs beside the section's own commands; others use this machine, too.
+    outermost = [run for run in typed.commands if not run.is_nested]
+    own = sum(run.seconds or 0 for run in outermost)
+    assert typed.seconds - own < 10 * OVERHEAD_SECONDS
+
+
+@pytest.mark.audit("runbook")
+def test_the_script_makes_and_prunes(audit, nightly):
+    make_and_prune(audit, nightly)
+    assert judge_audit(audit.record()) is AuditVerdict.IN_ORDER
+
+
+WORSE = """\
+# Worse
+
+## By cron
+
+```bash
+#!/bin/bash
+# /usr/local/bin/save.sh
+place=/backup/$(date +%Y%m%d)
+mkdir -p "$place"
+incus storage volume snapshot local mosquitto01-data "daily-$(date +%Y%m%d)" 2>/dev/null || true
+incus storage volume snapshot create local step-ca01-data "daily-$(date +%Y%m%d)"
+incus storage volume export local step-ca01-data "$place/ca.tar.gz"
+gpg --batch --pinentry-mode loopback --passphrase-file /etc/atlas-backup.passphrase \\
+  --symmetric --cipher-algo AES256 "$place/ca.tar.gz"
+rm "$place/ca.tar.gz"
+find /backup -name 'nothing-*' -mtime +7 -delete
+```
+
+```
+0 2 * * * /usr/local/bin/save.sh >>/var/log/save.log 2>&1
+```
+"""
+
+
+@pytest.mark.audit("runbook")
+def test_a_script_that_makes_half_and_prunes_nothing(nightly, performance):
+    nightly.by.runbook = performance(WORSE, nightly.by.drill).runbook
+    nightly.section = nightly.by.runbook.section("By cron")
+    nightly.perform()
+    broken = {check.name: check for check in nightly.checks() if check.outcome == "broken"}
+    assert broken["mosquitto: snapshot made"].detail.startswith("none in ")
+    assert 'unknown command "local"' in broken["mosquitto: snapshot made"].detail
+    assert "line 11" in broken["mosquitto: snapshot made"].detail
+    assert "mosquitto: tarball made" in broken
+    assert "still there: daily-" in broken["step-ca: snapshot pruned"].detail
+    assert "and still there: backup/" in broken["step-ca: encrypted-tarball pruned"].detail
+    found = [each.what for each in nightly.by.drill.findings]
+    assert any("an export of volume step-ca01-data" in what for what in found), found
+
+
+def test_a_full_rebuild_that_hides_its_errors_restores_nothing(stage, performance, broker):
+    drill = new_drill(stage, broker[0].spec)
+    text = (
+        "## Restore\n\n```bash\nfor each in mosquitto01; do\n"
+        '  incus stop "$each" 2>/dev/null || true\n'
+        '  incus storage volume delete local "$each-data" 2>/dev/null || true\n'
+        '  incus storage volume import local "./$each.tar.gz" "$each-data" 2>/dev/null || true\n'
+        '  incus start "$each" 2>/dev/null || true\ndone\n```\n'
+    )
+    by = performance(text, drill)
+    done = by.run(by.runbook.section("Restore"), {})
+    assert done.status == 0
+    assert [finding.line for finding in drill.findings] == [6, 7]
+    assert "in use" in drill.findings[0].what
+    assert drill.record().verdict is Verdict.NOT_VERIFIED, "nothing was looked at"
