@@ -152,7 +152,7 @@ def test_a_passphrase_in_the_arguments_is_seen_and_not_shown(perform, stage):
 
 
 def test_what_a_section_leaves_is_found(perform):
-    drill = perform(fenced(RESTORE + "date >/tmp/restored-at\nincus stop mosquitto01\n"))
+    drill = perform(fenced(RESTORE + "date >/tmp/restored-at\nincus stop --force mosquitto01\n"))
     finding(drill, "/tmp/restored-at")
     finding(drill, "instance mosquitto01 ran before, and was left stopped")
     assert drill.verdict is Verdict.NOT_RECOVERED

@@ -20,7 +20,7 @@ def run(sandbox):
 
     def run(text, **options):
         section = parse_runbook(f"# A\n\n```bash\n{text}\n```\n").section("A")
-        return perform(sandbox, section, "runbook.md", {}, **options)
+        return perform(sandbox, section, "runbook.md", {}, **{"seconds": 60, **options})
 
     return run
 
