@@ -155,8 +155,8 @@ def test_what_judged_and_against_what_is_in_the_evidence(run_tests, tmp_path):
     root = Path(__file__).resolve().parents[2]
     assert evidence["schema_version"] == 2 and evidence["exercise"] == "audit"
     assert evidence["fleet_file"]["text"] == (root / "fleets/atlas.yaml").read_text()
-    assert evidence["runbook"]["text"] == (root / "docs/runbook.md").read_text()
-    assert evidence["runbook"]["encoding"] == "utf-8"
+    assert evidence["runbook_file"]["text"] == (root / "docs/runbook.md").read_text()
+    assert evidence["runbook_file"]["encoding"] == "utf-8"
     suite = evidence["suite"]
     assert suite["commit"] is None or re.fullmatch("[0-9a-f]{40}", suite["commit"])
     assert evidence["machine"]["cores"] == os.cpu_count()

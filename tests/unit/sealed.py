@@ -54,7 +54,7 @@ def record(number=0, signer=None, **changed):
         "drill_projects": [ProjectRecord(name="drill-1", config={"restricted": "true"})],
         "fleet_file": FLEET,
         "fleet_sha256": FLEET.sha256,
-        "runbook": RUNBOOK,
+        "runbook_file": RUNBOOK,
         "seal": signer.public if signer else None,
         "drills": [drill(begun=begun), drill(id="again", variant="again", begun=begun, rto=6.5)],
         "drills_made": 2,
