@@ -538,9 +538,9 @@ def authority(tmp_path_factory):
     return Authority(tmp_path_factory.mktemp("tsa") / "one")
 
 
-def stamped(reports, signer, authority):
+def stamped(reports, signer, authority, day=0):
     """A run with a time stamp, sealed as the product does it: the stamp is one of the files."""
-    made = record(0, signer, timestamp="tsa.example")
+    made = record(day, signer, timestamp="tsa.example")
     directory = write_run(reports, made)
     data = (directory / "evidence.json").read_bytes()
     (directory / STAMP_FILE).write_bytes(authority.answer(seal.stamp_request(data)))
@@ -565,6 +565,13 @@ def test_a_time_stamp_is_checked(tmp_path, key, authority):
     assert any(
         f"{STAMP_FILE}: is missing" in f"{w}: {x}" for w, x in verify.look_at_run(run).faults
     )
+
+
+def test_a_stamp_from_before_the_run_is_named(tmp_path, key, authority):
+    """The run claims to have begun in some years: it has the date of a clock that was set."""
+    run = stamped(tmp_path / "reports", signer_of(key), authority, day=100 * 365)
+    (fault,) = faults(run)
+    assert f"{STAMP_FILE}: is of " in fault and "before the run began" in fault
 
 
 def test_openssl_checks_the_time_stamp_too(tmp_path, key, authority):
