@@ -10,7 +10,6 @@ from fixtures.plugin.collect import (
     NO_FILE,
     NO_IMAGE,
     NO_SOURCE,
-    NOT_PROMISED,
     unanswered,
     why_not,
 )
@@ -114,14 +113,11 @@ def test_a_wrong_date_ends_the_run_before_anything_is_contacted():
     assert "Traceback" not in done.stderr
 
 
-def test_every_cell_has_a_drill_or_a_reason(fleet):
+def test_every_promised_cell_has_a_drill_or_a_reason(fleet):
     cells = unanswered(fleet, [], skipped={("grafana", "snapshot", "rehearsal"): "no package"})
     seen = {(cell.service, cell.scenario, cell.origin): cell.reason for cell in cells}
-    rows = len(fleet.services) + len(fleet.buckets) + 1
-    assert len(seen) == rows * len(fleet.targets) * 2
     assert all(seen.values())
-    promised = {cell for cell, reason in seen.items() if reason != NOT_PROMISED}
-    assert promised == set(declared_cells(fleet))
+    assert set(seen) == set(declared_cells(fleet))
     assert seen["grafana", "snapshot", "rehearsal"] == "no package"
 
 

@@ -10,6 +10,9 @@ from pathlib import Path
 import pytest
 import yaml
 
+from fixtures.evidence import pack
+from tests.unit.sealed import new_key
+
 ROOT = Path(__file__).parents[2]
 CI = ROOT / "docs" / "ci"
 
@@ -28,7 +31,7 @@ def typed():
         ("gitlab-ci.yml", line)
         for job in gitlab.values()
         if isinstance(job, dict)
-        for line in job.get("script", [])
+        for line in [*job.get("script", []), *job.get("after_script", [])]
     ]
     for unit in sorted(CI.glob("*.service")):
         parser = configparser.RawConfigParser(strict=False)
@@ -56,7 +59,9 @@ def test_every_definition_types_something():
 
 
 BACKUP = [words for name, words in TYPED if name.startswith("atlas-backup")]
-DRILLS = [(name, words) for name, words in TYPED if not name.startswith("atlas-backup")]
+OURS = [(name, words) for name, words in TYPED if not name.startswith("atlas-backup")]
+DRILLS = [(name, words) for name, words in OURS if words[1] == "drills"]
+PACKS = [(name, words) for name, words in OURS if words[1] == "pack"]
 
 
 def test_the_backups_start_what_a_killed_run_left():
@@ -84,6 +89,7 @@ def test_what_is_typed_is_taken_by_the_drills(tmp_path):
     passphrase.write_text("words\n")
     passphrase.chmod(0o600)
     there = {"--backups": tmp_path, "--passphrase-file": passphrase, "--reports": tmp_path / "r"}
+    there["--seal-key"] = new_key(tmp_path / "seal.key")
 
     def here(word):
         flag, _, value = word.partition("=")
@@ -102,6 +108,25 @@ def test_what_is_typed_is_taken_by_the_drills(tmp_path):
         assert done.returncode == 0, done.stderr
         assert "::" in done.stdout
         assert "existing" in done.stdout or "rehearsal" in done.stdout
+
+
+def test_what_is_typed_is_taken_by_the_packer():
+    assert len(PACKS) == len(OURS) - len(DRILLS) == 3
+    for _, words in PACKS:
+        there = ["2026-11-29" if word == "$(date -u +%F)" else word for word in words[2:]]
+        given = pack.options().parse_args(there)
+        assert given.first == given.last
+        reports = {word for _, drill in DRILLS for word in drill if word.startswith("--reports=")}
+        assert f"--reports={given.reports}" in reports
+
+
+def test_evidence_is_kept_for_years():
+    """Three years at least, of which 90 days are not even two quarters."""
+    gitlab = yaml.safe_load((CI / "gitlab-ci.yml").read_text())
+    number, unit = gitlab[".drills"]["artifacts"]["expire_in"].split()
+    assert unit == "years" and int(number) >= 3
+    github = (CI / "github-actions.yml").read_text()
+    assert "retention-days: 400" in github and '--to="/srv/evidence/' in github
 
 
 def test_every_service_has_a_timer_or_comes_with_the_boot():

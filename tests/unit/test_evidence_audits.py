@@ -152,8 +152,8 @@ def test_audits_survive_the_file_and_stand_in_the_history(tmp_path):
     record = run(audits=[SOUND, BAD])
     assert read_evidence(write_evidence(record, tmp_path)) == record
     path = tmp_path / "history.jsonl"
-    append_history(record, path)
-    append_history(run(drills=[], audits=[SOUND]), path)
+    append_history(record, path, "00")
+    append_history(run(drills=[], audits=[SOUND]), path, "00")
     warnings = []
     assert [line.service for line in read_history(path, warnings.append)] == ["step-ca"]
     assert warnings == []

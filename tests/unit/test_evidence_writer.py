@@ -1,5 +1,6 @@
 """Evidence and history survive crashes, and damaged files are called damaged."""
 
+import hashlib
 import json
 import logging
 import os
@@ -60,7 +61,7 @@ def test_evidence_of_an_older_suite_is_read_and_judged_alike():
         (GOLDEN.read_text()[:500], r"^evidence \S+evidence.json is damaged: "),
         ("[]", r"is not evidence of a drill: it has no schema_version$"),
         ('{"run": "x"}', r"is not evidence of a drill: it has no schema_version$"),
-        ('{"schema_version": 2}', r"has schema version 2, this suite reads 1$"),
+        ('{"schema_version": 3}', r"has schema version 3, this suite reads 1 and 2$"),
         (
             GOLDEN.read_text().replace('"rto": 2.14', '"rto": "soon"', 1),
             r"is damaged: drills\.0\.rto: ",
@@ -166,20 +167,36 @@ def test_the_report_of_a_test_keeps_the_verdict_alone(tmp_path):
 
 def test_history_has_one_line_for_each_drill_and_survives_a_torn_one(golden, tmp_path, caplog):
     path = tmp_path / "history.jsonl"
-    append_history(golden.model_copy(update={"drills": []}), path)
-    assert not path.exists()
+    append_history(golden.model_copy(update={"drills": []}), path, "00")
+    assert [json.loads(line)["topic"] for line in path.read_text().splitlines()] == ["run"]
     assert list(read_history(path)) == []
-    append_history(golden, path)
+    path.unlink()
+    append_history(golden, path, "00")
     lines, whole = list(read_history(path)), len(golden.drills)
-    assert lines == history_lines(golden)
+    as_read = [line.model_copy(update={"previous": None}) for line in lines]
+    assert as_read == history_lines(golden)
     assert (lines[0].verdict, lines[0].rto, lines[0].copied) == ("recovered", 2.14, False)
-    assert '"begun":"2026-11-23T16:40:12Z"' in path.read_text()
-    path.write_bytes(path.read_bytes()[:-25])
+    assert '"begun": "2026-11-23T16:40:12Z"' in path.read_text()
+    *drills, _of_the_run = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(b"".join(drills)[:-25])
     with caplog.at_level(logging.WARNING):
         assert len(list(read_history(path))) == whole - 1
     assert caplog.messages == [f"history {path}: line {whole} is left out: not JSON"]
-    append_history(golden, path)
+    append_history(golden, path, "00")
     assert len(list(read_history(path))) == 2 * whole - 1
+
+
+def test_each_line_holds_the_sha256_of_what_stands_before_it(golden, tmp_path):
+    """From the last line that has one on: lines of older suites, and torn ones, are in it too."""
+    path, old = tmp_path / "history.jsonl", b'{"run": "old"}\n{"torn'
+    path.write_bytes(old)
+    last = append_history(golden, path, "00")
+    lines = path.read_bytes().splitlines(keepends=True)[2:]
+    before = [old + b"\n", *lines]
+    for text, line in zip(before, lines, strict=False):
+        assert json.loads(line)["previous"] == hashlib.sha256(text).hexdigest()
+    assert last == hashlib.sha256(lines[-1]).hexdigest()
+    assert json.loads(lines[-1])["evidence"] == "00"
 
 
 CASES = ROOT / "tests/cases/history"

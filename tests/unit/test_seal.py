@@ -1,0 +1,591 @@
+"""A sealed run: every change is named, and openssl says the same as `./run verify`."""
+
+import base64
+import json
+import os
+import random
+import resource
+import shutil
+import subprocess
+import sys
+import tarfile
+from datetime import date
+from pathlib import Path
+
+import pytest
+
+from fixtures.errors import UsageError
+from fixtures.evidence import pack, seal, verify
+from fixtures.evidence.record import SealRecord
+from fixtures.evidence.seal import SEAL_FILE, STAMP_FILE, Signer, read_public_key
+from fixtures.evidence.wording import seal_check
+from fixtures.evidence.writer import HISTORY_FILE, append_history, read_evidence
+from fixtures.plugin.options import read_signer
+from tests.unit.sealed import new_key, record, signer_of, write_run, write_runs
+from tests.unit.test_evidence_judge import drill
+
+CHANGES = int(os.environ.get("ATLAS_DRILLS_MUTATIONS", "1000"))
+
+
+@pytest.fixture(scope="module")
+def key(tmp_path_factory):
+    return new_key(tmp_path_factory.mktemp("keys") / "seal.key")
+
+
+@pytest.fixture(scope="module")
+def other(tmp_path_factory):
+    return new_key(tmp_path_factory.mktemp("other") / "other.key")
+
+
+def public(key):
+    return read_public_key(key.with_suffix(".pub").read_bytes())
+
+
+def faults(path, *keys):
+    return [f"{fault.where}: {fault.what}" for fault in verify.verify([path], tuple(keys)).faults]
+
+
+@pytest.fixture
+def reports(key, tmp_path):
+    write_runs(tmp_path / "reports", 3, signer_of(key))
+    return tmp_path / "reports"
+
+
+def test_what_was_written_is_verified(reports, key, capsys):
+    assert verify.main([str(reports), f"--key={key.with_suffix('.pub')}"]) == 0
+    said = capsys.readouterr().out
+    assert "3 runs, 6 drills: no fault" in said
+    assert f"signed by key {public(key).keyid}: 3 runs" in said
+    assert "who holds the key can sign anything" in said
+    run = next(reports.glob("*/"))
+    assert verify.main([str(run)]) == 0
+
+
+# Each returns what has to be named: the path of the file, or of the run.
+
+
+def flip(rng, reports):
+    path = chosen(rng, reports)
+    data = bytearray(path.read_bytes())
+    data[rng.randrange(len(data))] ^= 1 << rng.randrange(8)
+    path.write_bytes(data)
+    return path
+
+
+def remove_byte(rng, reports):
+    path = chosen(rng, reports)
+    data, at = path.read_bytes(), rng.randrange(path.stat().st_size)
+    path.write_bytes(data[:at] + data[at + 1 :])
+    return path
+
+
+def add_byte(rng, reports):
+    path = chosen(rng, reports)
+    data, at = path.read_bytes(), rng.randrange(path.stat().st_size + 1)
+    path.write_bytes(data[:at] + rng.choice([b"\n", b" ", b"x", b"\r"]) + data[at:])
+    return path
+
+
+def cut(rng, reports):
+    path = chosen(rng, reports)
+    path.write_bytes(path.read_bytes()[: rng.randrange(path.stat().st_size)])
+    return path
+
+
+def remove_line(rng, reports):
+    return on_lines(rng, reports, lambda lines, at: lines[:at] + lines[at + 1 :])
+
+
+def repeat_line(rng, reports):
+    return on_lines(rng, reports, lambda lines, at: lines[: at + 1] + lines[at:])
+
+
+def move_line(rng, reports):
+    return on_lines(rng, reports, lambda lines, at: [*lines[:at], *lines[at + 1 :], lines[at]])
+
+
+def edit_words(rng, reports):
+    """What somebody would edit who wants a better report."""
+    word = rng.choice([b"recovered", b"6.5", b"2026-01-0", b"step-ca", b"held"])
+    paths = [path for path in files(reports) if word in path.read_bytes()]
+    path = rng.choice(paths)
+    path.write_bytes(path.read_bytes().replace(word, word[::-1], 1))
+    return path
+
+
+def remove_file(rng, reports):
+    path = chosen(rng, reports)
+    path.unlink()
+    return path
+
+
+def add_file(rng, reports):
+    path = rng.choice(sorted(reports.glob("*/"))) / rng.choice(
+        ["notes.txt", "a.html", ".hidden", "x.seal.json", "xseal.json", "deep/seal.json"]
+    )
+    path.parent.mkdir(exist_ok=True)
+    path.write_text("added")
+    return path
+
+
+def swap_file(rng, reports):
+    """With that of another run: whole in itself, and sealed."""
+    one, two = rng.sample(sorted(reports.glob("*/")), 2)
+    name = rng.choice(["evidence.json", "report.html", "metrics.prom", SEAL_FILE])
+    shutil.copy(two / name, one / name)
+    return one
+
+
+def remove_run(rng, reports):
+    path = rng.choice(sorted(reports.glob("*/")))
+    shutil.rmtree(path)
+    return path
+
+
+def files(reports):
+    return sorted(path for path in reports.rglob("*") if path.is_file())
+
+
+def chosen(rng, reports):
+    return rng.choice(files(reports))
+
+
+def on_lines(rng, reports, change):
+    path = reports / HISTORY_FILE if rng.random() < 0.5 else chosen(rng, reports)
+    before = path.read_bytes().splitlines(keepends=True)
+    after = before
+    while after == before:
+        after = change(before, rng.randrange(len(before)))
+        if len(before) == 1 and after == before:
+            after = []
+    path.write_bytes(b"".join(after))
+    return path
+
+
+TAMPERING = (
+    *(flip, flip, flip, remove_byte, add_byte, cut, remove_line, repeat_line, move_line),
+    *(edit_words, remove_file, add_file, swap_file, remove_run),
+)
+
+
+def is_named(result, path, reports):
+    """A change of the history is named by itself, or by the run whose lines differ."""
+    return any(str(path) in fault.where or str(path) in fault.what for fault in result.faults)
+
+
+def test_every_change_is_named(key, tmp_path):
+    """Of CHANGES changes, each by its seed, to any file of a run or to the history."""
+    whole = tmp_path / "whole"
+    write_runs(whole, 2, signer_of(key))
+    assert faults(whole, public(key)) == []
+    unnamed = []
+    for seed in range(CHANGES):
+        rng, reports = random.Random(seed), tmp_path / "reports"
+        shutil.copytree(whole, reports)
+        change = rng.choice(TAMPERING)
+        path = change(rng, reports)
+        if not is_named(verify.verify([reports], (public(key),)), path, reports):
+            unnamed.append((seed, change.__name__, str(path.relative_to(reports))))
+        shutil.rmtree(reports)
+    assert unnamed == []
+
+
+def test_another_key_is_named(reports, key, other):
+    assert faults(reports, public(key), public(other)) == []
+    seen = faults(reports, public(other))
+    assert len(seen) == 3 and all(f"is signed by {public(key).keyid}, not by" in s for s in seen)
+
+
+def test_a_run_made_again_with_another_key_is_named(reports, key, other):
+    """The forger has rewritten evidence, page, seal and history; later seals hold the old chain."""
+    run = sorted(reports.glob("*/"))[1]
+    shutil.rmtree(reports)
+    signers = [signer_of(key), signer_of(other), signer_of(key)]
+    for number, signer in enumerate(signers):
+        write_run(reports, record(number, signer), signer)
+    assert any(run.name in seen for seen in faults(reports, public(key)))
+
+
+def test_results_that_the_facts_do_not_give_are_named(tmp_path, key):
+    """Whoever reads the Statement alone, as other programs for in-toto do, is not lied to."""
+    run = write_run(tmp_path, record(signer=signer_of(key)))
+    made = read_evidence(run / "evidence.json")
+    lie = seal.statement_of(made, run, None)
+    lie["predicate"]["failedTests"] = ["another"]
+    signer_of(key).sign(lie, run / SEAL_FILE)
+    assert faults(run) == [f"{run}/{SEAL_FILE}: its results are not those that the facts give"]
+
+
+def test_a_file_that_was_added_with_a_seal_of_its_own_is_no_fault(reports, key):
+    run = sorted(reports.glob("*/"))[0]
+    note = run / "note.txt"
+    note.write_text("all went well")
+    assert faults(run) == [f"{note}: is in no seal: it was added"]
+    subject = {"name": note.name, "digest": {"sha256": seal.digest_of(note)}}
+    signer_of(key).sign({"subject": [subject]}, run / f"note.{SEAL_FILE}")
+    assert faults(reports, public(key)) == []
+    note.write_text("all went very well")
+    assert faults(run) == [f"{note}: is not as it was sealed: it was changed"]
+
+
+def test_a_seal_that_was_taken_away_is_named(reports, key):
+    run = sorted(reports.glob("*/"))[0]
+    (run / SEAL_FILE).unlink()
+    assert any(f"{SEAL_FILE}: is missing: the run was to be sealed" in f for f in faults(run))
+
+
+def test_a_run_without_a_seal_is_a_fault_only_for_who_holds_a_key(tmp_path, key):
+    reports = tmp_path / "reports"
+    (run,) = write_runs(reports, 1)
+    assert faults(reports) == []
+    assert faults(run, public(key)) == [f"{run}/{SEAL_FILE}: there is none: the run is not sealed"]
+    result = verify.verify([reports])
+    assert any("not sealed" in note for note in result.notes)
+
+
+def edited(path, old, new):
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new, 1))
+
+
+@pytest.mark.parametrize(
+    ("name", "old", "new", "told"),
+    [
+        ("report.html", "recovered within target", "recovered", "is not the page of this evidence"),
+        ("metrics.prom", "} 1.0", "} 0.0", "is not of this evidence"),
+        ("evidence.json", '"rto":6.5', '"rto":1.5', "is recorded as recovered, the facts say not"),
+        ("evidence.json", "name: atlas", "name: other", "is not that of its SHA-256"),
+        ("evidence.json", '"functional"', '"full-scale"', "the facts say functional"),
+    ],
+)
+def test_without_a_seal_what_contradicts_itself_is_named(tmp_path, name, old, new, told):
+    (run,) = write_runs(tmp_path / "reports", 1)
+    edited(run / name, old, new)
+    assert any(told in fault for fault in faults(run)), faults(run)
+    assert faults(tmp_path / "reports") != faults(run) or name != "evidence.json"
+
+
+def test_a_page_of_another_suite_is_not_called_edited(tmp_path):
+    made = record()
+    made = made.model_copy(
+        update={"suite": made.suite.model_copy(update={"renderer": "00", "commit": "abc"})}
+    )
+    run = write_run(tmp_path, made)
+    (run / "report.html").write_text("made by another suite")
+    assert faults(run) == []
+    assert "made by commit abc: page and metrics were not made again" in str(
+        verify.verify([run]).notes
+    )
+
+
+def test_lines_of_older_suites_are_in_the_chain(tmp_path, key):
+    old = '{"run": "older", "begun": "2025-01-01T00:00:00Z", "service": "x"}\n'
+    (tmp_path / HISTORY_FILE).write_text(old)
+    write_runs(tmp_path, 2, signer_of(key))
+    (missing,) = faults(tmp_path)
+    assert "older (line 1 of the history): is missing" in missing
+    edited(tmp_path / HISTORY_FILE, '"x"', '"y"')
+    assert "line 2 does not follow what stands before it" in faults(tmp_path)[0]
+
+
+def test_a_history_without_a_chain_is_read(tmp_path):
+    """As suites before this one have left it: evidence of version 1, no `previous`."""
+    made = record().model_copy(update={"schema_version": 1, "promised": None})
+    write_run(tmp_path, made)
+    path = tmp_path / HISTORY_FILE
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    for line in lines:
+        del line["previous"]
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines if "service" in line))
+    result = verify.verify([tmp_path])
+    assert result.faults == []
+    assert "the history has no chain yet: it was written by an older suite" in result.notes
+    edited(path, '"rto": 6.5', '"rto": 6.4')
+    assert "gives: rto" in faults(tmp_path)[0]
+
+
+def test_a_copy_of_a_run_is_named(reports):
+    run = sorted(reports.glob("*/"))[0]
+    shutil.copytree(run, reports / "copy")
+    assert any(f"run {run.name} is here twice" in fault for fault in faults(reports))
+
+
+def test_an_empty_place_proves_nothing(tmp_path, capsys):
+    assert verify.main([str(tmp_path)]) == 3
+    assert "nothing to verify" in capsys.readouterr().out
+    assert verify.main([str(tmp_path / "none")]) == 2
+
+
+def test_it_runs_without_the_engine(reports, key):
+    """On any machine with Python: of the suite it imports `evidence` alone, and no pytest."""
+    program = (
+        "import sys; from fixtures.evidence import pack, verify; "
+        "status = verify.main(sys.argv[1:]); "
+        "names = {n.split('.')[0] for n in sys.modules} | "
+        "{'.'.join(n.split('.')[:2]) for n in sys.modules}; "
+        "assert not names & {'pytest', 'pylxd', 'requests', 'fixtures.plugin', 'fixtures.incus'}; "
+        "sys.exit(status)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program, str(reports)], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_openssl_says_the_same(reports, key, other):
+    """The three lines of the report, typed in the directory of a run."""
+    run = sorted(reports.glob("*/"))[0]
+    lines = seal_check(read_evidence(run / "evidence.json"))
+    assert len(lines) == 3 and all(line in unescaped(run / "report.html") for line in lines)
+
+    def typed(public_key):
+        text = "\n".join(lines).replace("KEY.pub", str(public_key))
+        return subprocess.run(["bash", "-c", text], cwd=run, capture_output=True, text=True).stdout
+
+    said = typed(key.with_suffix(".pub"))
+    assert "Signature Verified Successfully" in said
+    assert said.count(": as sealed") == 4 and "CHANGED" not in said
+    assert "Verified Successfully" not in typed(other.with_suffix(".pub"))
+    edited(run / "metrics.prom", "} 1.0", "} 0.0")
+    assert "metrics.prom: CHANGED" in typed(key.with_suffix(".pub"))
+    sealed = json.loads((run / SEAL_FILE).read_text())
+    payload = base64.b64decode(sealed["payload"]).replace(b"report.html", b"report.htm1")
+    sealed["payload"] = base64.b64encode(payload).decode()
+    (run / SEAL_FILE).write_text(json.dumps(sealed, indent=2) + "\n")
+    assert "Verified Successfully" not in typed(key.with_suffix(".pub"))
+    der = ["openssl", "pkey", "-pubin", "-in", key.with_suffix(".pub"), "-outform", "DER"]
+    assert read_public_key(key.with_suffix(".pub").read_bytes()).keyid == (
+        subprocess.run(
+            ["openssl", "dgst", "-sha256", "-r"],
+            input=subprocess.check_output(der),
+            capture_output=True,
+        )
+        .stdout[:64]
+        .decode()
+    )
+
+
+def unescaped(page):
+    from html import unescape
+
+    return unescape(page.read_text())
+
+
+def test_the_statement_is_one_of_in_toto(reports):
+    run = sorted(reports.glob("*/"))[0]
+    sealed = json.loads((run / SEAL_FILE).read_text())
+    assert sealed["payloadType"] == "application/vnd.in-toto+json"
+    statement = json.loads(base64.b64decode(sealed["payload"]))
+    assert statement["_type"] == "https://in-toto.io/Statement/v1"
+    assert statement["predicateType"] == "https://in-toto.io/attestation/test-result/v0.1"
+    names = {subject["name"] for subject in statement["subject"]}
+    assert {"evidence.json", "report.html", "junit.xml", "metrics.prom"} < names
+    result = statement["predicate"]
+    assert (result["result"], result["failedTests"]) == ("PASSED", [])
+    assert result["passedTests"] == ["step-ca-snapshot-rehearsal", "again"]
+    judged = {resource["name"] for resource in result["configuration"]}
+    assert judged == {"atlas.yaml", "runbook.md", "requirements/drills.txt", "suite"}
+
+
+@pytest.mark.parametrize("mode", [0o640, 0o604, 0o700 | 0o010])
+def test_a_key_that_others_may_read_is_refused(key, mode, tmp_path):
+    copy = Path(shutil.copy(key, tmp_path / "key"))
+    copy.chmod(mode)
+    with pytest.raises(UsageError, match="seal key .* others may read it"):
+        read_signer(copy)
+
+
+def test_what_is_no_key_is_refused_without_a_word_of_it(tmp_path):
+    for text in ("", "correct horse battery", "-----BEGIN PRIVATE KEY-----\nAAAA\n"):
+        path = tmp_path / "key"
+        path.write_text(text)
+        path.chmod(0o600)
+        with pytest.raises(UsageError, match="no ed25519 private key") as caught:
+            read_signer(path)
+        assert "horse" not in str(caught.value) and caught.value.__cause__ is not None
+    rsa = tmp_path / "rsa"
+    subprocess.run(["openssl", "genpkey", "-algorithm", "rsa", "-out", rsa], capture_output=True)
+    rsa.chmod(0o600)
+    with pytest.raises(UsageError, match="no ed25519 private key"):
+        read_signer(rsa)
+
+
+def test_a_signer_shows_nothing_of_its_key(key):
+    signer = Signer(key.read_bytes())
+    secret = "".join(key.read_text().splitlines()[1:-1])
+    assert secret not in repr(signer) and secret not in str(vars(signer))
+
+
+def test_a_damaged_public_key_is_no_trace(reports):
+    for pem in (b"", b"x", b"-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----\n"):
+        with pytest.raises(seal.SealBroken):
+            read_public_key(pem)
+    run = sorted(reports.glob("*/"))[0]
+    with pytest.raises(seal.SealBroken):
+        seal.open_seal(run / SEAL_FILE, [SealRecord(keyid="00", public_key="none")])
+
+
+def test_a_pack_is_what_an_auditor_is_handed(reports, key, tmp_path, capsys):
+    (reports / "index.html").write_text("<p>all runs")
+    target = tmp_path / "pack.tar.gz"
+    options = ["2026-01-02", "2026-01-03", f"--reports={reports}", f"--to={target}"]
+    assert pack.main([*options, f"--key={key.with_suffix('.pub')}"]) == 0
+    assert "2 runs, 4 drills: no fault" in capsys.readouterr().out
+    with tarfile.open(target) as archive:
+        names = archive.getnames()
+        assert all(member.uname == "" for member in archive.getmembers())
+    first, *packed = sorted(run.name for run in reports.glob("*/"))
+    assert first not in str(names)
+    assert {f"{run}/{SEAL_FILE}" for run in packed} < set(names)
+    others = {"pack.json", "history.jsonl", "index.html", "auditors.md"}
+    assert others < set(names) and any(name.endswith(".pub") for name in names)
+    assert verify.main([str(target), f"--key={key.with_suffix('.pub')}"]) == 0
+    assert pack.main(options) == 2, "what is there is never replaced"
+    assert "File exists" in capsys.readouterr().err
+
+
+def test_a_pack_with_a_run_missing_says_so(reports, tmp_path, capsys):
+    shutil.rmtree(sorted(reports.glob("*/"))[1])
+    target = tmp_path / "pack.tar.gz"
+    whole = ["2026-01-01", "2026-12-31", f"--reports={reports}", f"--to={target}"]
+    assert pack.main(whole) == 3
+    assert "is missing" in capsys.readouterr().out and target.exists()
+
+
+def test_a_pack_keeps_to_its_period(reports):
+    (run,) = pack.runs_of(reports, date(2026, 1, 2), date(2026, 1, 2))
+    assert run.name.startswith("20260102")
+
+
+@pytest.mark.parametrize("drills", [2, 6])
+def test_a_history_of_many_runs_is_verified_quickly(tmp_path, key, drills):
+    """1,000 runs in 5 s on 2 cores: 10 ms of work for a run; here 100, so that a test is short."""
+    signer, number = signer_of(key), 100
+    more = [drill(id=f"d{n}", variant=f"v{n}") for n in range(drills)]
+    for day in range(number):
+        made = record(day, signer, drills=more, drills_made=drills)
+        write_run(tmp_path / "reports", made, signer)
+    before = worked()
+    assert faults(tmp_path / "reports", public(key)) == []
+    assert (worked() - before) / number < 0.010
+
+
+def worked():
+    """Seconds of processors for this process and its children; what others do is not in it."""
+    used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(each.ru_utime + each.ru_stime for each in used)
+
+
+AUTHORITY = """
+[ca]
+basicConstraints = critical, CA:true
+keyUsage = critical, keyCertSign
+subjectKeyIdentifier = hash
+[tsa]
+extendedKeyUsage = critical, timeStamping
+keyUsage = critical, digitalSignature
+subjectKeyIdentifier = hash
+authorityKeyIdentifier = keyid
+[tsa_answers]
+serial = {0}/serial
+crypto_device = builtin
+signer_digest = sha256
+default_policy = 1.2.3.4.1
+digests = sha256
+ess_cert_id_alg = sha256
+"""
+
+
+class Authority:
+    """A time stamp authority made by openssl."""
+
+    def __init__(self, directory):
+        self.directory = directory
+        directory.mkdir()
+        (directory / "serial").write_text("01\n")
+        (directory / "cnf").write_text(AUTHORITY.format(directory))
+        self.certificate = directory / "ca.pem"
+        new = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes")
+        self._openssl(
+            *("req", "-x509", *new, "-keyout", "ca.key", "-out", "ca.pem", "-subj", "/CN=root"),
+            *("-config", "/dev/null", "-addext", "basicConstraints=critical,CA:true"),
+        )
+        self._openssl(
+            *("req", *new, "-keyout", "tsa.key", "-out", "tsa.csr", "-subj", "/CN=tsa"),
+            *("-config", "/dev/null"),
+        )
+        self._openssl(
+            *("x509", "-req", "-in", "tsa.csr", "-CA", "ca.pem", "-CAkey", "ca.key"),
+            *("-CAcreateserial", "-out", "tsa.pem", "-extfile", "cnf", "-extensions", "tsa"),
+        )
+
+    def _openssl(self, *arguments, **options):
+        return subprocess.run(
+            ["openssl", *arguments], cwd=self.directory, check=True, capture_output=True, **options
+        ).stdout
+
+    def answer(self, request):
+        (self.directory / "query").write_bytes(request)
+        return self._openssl(
+            *("ts", "-reply", "-config", "cnf", "-section", "tsa_answers", "-queryfile", "query"),
+            *("-signer", "tsa.pem", "-inkey", "tsa.key"),
+        )
+
+
+@pytest.fixture(scope="module")
+def authority(tmp_path_factory):
+    return Authority(tmp_path_factory.mktemp("tsa") / "one")
+
+
+def stamped(reports, signer, authority, day=0):
+    """A run with a time stamp, sealed as the product does it: the stamp is one of the files."""
+    made = record(day, signer, timestamp="tsa.example")
+    directory = write_run(reports, made)
+    data = (directory / "evidence.json").read_bytes()
+    (directory / STAMP_FILE).write_bytes(authority.answer(seal.stamp_request(data)))
+    signer.sign(seal.statement_of(made, directory, None), directory / SEAL_FILE)
+    return directory
+
+
+def test_a_time_stamp_is_checked(tmp_path, key, authority):
+    run = stamped(tmp_path / "reports", signer_of(key), authority)
+    root = authority.certificate.read_bytes()
+    assert verify.look_at_run(run, (public(key),), root).faults == []
+    (note,) = verify.look_at_run(run).notes
+    assert "the authority of its time stamp was not looked at" in note
+    data = (run / "evidence.json").read_bytes()
+    answer = (run / STAMP_FILE).read_bytes()
+    with pytest.raises(seal.SealBroken, match="of something else"):
+        seal.check_stamp(answer, data + b" ", root)
+    another = Authority(tmp_path / "another").certificate.read_bytes()
+    with pytest.raises(seal.SealBroken, match="not of the authority"):
+        seal.check_stamp(answer, data, another)
+    (run / STAMP_FILE).unlink()
+    assert any(
+        f"{STAMP_FILE}: is missing" in f"{w}: {x}" for w, x in verify.look_at_run(run).faults
+    )
+
+
+def test_a_stamp_from_before_the_run_is_named(tmp_path, key, authority):
+    """The run claims to have begun in some years: it has the date of a clock that was set."""
+    run = stamped(tmp_path / "reports", signer_of(key), authority, day=100 * 365)
+    (fault,) = faults(run)
+    assert f"{STAMP_FILE}: is of " in fault and "before the run began" in fault
+
+
+def test_openssl_checks_the_time_stamp_too(tmp_path, key, authority):
+    run = stamped(tmp_path / "reports", signer_of(key), authority)
+    call = ["openssl", "ts", "-verify", "-data", "evidence.json", "-in", STAMP_FILE]
+    done = subprocess.run(
+        [*call, "-CAfile", authority.certificate], cwd=run, capture_output=True, text=True
+    )
+    assert "Verification: OK" in done.stdout
+
+
+def test_an_older_history_line_keeps_its_place(tmp_path):
+    """Two runs that end at once: each has its lines together, and the chain is whole."""
+    for number in (1, 0):
+        append_history(record(number), tmp_path / HISTORY_FILE, None)
+    found, _ = verify.look_at_history(tmp_path / HISTORY_FILE, [])
+    assert all("is missing" in fault.what for fault in found) and len(found) == 2
