@@ -16,12 +16,15 @@ from fixtures.evidence.record import SkipRecord, Verdict, schema_text
 from fixtures.evidence.writer import (
     EVIDENCE_FILE,
     JOURNAL_FILE,
+    RunLine,
     add_to_journal,
     append_history,
     begin_journal,
     history_lines,
     read_evidence,
     read_history,
+    read_lines,
+    run_line,
     write_evidence,
 )
 from fixtures.plugin.report import ResultCollector
@@ -166,15 +169,20 @@ def test_the_report_of_a_test_keeps_the_verdict_alone(tmp_path):
 
 def test_history_has_one_line_for_each_drill_and_survives_a_torn_one(golden, tmp_path, caplog):
     path = tmp_path / "history.jsonl"
-    append_history(golden.model_copy(update={"drills": []}), path)
-    assert not path.exists()
     assert list(read_history(path)) == []
+    append_history(golden.model_copy(update={"drills": []}), path)
+    assert list(read_history(path)) == []
+    (nothing,) = read_lines(path)
+    assert isinstance(nothing, RunLine) and (nothing.run, nothing.drills) == (golden.run, 0)
+    path.unlink()
     append_history(golden, path)
     lines, whole = list(read_history(path)), len(golden.drills)
     assert lines == history_lines(golden)
     assert (lines[0].verdict, lines[0].rto, lines[0].copied) == ("recovered", 2.14, False)
     assert '"begun":"2026-11-23T16:40:12Z"' in path.read_text()
-    path.write_bytes(path.read_bytes()[:-25])
+    assert list(read_lines(path)) == [*lines, run_line(golden)]
+    *drills, _ = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(b"".join(drills)[:-25])
     with caplog.at_level(logging.WARNING):
         assert len(list(read_history(path))) == whole - 1
     assert caplog.messages == [f"history {path}: line {whole} is left out: not JSON"]
