@@ -52,7 +52,7 @@ def test_a_line_for_each_the_reasons_whole_and_the_report_last(run_tests, option
     assert len(seen) == 7 and "grafana" not in seen
     assert seen["loki"]["reason"] == "volume loki01-data: gone\nHINT: look for it"
     assert "RuntimeError" in seen["atlantis"]["trace"]
-    assert len((tmp_path / "reports" / "history.jsonl").read_text().splitlines()) == len(seen)
+    assert len((tmp_path / "reports" / "history.jsonl").read_text().splitlines()) == len(seen) + 1
     lines = done.stdout.splitlines()
     for verdict, subject in (
         ("✕ findings", "step-ca"),
@@ -127,7 +127,9 @@ def test_exit_status_headline_page_and_metrics_of_a_run_with_skips_agree(run_tes
         assert [drill["service"] for drill in evidence["drills"]] == ["mosquitto"]
         (report / "evidence.json").unlink()
     lines = (tmp_path / "reports" / "history.jsonl").read_text().splitlines()
-    assert len(lines) == 2 and all("mosquitto" in line for line in lines)
+    drills, runs = lines[::2], lines[1::2]
+    assert len(drills) == 2 and all("mosquitto" in line for line in drills)
+    assert len(runs) == 2 and all(f'"verdict":"{words}"' in line for line in runs)
 
 
 def test_a_run_of_nothing_but_skips_is_not_verified(run_tests):
