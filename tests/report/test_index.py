@@ -98,7 +98,8 @@ def test_the_newest_proof_is_on_top_and_leads_to_its_report(browser, reports):
     assert page.locator(".dr-runs tbody tr").count() == 5
     assert newest in page.locator(".dr-runs tbody tr").first.inner_text()
     states = page.locator("section:has(h3:text-is('What is due')) tbody tr").all_inner_texts()
-    assert "overdue" in states[0] and "due until 21 Dec 2026" in states[-1]
+    assert "overdue" in states[0] and "never proven" in states[-1]
+    assert "due until 21 Dec 2026" in states[-2] and len(states) == 4
 
 
 def test_the_calendar_says_when_a_proof_counted(reports):

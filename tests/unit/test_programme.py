@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from fixtures.audit.programme import promises
-from fixtures.evidence.programme import State, of_target, standings
+from fixtures.evidence.programme import Known, State, of_target, standings, valid_until
 from fixtures.evidence.record import Verdict
 from fixtures.evidence.writer import HistoryLine
 from fixtures.fleet.load import load_fleet
@@ -231,6 +231,21 @@ def test_a_fleet_is_void_as_soon_as_one_of_its_services_is_another():
     found = standing([before, drilled, after], whole)
     assert found.state is State.VOID and "prometheus was Prometheus 2.53.3" in found.why
     assert standing([before, drilled, line(1)], whole).state is State.VALID
+
+
+def test_an_alarm_has_a_moment_for_each_proof():
+    other = line(1, ("prometheus", "tarball", "rehearsal"), software="Prometheus 2.54.0")
+    red = line(5, ("loki", "snapshot", "rehearsal"), verdict=Verdict.WRONG_DATA, software=None)
+    lines, day = [line(10), other, red], timedelta(days=1)
+    found = valid_until(standings(promises(stated()), lines, NOW), Known(lines, NOW))
+    assert found == {
+        CELL: NOW - day,
+        ("prometheus", "tarball", "rehearsal"): NOW + 91 * day,
+        ("loki", "snapshot", "rehearsal"): NOW + 25 * day,
+    }
+    changed = with_service(depends_on=())
+    lines = [line(10)]
+    assert valid_until(standings(promises(changed), lines, NOW), Known(lines, NOW)) == {CELL: NOW}
 
 
 def test_each_target_and_each_fleet_has_its_own_proofs():
