@@ -5,7 +5,16 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from fixtures.audit.programme import promises
-from fixtures.evidence.programme import Known, State, of_target, standings, valid_until
+from fixtures.evidence.programme import (
+    LAB,
+    SPARE,
+    Known,
+    State,
+    of_place,
+    places_of,
+    standings,
+    valid_until,
+)
 from fixtures.evidence.record import Verdict
 from fixtures.evidence.writer import HistoryLine
 from fixtures.fleet.load import load_fleet
@@ -194,7 +203,7 @@ def test_a_red_one_is_due_again_from_the_first_on(verdict):
     green, first, again = line(40), line(29, verdict=verdict), line(2, verdict=verdict)
     found = standing([green, first, again])
     assert (found.state, found.until) == (State.DUE, NOW + timedelta(days=1))
-    assert f"{verdict} on 31 Oct 2026" in found.why
+    assert f"{verdict} on 31 Oct 2026 (on prod, run r29)" in found.why
     later = standing([green, first, again], now=NOW + timedelta(days=2))
     assert later.state is State.OVERDUE, "a second red one buys no time"
     assert standing([green, first, line(1)]).state is State.VALID
@@ -248,10 +257,41 @@ def test_an_alarm_has_a_moment_for_each_proof():
     assert valid_until(standings(promises(changed), lines, NOW), Known(lines, NOW)) == {CELL: NOW}
 
 
-def test_each_target_and_each_fleet_has_its_own_proofs():
-    lines = [line(1, target="lab"), line(2, fleet=ATLAS), line(3).model_copy(update={"fleet": "x"})]
-    lines.append(line(4).model_copy(update={"fleet": None}))
-    assert [x.run for x in of_target(lines, "atlas", "prod")] == ["r2", "r4"]
+EXISTING = ("prometheus", "snapshot", "existing")
+
+
+def test_each_place_has_its_proofs_and_the_labs_own_backups_prove_nothing_else():
+    lines = [
+        line(1, target=LAB, run="rehearsed"),
+        line(2, EXISTING, target=LAB, run="own"),
+        line(3, EXISTING, target=LAB, is_of_others=True, run="spare"),
+        line(4, EXISTING, run="prod"),
+        line(5, EXISTING, target="staging", run="staging"),
+        line(6, run="of another fleet").model_copy(update={"fleet": "x"}),
+        line(7, run="older").model_copy(update={"fleet": None}),
+    ]
+
+    def runs(place):
+        return {x.run for x in of_place(lines, "atlas", place)}
+
+    assert runs(LAB) == {"rehearsed", "own"}
+    assert runs(SPARE) == {"rehearsed", "spare"}
+    assert runs("prod") == {"rehearsed", "spare", "prod", "older"}
+    assert runs("staging") == {"rehearsed", "spare", "staging"}
+    assert places_of(lines, "atlas") == ["prod", "staging"]
+    assert places_of(lines[:3], "atlas") == [SPARE]
+    assert places_of(lines[:2], "atlas") == [LAB]
+    assert places_of([], "atlas") == []
+
+
+def test_a_red_one_is_closed_where_it_was_red_and_one_proof_that_counts_is_enough():
+    red = line(20, verdict=Verdict.WRONG_DATA)
+    assert standing([red, line(3, target=LAB)]).state is State.DUE
+    assert standing([red, line(3, target=LAB), line(2)]).state is State.VALID
+    other = line(1, ("prometheus", "native", "rehearsal"), target=LAB, software="Prometheus 3.0.0")
+    assert standing([line(30, target=LAB), other]).state is State.VOID
+    assert standing([line(30, target=LAB), line(40), other]).state is State.VALID
+    assert standing([line(40, incus="7.0.2"), line(3, target=LAB, incus="8.0.0")]).why is None
 
 
 def test_intervals_are_by_criticality_unless_the_file_says_more():
