@@ -85,7 +85,7 @@ def test_due_void_and_valid_are_as_they_must_be(reports):
     assert states[MOSQUITTO] is State.DUE
     assert states["step-ca", "rebuild", "rehearsal"] is State.NEVER
     page = render_index(reports, NOW)
-    assert "2 of 47 promised recoveries have a proof that counts." in page
+    assert "2 of 46 promised recoveries have a proof that counts." in page
     assert f"prometheus was Prometheus 2.53.3, and is {OTHER}" in page
 
 
@@ -136,7 +136,7 @@ def test_it_is_whole_without_scripts_and_on_paper(browser, reports):
     page = context.new_page()
     page.goto(write_index(reports, NOW).as_uri())
     page.emulate_media(media="print")
-    assert page.locator(".dr-months tbody tr").count() == 47 + 9
+    assert page.locator(".dr-months tbody tr").count() == 46 + 9
     boxes = [box.bounding_box() for box in page.locator(".dr-months td, .dr-plot").all()]
     assert all(box["x"] + box["width"] <= 719 for box in boxes)
     assert "Newest proof" in page.locator("body").inner_text()

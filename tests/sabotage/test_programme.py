@@ -65,6 +65,27 @@ def test_what_was_never_proven_is_a_finding_of_a_stated_programme():
     assert "snapshot (rehearsal)" in said and "tarball" not in said
 
 
+def test_what_the_fleet_file_does_not_drill_is_noted_with_its_reason():
+    services = tuple(
+        s.model_copy(update={"not_drilled": {"snapshot": "a pool without snapshots"}})
+        if s.name == "prometheus"
+        else s
+        for s in ATLAS.services
+    )
+    fleet = stated().model_copy(update={"services": services})
+    missing = [x for x in GREEN if x.scenario != "snapshot"]
+    assert audited(missing, fleet) == (AuditVerdict.IN_ORDER, {})
+    own = [s for s in standings(promises(fleet), missing, NOW) if s.cell in CELLS]
+    said = [note for note in notes(own, is_stated=True) if "a pool without snapshots" in note]
+    assert len(said) == 2, "rehearsal and existing"
+
+
+def test_a_plaintext_tarball_is_not_asked_for_where_encrypted_ones_are_made():
+    cells = {(p.scenario, p.origin) for p in promises(ATLAS) if p.service == "step-ca"}
+    assert ("tarball", "existing") not in cells
+    assert {("tarball", "rehearsal"), ("encrypted-tarball", "existing")} <= cells
+
+
 def test_what_this_run_drills_is_answered_by_its_drill():
     assert audited([], drilled=frozenset(CELLS)) == (AuditVerdict.IN_ORDER, {})
     assert len(audited([], drilled=frozenset({CELL}))[1]) == len(CELLS) - 1
