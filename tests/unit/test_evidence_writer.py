@@ -17,12 +17,15 @@ from fixtures.evidence.record import SkipRecord, Verdict, schema_text
 from fixtures.evidence.writer import (
     EVIDENCE_FILE,
     JOURNAL_FILE,
+    RunLine,
     add_to_journal,
     append_history,
     begin_journal,
     history_lines,
     read_evidence,
     read_history,
+    read_lines,
+    run_line,
     write_evidence,
 )
 from fixtures.plugin.report import ResultCollector
@@ -167,9 +170,11 @@ def test_the_report_of_a_test_keeps_the_verdict_alone(tmp_path):
 
 def test_history_has_one_line_for_each_drill_and_survives_a_torn_one(golden, tmp_path, caplog):
     path = tmp_path / "history.jsonl"
-    append_history(golden.model_copy(update={"drills": []}), path, "00")
-    assert [json.loads(line)["topic"] for line in path.read_text().splitlines()] == ["run"]
     assert list(read_history(path)) == []
+    append_history(golden.model_copy(update={"drills": []}), path, "00")
+    assert list(read_history(path)) == []
+    (nothing,) = read_lines(path)
+    assert isinstance(nothing, RunLine) and (nothing.run, nothing.drills) == (golden.run, 0)
     path.unlink()
     append_history(golden, path, "00")
     lines, whole = list(read_history(path)), len(golden.drills)
@@ -177,7 +182,9 @@ def test_history_has_one_line_for_each_drill_and_survives_a_torn_one(golden, tmp
     assert as_read == history_lines(golden)
     assert (lines[0].verdict, lines[0].rto, lines[0].copied) == ("recovered", 2.14, False)
     assert '"begun": "2026-11-23T16:40:12Z"' in path.read_text()
-    *drills, _of_the_run = path.read_bytes().splitlines(keepends=True)
+    whole_run = run_line(golden).model_copy(update={"evidence": "00"})
+    assert list(read_lines(path)) == [*lines, whole_run]
+    *drills, _ = path.read_bytes().splitlines(keepends=True)
     path.write_bytes(b"".join(drills)[:-25])
     with caplog.at_level(logging.WARNING):
         assert len(list(read_history(path))) == whole - 1
