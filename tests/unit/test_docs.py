@@ -54,12 +54,12 @@ def test_every_definition_types_something():
     assert programs == {
         *(("github-actions.yml", "run"), ("gitlab-ci.yml", "run")),
         *(("atlas-drills.service", "run"), ("atlas-backup.service", "atlas-backup.sh")),
-        ("atlas-backup-start.service", "atlas-backup.sh"),
+        *(("atlas-backup-start.service", "atlas-backup.sh"), ("atlas-drills.service", "sh")),
     }
 
 
 BACKUP = [words for name, words in TYPED if name.startswith("atlas-backup")]
-OURS = [(name, words) for name, words in TYPED if not name.startswith("atlas-backup")]
+OURS = [(name, words) for name, words in TYPED if words[0].endswith("run")]
 DRILLS = [(name, words) for name, words in OURS if words[1] == "drills"]
 PACKS = [(name, words) for name, words in OURS if words[1] == "pack"]
 
@@ -127,6 +127,30 @@ def test_evidence_is_kept_for_years():
     assert unit == "years" and int(number) >= 3
     github = (CI / "github-actions.yml").read_text()
     assert "retention-days: 400" in github and '--to="/srv/evidence/' in github
+
+
+def test_the_metrics_of_the_newest_run_are_copied(tmp_path):
+    (line,) = [words[2] for name, words in TYPED if words[0] == "-/bin/sh"]
+    reports, exporter = tmp_path / "reports", tmp_path / "exporter"
+    places = {
+        "/var/lib/atlas-drills/reports": reports,
+        "/var/lib/prometheus/node-exporter": exporter,
+    }
+    for place, here in places.items():
+        assert place in line
+        here.mkdir()
+        line = line.replace(place, str(here))
+    for run in ("20261128-041700-aaaaaa", "20261129-041700-bbbbbb", "20261130-041700-killed"):
+        (reports / run).mkdir()
+        if not run.endswith("killed"):
+            (reports / run / "metrics.prom").write_text(run)
+            (reports / run / "metrics.prom").chmod(0o640)
+    # systemd's own quoting.
+    subprocess.run(["sh", "-c", line.replace("$$", "$")], check=True, timeout=60)
+    (file,) = exporter.iterdir()
+    assert file.name == "atlas-drills.prom"
+    assert file.read_text() == "20261129-041700-bbbbbb"
+    assert file.stat().st_mode & 0o777 == 0o644
 
 
 def test_every_service_has_a_timer_or_comes_with_the_boot():

@@ -191,8 +191,10 @@ def test_what_survives_has_metrics():
         }
 
     record = run(drills=[], audits=[audit(survivors=SURVIVORS)])
+    found = [row for row in record.audits[0].survivors if row.taken_at]
     limits = {("allowed_seconds", loss): 691200.0 for loss in ("pool", "machine")}
     limits["allowed_seconds", "volume"] = 172800
     ages = {("age_seconds", "volume"): 86400.0, ("age_seconds", "pool"): 777600.0}
-    assert samples(record) == ages | limits
+    taken = {("taken_timestamp_seconds", row.loss): row.taken_at.timestamp() for row in found}
+    assert samples(record) == ages | limits | taken
     assert samples(record.model_copy(update={"as_of": BEGUN})) == limits

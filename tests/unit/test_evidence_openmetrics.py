@@ -1,17 +1,20 @@
 """metrics.prom, read back by Prometheus' own parser."""
 
+from datetime import UTC, datetime, timedelta
+
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from fixtures.evidence.openmetrics import metrics
+from fixtures.evidence.openmetrics import Proofs, metrics
 from fixtures.evidence.record import Verdict
+from fixtures.evidence.writer import history_lines
 from tests.unit.test_evidence_judge import SKIPPED, run
 
 
-def parsed(run):
+def parsed(*args, **kwargs):
     """Return (name, sorted label values) -> value; a sample given twice is an error."""
     found = {}
-    for family in text_string_to_metric_families(metrics(run)):
+    for family in text_string_to_metric_families(metrics(*args, **kwargs)):
         for sample in family.samples:
             key = (sample.name, tuple(sorted(sample.labels.values())))
             assert key not in found, key
@@ -81,3 +84,80 @@ def test_a_skip_is_counted_and_is_no_recovery():
     assert samples["dr_run_verdict", ("recovered",)] == 0
     assert samples["dr_run_verdict", ("not-verified",)] == 1
     assert not any(name == "dr_drill_verdict" and "grafana" in cell for name, cell in samples)
+
+
+CELL = ("prometheus", "tarball", "rehearsal")
+
+
+def after(golden, *older, **changed):
+    """Return the samples of a run without drills, after older ones: (days ago, changes)."""
+    (drill,) = [d for d in golden.drills if (d.service, d.scenario, d.origin) == CELL]
+    now = golden.model_copy(update={"drills": [], "drills_made": 0, **changed})
+    history = []
+    for days, changes in older:
+        begun = golden.begun - timedelta(days=days)
+        run = {"run": f"run-{days}", "drills": [drill.model_copy(update={"begun": begun})]}
+        lines = history_lines(golden.model_copy(update=run))
+        history += [line.model_copy(update=changes) for line in lines]
+    proofs = Proofs(now)
+    assert list(proofs.passing(history)) == history
+    return parsed(now, proofs)
+
+
+GREEN, RED = {"verdict": Verdict.RECOVERED}, {"verdict": Verdict.WRONG_DATA}
+
+
+def proof(golden, samples):
+    """Return the verdict of the cell's proof, its age and that of the last green one, in days."""
+    verdicts = [
+        v for v in Verdict if samples.get(("dr_proof_verdict", labels(*CELL, v.replace(" ", "-"))))
+    ]
+
+    def days(name):
+        moment = samples.get((f"dr_proof_{name}timestamp_seconds", labels(*CELL)))
+        return None if moment is None else round((golden.begun.timestamp() - moment) / 86400)
+
+    return verdicts, days(""), days("recovered_")
+
+
+def test_what_failed_in_june_is_not_repaired_by_a_run_of_others(golden):
+    samples = after(golden, (9, GREEN), (5, RED))
+    assert proof(golden, samples) == ([Verdict.WRONG_DATA], 5, 9)
+    assert not any(name == "dr_drill_verdict" for name, _ in samples)
+    assert proof(golden, after(golden, (9, RED), (5, GREEN))) == ([Verdict.RECOVERED], 5, 5)
+    assert proof(golden, after(golden, (9, RED))) == ([Verdict.WRONG_DATA], 9, None)
+
+
+def test_of_several_drills_of_a_cell_in_one_run_the_worst_counts(golden):
+    for lines in ([(5, RED), (5, GREEN)], [(5, GREEN), (5, RED)]):
+        assert proof(golden, after(golden, (9, GREEN), *lines)) == ([Verdict.WRONG_DATA], 5, 9)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"variant": "sample-1"},
+        {"target": "another"},
+        {"begun": datetime(2099, 1, 1, tzinfo=UTC)},
+        {"service": "gone"},
+    ],
+)
+def test_what_says_nothing_of_the_cell_is_no_proof(golden, changes):
+    assert proof(golden, after(golden, (5, {**GREEN, **changes}))) == ([], None, None)
+    older = after(golden, (9, RED), (5, {**GREEN, **changes}))
+    assert proof(golden, older) == ([Verdict.WRONG_DATA], 9, None)
+
+
+def test_an_old_backup_that_was_asked_for_proves_nothing_of_the_newest(golden):
+    """--as-of leaves no RPO in the history."""
+    existing = {**GREEN, "origin": "existing"}
+    place = ("dr_proof_recovered_timestamp_seconds", labels("prometheus", "tarball", "existing"))
+    assert place not in after(golden, (5, {**existing, "rpo": None}))
+    assert place in after(golden, (5, {**existing, "rpo": 3.0}))
+
+
+def test_a_proof_is_valid_until_the_programme_says(golden):
+    name = "dr_proof_valid_until_timestamp_seconds"
+    assert not any(found == name for found, _ in parsed(golden))
+    ends = {CELL: datetime(2027, 1, 1, tzinfo=UTC)}
+    assert parsed(golden, valid_until=ends)[name, labels(*CELL)] == 1798761600

@@ -8,7 +8,6 @@ from fixtures.audit.programme import promises
 from fixtures.evidence.programme import (
     LAB,
     SPARE,
-    Known,
     State,
     of_place,
     places_of,
@@ -246,7 +245,7 @@ def test_an_alarm_has_a_moment_for_each_proof():
     other = line(1, ("prometheus", "tarball", "rehearsal"), software="Prometheus 2.54.0")
     red = line(5, ("loki", "snapshot", "rehearsal"), verdict=Verdict.WRONG_DATA, software=None)
     lines, day = [line(10), other, red], timedelta(days=1)
-    found = valid_until(standings(promises(stated()), lines, NOW), Known(lines, NOW))
+    found = valid_until(promises(stated()), lines, NOW)
     assert found == {
         CELL: NOW - day,
         ("prometheus", "tarball", "rehearsal"): NOW + 91 * day,
@@ -254,7 +253,7 @@ def test_an_alarm_has_a_moment_for_each_proof():
     }
     changed = with_service(depends_on=())
     lines = [line(10)]
-    assert valid_until(standings(promises(changed), lines, NOW), Known(lines, NOW)) == {CELL: NOW}
+    assert valid_until(promises(changed), lines, NOW) == {CELL: NOW}
 
 
 EXISTING = ("prometheus", "snapshot", "existing")

@@ -1,0 +1,149 @@
+"""docs/monitoring: each alarm rings and keeps still, by promtool; also on metrics of a real run."""
+
+import json
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+import yaml
+from prometheus_client.parser import text_string_to_metric_families
+
+from fixtures.evidence.openmetrics import metrics
+from fixtures.evidence.writer import read_evidence
+
+ROOT = Path(__file__).parents[2]
+MONITORING = ROOT / "docs" / "monitoring"
+CASES = Path(__file__).with_name("alarms.yml")
+RULES = yaml.safe_load((MONITORING / "rules.yml").read_text())
+ALARMS = [rule["alert"] for group in RULES["groups"] for rule in group["rules"]]
+DASHBOARD = json.loads((MONITORING / "dashboard.json").read_text())
+SAMPLE = ROOT / "reports" / "sample" / "evidence.json"
+DAY = 24
+
+
+def promtool(*arguments):
+    if shutil.which("promtool") is None:
+        pytest.fail("promtool is missing; ./run tests takes it from Debian's package prometheus")
+    return subprocess.run(
+        ["promtool", *map(str, arguments)], capture_output=True, text=True, timeout=60
+    )
+
+
+def run_cases(directory, rules=RULES, cases=None):
+    """Test rules with the cases, those of alarms.yml if none are given."""
+    (directory / "rules.yml").write_text(yaml.safe_dump(rules))
+    cases = {**yaml.safe_load(CASES.read_text()), **(cases or {}), "rule_files": ["rules.yml"]}
+    (directory / "cases.yml").write_text(yaml.safe_dump(cases))
+    return promtool("test", "rules", directory / "cases.yml")
+
+
+def expressions(dashboard):
+    return [target["expr"] for panel in dashboard["panels"] for target in panel["targets"]]
+
+
+def series(run):
+    """Return name and labels -> value, as they stand in metrics.prom; time 0 is the run's end."""
+    ends = {(d.service, d.scenario, d.origin): run.finished for d in run.drills}
+    end = run.finished.timestamp()
+    return {
+        sample.name + "{" + ",".join(f'{k}="{v}"' for k, v in sample.labels.items()) + "}": (
+            sample.value - (end if sample.name.endswith("timestamp_seconds") else 0)
+        )
+        for family in text_string_to_metric_families(metrics(run, valid_until=ends))
+        for sample in family.samples
+    }
+
+
+def test_each_alarm_rings_and_keeps_still():
+    assert promtool("check", "rules", MONITORING / "rules.yml").returncode == 0
+    done = promtool("test", "rules", CASES)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("expression", ["vector(0) > 1", "vector(1)"])
+@pytest.mark.parametrize("alarm", ALARMS)
+def test_one_that_never_rings_or_always_does_is_found(alarm, expression, tmp_path):
+    rules = json.loads(json.dumps(RULES))
+    for rule in rules["groups"][0]["rules"]:
+        if rule["alert"] == alarm:
+            rule["expr"] = expression
+    done = run_cases(tmp_path, rules)
+    assert done.returncode == 1
+    assert f"alertname: {alarm}" in done.stdout + done.stderr
+
+
+def names_of(text):
+    return set(re.findall(r"\bdr_\w+", text))
+
+
+def test_every_metric_that_is_asked_for_is_written():
+    written = {name.partition("{")[0] for name in series(read_evidence(SAMPLE))}
+    rules = [rule["expr"] for group in RULES["groups"] for rule in group["rules"]]
+    asked = names_of(" ".join([*rules, *expressions(DASHBOARD)]))
+    assert len(asked) > 10
+    assert asked <= written
+    assert names_of("rate(dr_drill_rto_second[5m])") - written == {"dr_drill_rto_second"}
+
+
+def test_each_expression_of_the_dashboard_can_be_evaluated(tmp_path):
+    def check(expressions):
+        rules = [{"record": f"panel:{n}", "expr": expr} for n, expr in enumerate(expressions)]
+        file = tmp_path / "panels.yml"
+        file.write_text(yaml.safe_dump({"groups": [{"name": "dashboard", "rules": rules}]}))
+        return promtool("check", "rules", file).returncode
+
+    assert check(expressions(DASHBOARD)) == 0
+    assert check([*expressions(DASHBOARD), "sum(dr_audit_findings"]) != 0
+
+
+def test_no_panel_lies_upon_another():
+    places = [panel["gridPos"] for panel in DASHBOARD["panels"]]
+    squares = [
+        (p["x"] + x, p["y"] + y) for p in places for x in range(p["w"]) for y in range(p["h"])
+    ]
+    assert len(set(squares)) == len(squares)
+    assert max(x for x, _ in squares) == 23
+
+
+def ringing(run, hours, directory, left_out="dr_proof_valid_until"):
+    """Return alarm -> how many of it ring so many hours after the run, by promtool."""
+    input_series = [
+        {"series": name, "values": f"{value}x{hours}"}
+        for name, value in series(run).items()
+        if not name.startswith(left_out)
+    ]
+    test = {"interval": "1h", "input_series": input_series}
+    asked = 'count by (alertname) (ALERTS{alertstate="firing"})'
+    # promtool prints what it got where that is not what it was told to expect.
+    expected = {
+        "expr": asked,
+        "eval_time": f"{hours}h",
+        "exp_samples": [{"labels": "x", "value": 0}],
+    }
+    said = run_cases(directory, cases={"tests": [{**test, "promql_expr_test": [expected]}]}).stderr
+    got = said.partition("got:")[2]
+    return {name: int(float(n)) for name, n in re.findall(r'"Recovery(\w+)"\} ([\dE+.]+)', got)}
+
+
+def test_a_good_run_rings_nothing_until_it_is_too_old(tmp_path):
+    run = read_evidence(SAMPLE)
+    cells = len({(drill.service, drill.scenario, drill.origin) for drill in run.drills})
+    stale = sum(s.allowed == 2 * DAY * 3600 for a in run.audits for s in a.survivors)
+    assert ringing(run, 2, tmp_path) == {}
+    assert ringing(run, 27, tmp_path) == {"TimerDead": 1}
+    assert ringing(run, 49, tmp_path) == {"TimerDead": 1, "BackupStale": stale}
+    old = ringing(run, 93 * DAY, tmp_path)
+    assert old == {"TimerDead": 1, "BackupStale": 12, "ProofOverdue": cells}
+    # Each is valid until the run's end: the programme's date comes before the quarter.
+    assert ringing(run, 2, tmp_path, left_out="nothing") == {"ProofOverdue": cells}
+
+
+def test_a_bad_run_rings_at_once(tmp_path, golden):
+    red = {
+        (drill.service, drill.scenario, drill.origin)
+        for drill in golden.drills
+        if drill.verdict != "recovered" or drill.stand_in
+    }
+    assert ringing(golden, 2, tmp_path) == {"DrillRed": len(red), "MetricsMissing": 1}
