@@ -42,12 +42,14 @@ def stage(pytestconfig):
 @pytest.fixture(scope="session")
 def broker(stage, fleet):
     """A broker with canaries, and a snapshot of it."""
-    spec, project = fleet.service("mosquitto"), stage.take_project()
+    spec, project = fleet.service("mosquitto"), stage.run.new_project(stage.reach().incus, 8)
+    # Not that of the other tests, which make the same service.
+    view = project.create(fleet.pool)
     with scratch_directory() as scratch:
-        service = stage.new_service(project, spec, new_drill(stage, spec), scratch)
+        service = stage.new_service(view, spec, new_drill(stage, spec), scratch)
         service.deploy()
         yield service, service.back_up("snapshot")
-        service.remove()
+    project.delete()
 
 
 def new_drill(stage, spec, scenario="snapshot"):
@@ -64,7 +66,7 @@ def sandbox(stage):
 
 
 @pytest.fixture
-def performance(stage, fleet, sandbox, tmp_path):
+def performance(stage, broker, fleet, sandbox, tmp_path):
     """Return what performing takes, of a runbook that is a text."""
 
     def make(text, drill, **chart):
@@ -75,7 +77,7 @@ def performance(stage, fleet, sandbox, tmp_path):
             fleet,
             tmp_path,
             sandbox,
-            stage.project.name,
+            str(broker[0].incus.project),
             stage.run_passphrase,
             drill,
         )

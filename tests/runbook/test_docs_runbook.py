@@ -62,7 +62,7 @@ def test_a_script_that_makes_half_and_prunes_nothing(nightly, performance):
     broken = {check.name: check for check in nightly.checks() if check.outcome == "broken"}
     assert broken["mosquitto: snapshot made"].detail.startswith("none in ")
     assert 'unknown command "local"' in broken["mosquitto: snapshot made"].detail
-    assert "line 11" in broken["mosquitto: snapshot made"].detail
+    assert "line 10" in broken["mosquitto: snapshot made"].detail
     assert "mosquitto: tarball made" in broken
     assert "still there: daily-" in broken["step-ca: snapshot pruned"].detail
     assert "and still there: backup/" in broken["step-ca: encrypted-tarball pruned"].detail
