@@ -3,6 +3,7 @@
 import hashlib
 import io
 import json
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, date, datetime, timedelta
 
 import pytest
@@ -130,6 +131,18 @@ def test_a_review_of_other_evidence_is_named(tmp_path):
     write_evidence(run_of(), tmp_path / "r1")
     with pytest.raises(ValueError, match="speaks of other evidence"):
         read_review(tmp_path / "r1")
+
+
+def test_two_at_once_keep_the_chain(tmp_path):
+    run = run_of(**LATE)
+    write_evidence(run, tmp_path)
+
+    def add(number):
+        add_entry(tmp_path, run, text_of(observations=[f"note {number}"]), user="root")
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(add, range(24)))
+    assert len(read_review(tmp_path).entries) == 24
 
 
 def test_a_key_signs_each_entry(tmp_path):
