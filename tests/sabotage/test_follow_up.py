@@ -30,7 +30,7 @@ def audited(reports, today):
     """The record of the drill, made on a day."""
     unread = []
     audit = Audit("fleet", "follow-up")
-    actions = open_actions(reports, unread.append)
+    actions = open_actions(reports, "fleets/atlas.yaml", unread.append)
     follow_up_drill.test_no_open_action_is_overdue(audit, FollowUp(actions, unread, today))
     return audit
 

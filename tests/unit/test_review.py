@@ -240,7 +240,7 @@ def test_the_findings_of_an_audit_are_an_item_but_those_of_the_follow_up(golden)
 
 def open_of(reports, **given):
     warnings = []
-    found = open_actions(reports, warnings.append, **given)
+    found = open_actions(reports, RUN["fleet"], warnings.append, **given)
     return found, warnings
 
 
@@ -276,6 +276,12 @@ def test_no_other_green_drill_closes_it(tmp_path, green):
     reviewed(tmp_path, run_of("r1", 1, **LATE), fix(CELL))
     append_history(green, tmp_path / "history.jsonl")
     assert [action.closed for action in open_of(tmp_path)[0]] == [False]
+
+
+def test_another_fleet_has_its_own_actions(tmp_path):
+    reviewed(tmp_path, run_of("r1", 1, **LATE), fix(CELL))
+    assert open_actions(tmp_path, "another", pytest.fail) == []
+    assert [action.target for action in open_of(tmp_path)[0]] == ["unix"]
 
 
 def test_one_red_variant_keeps_it_open(tmp_path):
@@ -413,7 +419,8 @@ def test_no_run_another_fleet_and_no_terminal(tmp_path, fleet, capsys, monkeypat
     assert typed(tmp_path, YAML, f"--fleet={fleet}") == 2
     assert "is of fleet small" in capsys.readouterr().out
     monkeypatch.setattr("sys.stdin", io.StringIO())
-    assert command.main([str(tmp_path / "r1")]) == 2
+    write_evidence(small(**LATE), tmp_path / "r1")
+    assert command.main([str(tmp_path / "r1"), f"--fleet={fleet}"]) == 2
     assert "give the review: --from=FILE" in capsys.readouterr().out
     running = run_of(**LATE).model_copy(update={"finished": None})
     write_evidence(running, tmp_path / "r1")
@@ -426,7 +433,8 @@ def test_all_of_it_is_asked_on_a_terminal(tmp_path):
     write_evidence(run, tmp_path)
     answers = iter(
         ["Ada Berg", "", "on call", "Cy Ek", "SRE", "Di Fox", "auditor", "", "BIA 2026"]
-        + ["slow disk", "", "", "repair", "fix", "Ada Berg", "export again", "soon", "2999-12-20"]
+        + ["slow disk", "", "", "repair", "fix", "Ada Berg", "export again", "2020-01-01", "soon"]
+        + ["2999-12-20"]
         + ["", "Bo Dahl", "head of IT"]
     )
     text = command.ask(run, read_review(tmp_path), lambda _: next(answers), Console(quiet=True))
@@ -436,6 +444,20 @@ def test_all_of_it_is_asked_on_a_terminal(tmp_path):
     assert text.actions[0].due == date(2999, 12, 20)
     review = add_entry(tmp_path, run, text, user="root", four_eyes=True)
     assert not review.undecided(run)
+
+
+def test_what_was_typed_and_refused_is_kept(tmp_path, monkeypatch):
+    run = run_of(**LATE)
+    monkeypatch.chdir(tmp_path)
+    text = text_of(actions=[fix(CELL)], observations=["slow: disk"])
+    with (
+        pytest.raises(UsageError, match="no good.*\n.*--from=review-r1.yaml"),
+        command.kept_answers(text, run, is_typed=True),
+    ):
+        raise UsageError("no good")
+    assert command.read_text(tmp_path / "review-r1.yaml") == text
+    with pytest.raises(UsageError), command.kept_answers(text, run, is_typed=False):
+        raise UsageError("no good")
 
 
 def test_equal_findings_are_one_row(golden, tmp_path):
