@@ -22,7 +22,7 @@ from fixtures.evidence.checklist import (
 )
 from fixtures.evidence.controls import read_controls
 from fixtures.evidence.html import render_controls, render_review
-from fixtures.evidence.review import ReviewText, add_entry
+from fixtures.evidence.review import Review, ReviewText, add_entry
 from fixtures.evidence.writer import read_evidence
 from fixtures.plugin.review import read_text
 
@@ -93,7 +93,7 @@ def full(sample, **changed):
     more = {"drills": drills, "audits": audits, "sample": 3, "seed": 7, "source": None}
     run = plain.run.model_copy(update=more)
     seal = {"evidence.json": plain.digest}
-    review = type(plain.review)(plain.review.entries, signed=len(plain.review.entries))
+    review = Review(plain.review.entries, ({},) * len(plain.review.entries))
     dossier = Dossier(run, review, seal, plain.digest)
     approved = {"by": "the board", "on": "2026-01-01"}
     cells = [("step-ca", "snapshot", "existing")]
@@ -253,7 +253,7 @@ def test_without_a_word_of_the_review_a_point_is_no_yes(sample, number):
     changed = whole.review.entries[0].model_dump() | SAID[number]
     entry = type(whole.review.entries[0]).model_validate(changed)
     spoilt = full(sample)
-    object.__setattr__(spoilt, "review", type(whole.review)((entry,), signed=1))
+    object.__setattr__(spoilt, "review", Review((entry,), ({},)))
     assert state_of(spoilt, number) != "yes"
 
 
@@ -264,7 +264,7 @@ def test_a_late_repair_and_an_unsigned_review_are_no_yes(sample):
     items = [key for action in entry.actions for key in action.items]
     late = ReviewText.model_validate({"actions": [{"items": items, "fix": fix}]}).actions
     object.__setattr__(
-        whole, "review", type(whole.review)((entry.model_copy(update={"actions": late}),))
+        whole, "review", Review((entry.model_copy(update={"actions": late}),), (None,))
     )
     assert [state_of(whole, number) for number in (28, 29, 30)] == ["yes", "partly", "partly"]
 
@@ -279,6 +279,21 @@ def test_the_ability_of_staff_needs_a_named_person(sample, by):
     spoilt = full(sample)
     spoilt.facts["drills"][0] |= by
     assert state_of(spoilt, 24) != "yes"
+
+
+def test_a_recovery_by_hand_of_another_run_stands_in_the_benchmark(sample):
+    dossier = read_dossier(sample)
+    assert state_of(dossier, 24) == "no"
+    dossier = read_dossier(sample)
+    dossier.facts["benchmark"][0]["person"] = {"name": "Ada Berg", "role": "on call"}
+    assert state_of(dossier, 24) == "yes"
+
+
+def test_a_backup_on_demand_needs_no_target_but_must_be_named(sample):
+    run = read_evidence(SAMPLE / "evidence.json")
+    assert state_of(Dossier(run), 10) == "yes"
+    silent = [audit.model_copy(update={"notes": []}) for audit in run.audits]
+    assert state_of(Dossier(run.model_copy(update={"audits": silent})), 10) == "partly"
 
 
 def test_a_seal_of_other_evidence_protects_nothing(sample):

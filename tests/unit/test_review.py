@@ -13,9 +13,11 @@ from fixtures.errors import UsageError
 from fixtures.evidence.html import render_review, render_summary
 from fixtures.evidence.record import OpenAction, RunRecord
 from fixtures.evidence.review import (
+    ADDED_LATER,
     REVIEW_FILE,
     ReviewText,
     add_entry,
+    canonical,
     grouped,
     items_of,
     open_actions,
@@ -23,6 +25,7 @@ from fixtures.evidence.review import (
 )
 from fixtures.evidence.writer import append_history, write_evidence
 from fixtures.plugin import review as command
+from fixtures.plugin.controls import main as write_controls
 from fixtures.plugin.options import DEFAULT_FLEET
 from tests.unit.test_evidence_judge import PASSING, RUN
 
@@ -158,7 +161,11 @@ def test_a_key_signs_each_entry(tmp_path):
     line = json.loads((tmp_path / REVIEW_FILE).read_bytes())
     assert line["envelope"] == {"payload": len(seen[0])}
     assert json.loads(seen[0]) == line["entry"]
-    assert read_review(tmp_path).signed == 1
+    again = read_review(tmp_path)
+    assert (again.signed, again.envelopes) == (1, ({"payload": len(seen[0])},))
+    assert canonical(again.entries[0]) == seen[0]
+    add_entry(tmp_path, run, text_of(basis="none"), user="root")
+    assert (read_review(tmp_path).signed, len(read_review(tmp_path).entries)) == (1, 2)
 
 
 @pytest.mark.parametrize(
@@ -326,6 +333,14 @@ def test_an_audit_in_order_closes_its_action(tmp_path):
     assert [action.kind for action in open_of(tmp_path)[0]] == ["accept"]
     append_history(green, tmp_path / "history.jsonl")
     assert open_of(tmp_path)[0] == []
+
+
+def test_every_file_of_a_review_is_known_to_come_after_the_seal(tmp_path, fleet):
+    write_evidence(small(**LATE), tmp_path / "r1")
+    assert typed(tmp_path, YAML, f"--fleet={fleet}") == 0
+    assert write_controls([str(tmp_path / "r1")]) == 0
+    files = {path.name for path in (tmp_path / "r1").iterdir()}
+    assert files == {"evidence.json", *ADDED_LATER}
 
 
 def test_a_damaged_review_is_a_warning(tmp_path):
