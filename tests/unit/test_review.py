@@ -204,6 +204,18 @@ def test_four_eyes(tmp_path, operator, reviewer, seen):
     assert add_entry(tmp_path, run, text, user="root", now=NOW).last("reviewer")
 
 
+def test_nor_may_the_reviewer_become_the_operator_later(tmp_path):
+    run = run_of(**LATE)
+    write_evidence(run, tmp_path)
+    ada, bo = ({"name": name, "role": "IT"} for name in ("Ada Berg", "Bo Dahl"))
+    text = text_of(actions=[fix("*")], operator=ada, reviewer=bo)
+    add_entry(tmp_path, run, text, user="root", now=NOW, four_eyes=True)
+    for said in ({"operator": bo}, {"reviewer": ada}):
+        with pytest.raises(UsageError, match="is the operator too"):
+            add_entry(tmp_path, run, text_of(**said), user="root", now=NOW, four_eyes=True)
+    assert len(read_review(tmp_path).entries) == 1
+
+
 def test_another_person_reviews(tmp_path):
     run = run_of(**LATE)
     write_evidence(run, tmp_path)
