@@ -101,7 +101,7 @@ def after(golden, *older, **changed):
         history += [line.model_copy(update=changes) for line in lines]
     proofs = Proofs(now)
     assert list(proofs.passing(history)) == history
-    return parsed(now, proofs)
+    return parsed(now.model_copy(update={"proofs": proofs.records()}))
 
 
 GREEN, RED = {"verdict": Verdict.RECOVERED}, {"verdict": Verdict.WRONG_DATA}
@@ -160,4 +160,5 @@ def test_a_proof_is_valid_until_the_programme_says(golden):
     name = "dr_proof_valid_until_timestamp_seconds"
     assert not any(found == name for found, _ in parsed(golden))
     ends = {CELL: datetime(2027, 1, 1, tzinfo=UTC)}
-    assert parsed(golden, valid_until=ends)[name, labels(*CELL)] == 1798761600
+    known = golden.model_copy(update={"proofs": Proofs(golden).records(ends)})
+    assert parsed(known)[name, labels(*CELL)] == 1798761600
