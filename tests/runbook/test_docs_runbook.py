@@ -55,11 +55,14 @@ find /backup -name 'nothing-*' -mtime +7 -delete
 
 
 @pytest.mark.audit("runbook")
-def test_a_script_that_makes_half_and_prunes_nothing(nightly, performance):
+def test_a_script_that_makes_half_and_prunes_nothing(audit, nightly, performance):
     nightly.by.runbook = performance(WORSE, nightly.by.drill).runbook
     nightly.section = nightly.by.runbook.section("By cron")
     nightly.perform()
-    broken = {check.name: check for check in nightly.checks() if check.outcome == "broken"}
+    checks = list(nightly.checks())
+    broken = {check.name: check for check in checks if check.outcome == "broken"}
+    # What is broken here is what was to be seen.
+    audit.take(check for check in checks if check.outcome == "held")
     assert broken["mosquitto: snapshot made"].detail.startswith("none in ")
     assert 'unknown command "local"' in broken["mosquitto: snapshot made"].detail
     assert "line 10" in broken["mosquitto: snapshot made"].detail
