@@ -194,7 +194,7 @@ def test_a_wrong_restore_and_then_the_right_one_is_recovered_in_the_whole_time(h
     hand.read_until("BACK after 0:")
     assert hand.end() == 0, hand.output
     assert "Ann Other (on call): back in" in hand.output
-    assert "engine, newest: 1.50 s" in hand.output and "runbook, newest: 9.00 s" in hand.output
+    assert "engine, newest: 1.5" in hand.output and "runbook, newest: 9" in hand.output
 
     drill, person = hand.drill(), hand.drill()["person"]
     assert drill["verdict"] == "recovered"
