@@ -307,3 +307,44 @@ def test_two_services_are_regained_by_lines_from_a_file_and_without_a_runbook(ho
     assert all(member["verified"] and member["fault"] is None for member in drill["members"])
     assert {each.split(":")[0] for each in drill["canaries"]["recovered"]} == set(names)
     assert drill["person"]["left_runbook"] == []
+
+
+def join(hand):
+    """Join the shell of a team at another terminal; returns that."""
+    socket = re.search(r"tmux -S (\S+) attach", hand.output)[1]
+    pid, terminal = pty.fork()
+    if pid == 0:
+        # It would keep the first terminal from being gone.
+        os.close(hand.terminal)
+        os.execvpe("tmux", ["tmux", "-S", socket, "attach"], {**os.environ, "TERM": "xterm"})
+    return pid, terminal
+
+
+def test_a_team_shares_one_shell_which_ends_with_the_last_of_them(home):
+    hand = Hand(home, ["snapshot", "mosquitto"], "--team", "--as=Ann, Bob", "--role=both").begin()
+    hand.read_until(READY)
+    other, terminal = join(hand)
+    time.sleep(1)
+    os.write(terminal, b"echo $((40 + 2)) is said by Bob\r")
+    hand.read_until("42 is said by Bob")
+    (place,) = Path("/run").glob("atlas-drills-team-*")
+    os.close(hand.terminal)
+    time.sleep(1)
+    os.write(terminal, b"echo $((40 + 3)) is said by Bob alone\r")
+    shown = b""
+    while b"43 is said by Bob alone" not in shown:
+        shown += os.read(terminal, 65536)
+    assert (home / "s" / "runbook").exists()
+    os.close(terminal)
+    for pid in (other, hand.pid):
+        os.waitpid(pid, 0)
+    ends = time.monotonic() + 60
+    while not hand.record()["finished"]:
+        assert time.monotonic() < ends
+        time.sleep(0.2)
+    assert hand.record()["interrupted"]
+    assert not place.exists()
+    while (home / "s" / "runbook").exists():
+        assert time.monotonic() < ends
+        time.sleep(0.2)
+    hand.must_have_left_nothing()
