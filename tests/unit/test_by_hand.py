@@ -1,0 +1,205 @@
+"""By hand, without a lab: clock and record of a failed attempt, recordings, what was left out."""
+
+import json
+from datetime import UTC, datetime
+from types import SimpleNamespace
+
+import pytest
+
+from fixtures.clock import Stopwatch
+from fixtures.errors import UsageError, WrongData
+from fixtures.evidence.record import CheckRecord
+from fixtures.fleet.load import load_fleet
+from fixtures.plugin.collect import planned_by_hand
+from fixtures.plugin.options import DEFAULT_FLEET
+from fixtures.recovery.drill import Drill
+from fixtures.runbook.by_hand import left_runbook
+from fixtures.runbook.recording import LONGEST_PAUSE, Recording, replay
+from fixtures.runbook.text import parse_runbook
+from fixtures.secrets import Secret, begun_secret
+
+PASSPHRASE = "a-passphrase-of-the-lab"
+
+
+@pytest.fixture
+def known():
+    """The passphrase is a secret of this process."""
+    return Secret(PASSPHRASE)
+
+
+class Ticks:
+    """A clock that goes on by one second each time that it is asked."""
+
+    def __init__(self):
+        self.now = 0.0
+
+    def __call__(self):
+        self.now += 1
+        return self.now
+
+
+def test_a_phase_that_is_taken_back_goes_on_from_its_first_begin():
+    watch = Stopwatch(now=Ticks())
+    for name in ("destroy", "restore", "start", "healthy"):
+        with watch.phase(name):
+            continue
+    watch.reopen("restore")
+    assert [phase.name for phase in watch.phases] == ["destroy"]
+    for name in ("restore", "start"):
+        with watch.phase(name):
+            continue
+    restore, start = watch.phases[1:]
+    assert (restore.begin, restore.seconds) == (2, 7)
+    assert start.begin == 10
+    with pytest.raises(ValueError):
+        watch.reopen("verified")
+
+
+def failing(drill, check):
+    with drill.phase("restore"):
+        pass
+    with drill.attempt(), drill.phase("verified"):
+        drill.checks.append(check)
+        drill.parts[0].checks.append(check)
+        raise WrongData("other data")
+
+
+def test_a_failed_attempt_is_not_on_the_record_and_its_time_is():
+    drill, part = (Drill(name, "snapshot", 60, "drill-1", "low") for name in ("a", "b"))
+    drill.parts.append(part)
+    before = CheckRecord(name="before", outcome="held", detail="")
+    drill.checks.append(before)
+    with drill.phase("destroy"):
+        pass
+    with pytest.raises(WrongData):
+        failing(drill, CheckRecord(name="canaries", outcome="broken", detail="lost"))
+    assert (drill.checks, part.checks) == ([before], [])
+    assert [phase.name for phase in drill.watch.phases] == ["destroy"]
+    for name in ("restore", "start", "healthy", "verified"):
+        with drill.phase(name):
+            pass
+    assert drill.rto is not None
+    assert not any(phase.failed for phase in drill.watch.phases)
+
+
+@pytest.mark.parametrize(
+    "text, held", [("", 0), ("nothing", 0), ("echo a-pass", 6), ("a-passphrase-of-the-la", 22)]
+)
+def test_what_may_become_a_secret_is_held_back(known, text, held):
+    assert known.reveal() == PASSPHRASE
+    assert begun_secret(text) == held
+
+
+@pytest.fixture
+def recorded(tmp_path):
+    """Record with a function; returns path and events."""
+
+    def record(act):
+        path = tmp_path / "by-hand.cast"
+        recording = Recording(
+            path, Ticks(), (80, 24), "a drill", datetime(2026, 11, 29, tzinfo=UTC)
+        )
+        act(recording)
+        recording.close()
+        header, *events = map(json.loads, path.read_text().splitlines())
+        assert (header["version"], header["width"], header["height"]) == (2, 80, 24)
+        return path, events
+
+    return record
+
+
+def test_a_secret_is_redacted_though_it_comes_in_pieces(recorded, known):
+    def act(recording):
+        for key in f"echo {known.reveal()} a-p":
+            recording.shown(key.encode())
+        recording.typed(f"echo {known.reveal()}")
+
+    _, events = recorded(act)
+    assert "".join(text for _, kind, text in events if kind == "o") == "echo [redacted] a-p"
+    assert [text for _, kind, text in events if kind == "i"] == ["echo [redacted]\r"]
+
+
+def test_a_recording_is_replayed_without_its_long_pauses(recorded, capsys):
+    def act(recording):
+        recording.shown("grün".encode()[:3])
+        recording.shown("grün".encode()[3:])
+        recording.resized(80, 24)
+        recording.resized(100, 30)
+        recording.typed("true")
+
+    path, events = recorded(act)
+    assert [kind for _, kind, _ in events] == ["o", "o", "r", "i"]
+    path.write_text(path.read_text().replace("[2.0", "[99.0") + '[100, "o", "to')
+    pauses = []
+    replay(path, pauses.append)
+    assert capsys.readouterr().out == "grün"
+    assert max(pauses) == LONGEST_PAUSE
+
+
+@pytest.mark.parametrize("text", ["", "{}", '{"version": 1}\n', '{"version": 2}\n[1]\n', "words"])
+def test_what_is_no_recording_is_said(tmp_path, text):
+    path = tmp_path / "x"
+    path.write_text(text)
+    with pytest.raises(UsageError, match="no recording"):
+        replay(path)
+
+
+def test_where_the_runbook_was_left():
+    section = ["set -eu", "# stop", "incus stop  grafana01", "incus start grafana01"]
+    assert left_runbook(section, ["incus stop grafana01", "incus start grafana01"]) == []
+    typed = ["incus stop grafana01", "incus list", "for a in b; do\n  true\ndone"]
+    assert left_runbook(section, typed) == [
+        "- incus start grafana01",
+        *("+ incus list", "+ for a in b; do", "+ true", "+ done"),
+    ]
+
+
+def test_a_section_is_shown_with_its_deeper_headings_and_no_other():
+    book = parse_runbook("# A\n\n## B\none\n\n### C\n```\nls\n```\n\n## D\nnot\n")
+    assert book.words_of(book.section("B")) == "## B\none\n\n### C\n```\nls\n```\n\n"
+    assert book.words_of(book.section("A")).endswith("not\n")
+
+
+def run_of(*by_hand, **more):
+    fleet = load_fleet(DEFAULT_FLEET)
+    about = {"fleet_path": DEFAULT_FLEET, "target": "lab", "backups": (), "lacks": frozenset()}
+    return SimpleNamespace(fleet=fleet, by_hand=by_hand, **{**about, **more})
+
+
+def test_one_drill_is_planned_and_none_without_the_option():
+    assert planned_by_hand(run_of()) == []
+    (one,) = planned_by_hand(run_of("snapshot", "mosquitto"))
+    assert (one.id, one.scenario, one.by_hand) == ("mosquitto-by-hand", "snapshot", True)
+    assert one.section is not None
+    (two,) = planned_by_hand(run_of("snapshot", "mosquitto", "loki"))
+    assert [service.name for service in two.subject.services] == ["mosquitto", "loki"]
+    assert two.id == "fleet-by-hand-mosquitto+loki"
+    (whole,) = planned_by_hand(run_of("full-rebuild"))
+    assert whole.name == "fleet"
+    there = {"backups": ("/srv",), "lacks": frozenset({"source"})}
+    (existing,) = planned_by_hand(run_of("tarball", "mosquitto", **there))
+    assert existing.origin == "existing"
+
+
+@pytest.mark.parametrize(
+    "by_hand, more, said",
+    [
+        (("snapshots", "mosquitto"), {}, "snapshots is no scenario"),
+        (("snapshot", "mosquito"), {}, "has no mosquito"),
+        (("snapshot",), {}, "name one bucket, or services"),
+        (("full-rebuild", "mosquitto"), {}, "the whole fleet is lost"),
+        (("key-compromise", "mosquitto"), {}, "mosquitto has no key-compromise"),
+        (("native", "grafana", "atlas-terraform-state"), {}, "name one bucket, or services"),
+        (("snapshot", "mosquitto"), {"target": "unix"}, "in the lab alone"),
+        (("tarball", "loki", "mosquitto"), {"backups": ("/srv",)}, "one service is lost"),
+        (
+            ("snapshot", "mosquitto"),
+            {"backups": ("/srv",), "lacks": frozenset({"source"})},
+            "mosquitto has no snapshot",
+        ),
+    ],
+)
+def test_a_wrong_order_is_refused_before_anything_is_contacted(by_hand, more, said):
+    with pytest.raises(pytest.UsageError, match=said) as raised:
+        planned_by_hand(run_of(*by_hand, **more))
+    assert "nothing was contacted" in str(raised.value)
