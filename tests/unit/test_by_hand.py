@@ -1,6 +1,9 @@
 """By hand, without a lab: clock and record of a failed attempt, recordings, what was left out."""
 
 import json
+import os
+import subprocess
+import sys
 from datetime import UTC, datetime
 from types import SimpleNamespace
 
@@ -11,7 +14,7 @@ from fixtures.errors import UsageError, WrongData
 from fixtures.evidence.record import CheckRecord
 from fixtures.fleet.load import load_fleet
 from fixtures.plugin.collect import planned_by_hand
-from fixtures.plugin.options import DEFAULT_FLEET
+from fixtures.plugin.options import DEFAULT_FLEET, ROOT
 from fixtures.recovery.drill import Drill
 from fixtures.runbook.by_hand import left_runbook
 from fixtures.runbook.recording import LONGEST_PAUSE, Recording, replay
@@ -109,6 +112,9 @@ def recorded(tmp_path):
 
 
 def test_a_secret_is_redacted_though_it_comes_in_pieces(recorded, known):
+    # The end of one is the beginning of another.
+    assert Secret("lab-of-the-other").reveal().startswith(PASSPHRASE[-3:])
+
     def act(recording):
         for key in f"echo {known.reveal()} a-p":
             recording.shown(key.encode())
@@ -164,6 +170,22 @@ def run_of(*by_hand, **more):
     fleet = load_fleet(DEFAULT_FLEET)
     about = {"fleet_path": DEFAULT_FLEET, "target": "lab", "backups": (), "lacks": frozenset()}
     return SimpleNamespace(fleet=fleet, by_hand=by_hand, **{**about, **more})
+
+
+def test_a_wrong_word_is_no_traceback_and_leaves_nothing(tmp_path):
+    argv = ["snapshot", "mosquito", "--as=A", "--role=B", f"--reports={tmp_path / 'reports'}"]
+    done = subprocess.run(
+        [sys.executable, "-m", "fixtures.plugin.by_hand", *argv],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == pytest.ExitCode.USAGE_ERROR
+    assert "ERROR: fleet atlas has no mosquito; nothing was contacted\nHINT: " in done.stderr
+    assert "Error:" not in done.stdout + done.stderr
+    assert list((tmp_path / "reports").iterdir()) == []
 
 
 def test_one_drill_is_planned_and_none_without_the_option():
