@@ -118,6 +118,11 @@ def test_sudo_runs_the_command_and_takes_its_options(run):
     assert done.output.splitlines() == ["0", "daemon", "b", "x"]
 
 
+def test_performing_costs_little(run):
+    """Beside the section's own commands, of which this one has none."""
+    assert min(run("true").seconds for _ in range(5)) < 0.3
+
+
 def test_a_full_disk_begins_nothing(sandbox, monkeypatch):
     monkeypatch.setattr("fixtures.runbook.sandbox.SPARE_BYTES", 2**60)
     with pytest.raises(CouldNotLook, match="nothing of it was run"):
