@@ -67,6 +67,7 @@ class Machine:
             one.pop("depends_on", None)
             one["image"] = images.get(one["name"], one["image"])
         whole["buckets"] = []
+        whole.pop("runbook", None)
         file = self.home / "fleet.yaml"
         file.write_text(yaml.safe_dump(whole))
         return load_fleet(file)

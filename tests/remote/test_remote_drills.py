@@ -87,7 +87,7 @@ def test_a_server_with_another_certificate_gets_nothing(far, tmp_path):
     other = write_pair(tmp_path / "other")
     conf = write_conf(tmp_path / "conf", {"far": {}}, other)
     done = far.run(
-        *("-m", "pytest", "drills", "-q", "-p", "no:cacheprovider", "--incus=far", "-k", "runbook"),
+        *("-m", "pytest", "drills", "-q", "-p", "no:cacheprovider", "--incus=far", "-k", "newest"),
         *(f"--fleet={far.fleet}", f"--reports={tmp_path}"),
         INCUS_CONF=str(conf),
     )

@@ -217,7 +217,8 @@ def test_a_wrong_restore_and_then_the_right_one_is_recovered_in_the_whole_time(h
     assert commands["for name in 01; do incus stop mosquitto$name; done"] == 0
     assert commands["false"] is None
     assert not any(command.strip("\\ ") == "done" for command in commands)
-    line = json.loads((home / "reports" / "history.jsonl").read_text().splitlines()[-1])
+    lines = map(json.loads, (home / "reports" / "history.jsonl").read_text().splitlines())
+    *_, line = (line for line in lines if "procedure" in line)
     assert (line["procedure"], line["rto"]) == ("person", drill["rto"])
 
     written = [path for path in (home / "reports").rglob("*") if path.is_file()]
@@ -247,8 +248,8 @@ def test_who_gives_up_has_not_recovered_and_blind_shows_no_section(home):
     assert "canaries: lost" in drill["reason"]
     assert drill["person"]["gave_up"] and drill["person"]["blind"]
     assert drill["rto"] is None
-    for path in hand.directory.iterdir():
-        assert "Stop it, put it back" not in path.read_text(), path
+    transcript = (hand.directory / drill["person"]["transcript"]).read_text()
+    assert "NOT BACK" in transcript and "Stop it, put it back" not in transcript
 
 
 def test_a_terminal_that_is_gone_ends_the_run_and_takes_the_lab_with_it(home):
