@@ -10,7 +10,7 @@ TRANSPORTS = {
     "requests.Session": {"incus/guard.py", "services/http.py"},
     "requests.session": set(),
     "requests.adapters.HTTPAdapter": {"incus/bounded.py", "services/http.py"},
-    "requests.post": {"plugin/alarms.py"},
+    "requests.post": {"plugin/alarms.py", "plugin/report.py"},
     "requests.put": set(),
     "requests.patch": set(),
     "requests.delete": set(),
@@ -41,7 +41,7 @@ TRANSPORTS = {
 """What opens a connection, and the modules that may: services talk through tunnels, the lab to
 itself. S3 is no transport to Incus: a key reaches the objects of one bucket, and the guard refuses
 to read the keys of a source's bucket. The relay listens for OpenTofu, on loopback. A heartbeat goes
-to the operator's monitor, without a certificate of ours."""
+to the operator's monitor and a digest to a time-stamping authority, without our certificate."""
 
 ALIASES = {
     "requests.sessions.Session": "requests.Session",

@@ -55,7 +55,7 @@ def collected(reports, *options):
 def test_what_is_due_is_drilled_and_the_rest_deselected(tmp_path):
     everything = collected(tmp_path)
     assert ("programme", SERVICE) not in everything, "before the first drill there is no proof"
-    drills = {x for x in everything if x[0] not in ("backup_regime", "runbook")}
+    drills = {x for x in everything if x[0] != "backup_regime"}
     assert collected(tmp_path, "--due") == drills and len(drills) >= 4, "never proven is due"
     write_history(tmp_path, 3)
     assert collected(tmp_path, "--due") == {("programme", SERVICE)}
@@ -65,13 +65,15 @@ def test_what_is_due_is_drilled_and_the_rest_deselected(tmp_path):
         ("programme", SERVICE),
         ("restore_from_snapshot", f"{SERVICE}-rehearsal"),
         ("existing_backups", f"{SERVICE}-existing"),
+        ("runbook", f"{SERVICE}-from-a-snapshot"),
     }
 
 
 def test_another_entry_of_the_fleet_file_makes_it_due_and_workers_collect_the_same(tmp_path):
     write_history(tmp_path, 3)
     other = tmp_path / "fleet.yaml"
-    other.write_text(DEFAULT_FLEET.read_text().replace("size: 5GB", "size: 6GB"))
+    text = DEFAULT_FLEET.read_text().replace("size: 5GB", "size: 6GB")
+    other.write_text(text.replace("../docs/", f"{ROOT}/docs/"))
     assert ("rebuild", f"{SERVICE}-rehearsal") in collected(tmp_path, "--due", f"--fleet={other}")
     options = ("--due", "-k", SERVICE, "--plan", "-q", f"--reports={tmp_path}", f"--fleet={other}")
     done = run_pytest(*options)

@@ -10,6 +10,7 @@ from tests.runbook.conftest import new_drill
 
 pytestmark = pytest.mark.runbook
 
+
 def test_every_section_recovers_without_a_finding(drill, section):
     recover(drill, section)
     assert not drill.findings
