@@ -29,6 +29,19 @@ BEGIN = (
 )
 
 
+def test_a_program_of_a_script_that_ends_before_its_parent_says_that_it_began():
+    script, nested = trace(
+        *BEGIN,
+        "8 1.4 vfork( <unfinished ...>",
+        '9 1.5 execve("/usr/bin/rmdir", ["rmdir", "x"], 0x1 /* 9 vars */) = 0',
+        "9 1.6 +++ exited with 1 +++",
+        "8 1.7 <... vfork resumed>) = 9",
+        "8 1.8 +++ exited with 0 +++",
+    ).commands()
+    assert not script.is_nested and nested.is_nested
+    assert nested.status == 1
+
+
 def test_a_program_with_its_line_status_and_words():
     (run,) = trace(
         *BEGIN,
