@@ -16,8 +16,11 @@ from fixtures.lab import settings
 from tests.remote.server import small_fleet
 
 SHARES = {
-    "sabotage": ("arch", "unit", "guard", "plugin", "report", "mutations", "sabotage", "runbook"),
-    "others": ("cluster", "faults", "lab", "remote", "script"),
+    "sabotage": ("plugin", "mutations", "sabotage", "runbook"),
+    "others": (
+        *("arch", "unit", "guard", "report"),
+        *("cluster", "faults", "lab", "remote", "script"),
+    ),
 }
 """Name of a process -> its directories: together all of them, and about as long as one another."""
 
