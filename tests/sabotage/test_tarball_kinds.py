@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import pytest
 
+from fixtures.backups.streams import DecompressedReader
 from fixtures.backups.tarball import inspect, write_tarball
 from fixtures.errors import BackupDamaged, IncusError
 from fixtures.recovery.backup import Form
@@ -32,6 +33,17 @@ def contents(volume):
         return found
 
 
+def unpacked(data):
+    """The content; None if it is damaged.
+
+    A flipped bit may leave it as it is: where gzip points back to the same bytes elsewhere.
+    """
+    try:
+        return DecompressedReader(io.BytesIO(data), "").read()
+    except BackupDamaged:
+        return None
+
+
 def must_be_seen_damaged(tarball, kind, tmp_path):
     whole = tarball.path.read_bytes()
     for part in (0.0, 0.3, 0.6, 0.99, 1.0):
@@ -48,7 +60,7 @@ def must_be_seen_damaged(tarball, kind, tmp_path):
             tarball.content() as content,
         ):
             content.read()
-        if kind.compression in CHECKED and at:
+        if kind.compression in CHECKED and at and unpacked(flipped) != unpacked(whole):
             other.write_bytes(flipped)
             # The flip is seen in the archive's headers, or at the latest by the stream's sum.
             with pytest.raises(BackupDamaged, match=f"{tarball.path.name} is damaged: "):
