@@ -15,8 +15,7 @@ import time
 
 from benchmarks.figures import ROOT, timed
 from benchmarks.stage import fill, peak_bytes, recover, stage
-from fixtures.recovery.backup import Form
-from fixtures.recovery.drill import projected_rto
+from fixtures.recovery.drill import Form, projected_rto
 
 SERVICE = "prometheus"
 GIB = 2**30

@@ -1,7 +1,7 @@
 """Writes down that the tests which spoil recoveries were green, and at which commit.
 
 The report of a drill says it of its own commit: an alarm that was never seen to ring is none
-(fixtures/plugin/provenance.py reads it).
+(fixtures/plugin/report.py reads it).
 """
 
 import hashlib
@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from fixtures.files import write_atomically
-from fixtures.plugin.provenance import alarm_file, git
+from fixtures.plugin.report import alarm_file, git
 
 ROOT = Path(__file__).parents[1]
 KINDS = ("sabotage", "mutations")

@@ -25,7 +25,7 @@ from fixtures.incus.volumes import (
     room_for,
 )
 from fixtures.recovery.service import ServiceUnderDrill
-from fixtures.services.mqtt import connected
+from fixtures.services.mosquitto import connected
 
 ROOT = Path(__file__).resolve().parents[2]
 SOURCE, BROKER = "short-of-room", "broker-a"

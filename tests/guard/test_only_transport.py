@@ -31,7 +31,7 @@ TRANSPORTS = {
     "socketserver.UnixStreamServer": set(),
     "socket.AF_UNIX": {"incus/bounded.py", "incus/tunnel.py"},
     "socket.socket": {"incus/bounded.py", "incus/tunnel.py"},
-    "socket.create_connection": {"incus/buckets.py", "incus/tunnel.py", "services/read_only.py"},
+    "socket.create_connection": {"incus/volumes.py", "incus/tunnel.py", "services/note.py"},
     "socket.create_server": {"incus/tunnel.py"},
     "http.client.HTTPConnection": set(),
     "http.client.HTTPSConnection": set(),

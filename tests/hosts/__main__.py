@@ -22,7 +22,7 @@ from pathlib import Path
 
 from fixtures.lab import images, settings
 from fixtures.lab.cache import Cache, remove
-from fixtures.lab.rootfs import from_apt
+from fixtures.lab.images import from_apt
 
 from .machine import SUITES, booted, image, run
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from fixtures.lab.cache import Cache
-from fixtures.lab.rootfs import from_apt
+from fixtures.lab.images import from_apt
 
 SUITES = ("trixie", "bookworm")
 PACKAGES = (

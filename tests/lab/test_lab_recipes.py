@@ -14,7 +14,7 @@ from fixtures import process
 from fixtures.errors import LabError
 from fixtures.lab import host, images, settings
 from fixtures.lab.cache import Cache, read_json
-from fixtures.lab.rootfs import Mirrors, from_apt
+from fixtures.lab.images import Mirrors, from_apt
 from fixtures.lab.settings import IMAGES, RECIPES
 
 DEB822 = """\

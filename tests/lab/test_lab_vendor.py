@@ -23,9 +23,9 @@ from pathlib import Path
 import pytest
 
 from fixtures.errors import LabError
-from fixtures.lab import images, rootfs, settings
+from fixtures.lab import images, settings
 from fixtures.lab.cache import Cache
-from fixtures.lab.rootfs import VendorUnreachable
+from fixtures.lab.images import VendorUnreachable
 
 TOOL = b"#!/bin/sh\necho from the vendor\n"
 PACKAGE = (
@@ -163,7 +163,7 @@ def test_the_pinned_key_alone_is_given_to_apt(shop, names):
     url = shop.publish_key("given", *names) if names else shop.url("no-key")
     made = made_of(repositories=[shop.repository(key=url)])
     if names == ("good",):
-        stanza, _, key = rootfs.apt_sources(made).partition("Signed-By:\n")
+        stanza, _, key = images.apt_sources(made).partition("Signed-By:\n")
         assert stanza == f"Types: deb\nURIs: {shop.url('apt')}\nSuites: stable\nComponents: main\n"
         assert key.replace("\n ", "\n").lstrip().replace("\n.\n", "\n\n") == shop.gpg(
             "--armor", "--export", "good"
@@ -177,7 +177,7 @@ def test_the_pinned_key_alone_is_given_to_apt(shop, names):
             f"{url} holds the primary keys {held}, not {good} alone, as pinned; nothing was built"
         )
     with pytest.raises(LabError) as caught:
-        rootfs.apt_sources(made)
+        images.apt_sources(made)
     assert caught.value.message.startswith(f"recipe tool: {what}")
     assert not isinstance(caught.value, VendorUnreachable)
 
@@ -185,7 +185,7 @@ def test_the_pinned_key_alone_is_given_to_apt(shop, names):
 @pytest.mark.parametrize("how", ["refused", "cut", "silent", "404", "untrusted"])
 def test_a_vendor_that_cannot_be_reached_is_named_with_the_cause(shop, monkeypatch, tmp_path, how):
     (shop.files / "cut").write_bytes(b"0123456789")
-    monkeypatch.setattr(rootfs, "SILENCE_SECONDS", 0.2)
+    monkeypatch.setattr(images, "SILENCE_SECONDS", 0.2)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         url, why = {
             "refused": ("http://127.0.0.1:1/x", "[Errno 111] Connection refused"),
@@ -195,7 +195,7 @@ def test_a_vendor_that_cannot_be_reached_is_named_with_the_cause(shop, monkeypat
             "untrusted": (f"https://127.0.0.1:{shop.tls_port}/x", "CERTIFICATE_VERIFY_FAILED"),
         }[how]
         with pytest.raises(VendorUnreachable) as caught:
-            rootfs.download(url, tmp_path / "x", "tool")
+            images.download(url, tmp_path / "x", "tool")
     reason = caught.value.reason
     assert reason.startswith(f"the vendor's package could not be fetched ({url}: ")
     assert why in reason
@@ -207,7 +207,7 @@ def test_an_archive_is_held_against_the_vendors_list(shop, trusted, tmp_path):
     cache, made, url = Cache(tmp_path), made_of(), shop.url("tool_amd64.zip")
 
     def fetched(**row):
-        return rootfs.archive(cache, made, settings.Archive(**row), "amd64")
+        return images.archive(cache, made, settings.Archive(**row), "amd64")
 
     def refused(words, **row):
         with pytest.raises(LabError) as caught:
@@ -272,9 +272,9 @@ def test_one_program_is_taken_out_of_an_archive_and_nothing_else(tmp_path, conte
     archive.write_bytes(content)
     if fault:
         with pytest.raises(LabError, match=f"^recipe tool: archive.*{fault}"):
-            rootfs.extract(archive, "bin/tool", out, "recipe tool: archive")
+            images.extract(archive, "bin/tool", out, "recipe tool: archive")
         return
-    rootfs.extract(archive, "bin/tool", out, "recipe tool: archive")
+    images.extract(archive, "bin/tool", out, "recipe tool: archive")
     assert out.read_bytes() == TOOL
     assert {path.name for path in tmp_path.rglob("*")} == {"a", "b", "archive", "out"}
 
@@ -286,7 +286,7 @@ def test_no_link_of_a_root_file_system_leads_to_the_hosts_files(tmp_path, link):
     (tmp_path / "tool").write_bytes(TOOL)
     row = settings.File(path="/opt/tool", source="")
     with pytest.raises(LabError, match=r"^/opt/tool of the root file system is a link that leads"):
-        rootfs.place(tmp_path / "root", row, tmp_path / "tool")
+        images.place(tmp_path / "root", row, tmp_path / "tool")
     assert not (tmp_path / "outside").exists()
 
 

@@ -11,10 +11,10 @@ from dataclasses import replace
 
 import pytest
 
-from fixtures.backups import bucket_export
 from fixtures.backups.streams import DecompressedReader
 from fixtures.backups.sums import check_sum
 from fixtures.errors import BackupDamaged, CouldNotLook
+from fixtures.recovery.bucket import inspect_export
 from fixtures.services.note import find_notes, read_note
 from tests.mutations.mutate import mutations
 
@@ -104,7 +104,7 @@ def test_a_bucket_export_names_its_damage(place, fleet):
     spec = fleet.buckets[0]
     file = replace(place).newest_file(spec, "native").path
     whole = file.read_bytes()
-    right = bucket_export.inspect(file, bucket=spec.name)
+    right = inspect_export(file, bucket=spec.name)
     try:
         for what, damaged in mutations("bucket", whole, COUNT):
             file.write_bytes(damaged)
@@ -112,7 +112,7 @@ def test_a_bucket_export_names_its_damage(place, fleet):
                 check_sum(file)
                 pytest.fail(f"{what} passed")
             try:
-                seen = bucket_export.inspect(file, bucket=spec.name)
+                seen = inspect_export(file, bucket=spec.name)
             except BackupDamaged:
                 continue
             assert (seen.objects, seen.keys) == (right.objects, right.keys), what

@@ -12,8 +12,7 @@ import pytest
 import fixtures.recovery.after as after
 import fixtures.recovery.service as verbs
 import tests.sabotage.acts as acts
-from fixtures.backups.archive import read_archive
-from fixtures.backups.streams import DecompressedReader, open_hashed
+from fixtures.backups.streams import DecompressedReader, open_hashed, read_archive
 from fixtures.errors import BackupDamaged, CouldNotLook
 from fixtures.evidence.record import Verdict
 from fixtures.plugin.fixtures import session_of

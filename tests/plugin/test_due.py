@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from fixtures.audit.programme import promises
+from fixtures.audit.policy import promises
 from fixtures.evidence.record import Verdict
 from fixtures.evidence.writer import HistoryLine
 from fixtures.fleet.load import load_fleet

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from fixtures.audit.programme import promises
-from fixtures.evidence.index import main, read_runs, render_index, write_index
+from fixtures.audit.policy import promises
+from fixtures.evidence.html import main, read_runs, render_index, write_index
 from fixtures.evidence.programme import State
 from fixtures.evidence.record import IncusRecord, Verdict
 from fixtures.evidence.writer import append_history, write_evidence
@@ -180,7 +180,7 @@ def test_a_history_of_an_older_suite_has_its_runs_and_no_programme(tmp_path):
 
 
 def test_the_command_makes_it_again(reports, tmp_path):
-    command = [sys.executable, "-m", "fixtures.evidence.index", str(reports)]
+    command = [sys.executable, "-m", "fixtures.evidence.html", str(reports)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
     assert (done.returncode, done.stdout) == (0, f"{reports}/index.html\n"), done.stderr
     assert (reports / "index.html").stat().st_mode & 0o777 == 0o640

@@ -14,7 +14,7 @@ from fixtures.fleet.model import RunbookMap
 from fixtures.plugin.collect import Planned
 from fixtures.plugin.fixtures import runbook_session
 from fixtures.plugin.target import Requirements
-from fixtures.runbook.sandbox import Sandbox
+from fixtures.runbook.perform import Sandbox
 from fixtures.runbook.section import Performance, ServiceSection
 from fixtures.runbook.text import parse_runbook
 from tests.sabotage.acts import attempt

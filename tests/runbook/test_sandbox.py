@@ -124,6 +124,6 @@ def test_performing_costs_little(run):
 
 
 def test_a_full_disk_begins_nothing(sandbox, monkeypatch):
-    monkeypatch.setattr("fixtures.runbook.sandbox.SPARE_BYTES", 2**60)
+    monkeypatch.setattr("fixtures.runbook.perform.SPARE_BYTES", 2**60)
     with pytest.raises(CouldNotLook, match="nothing of it was run"):
         type(sandbox)(sandbox.inside, sandbox.image.parent, Path("/")).open()

@@ -9,7 +9,7 @@ from fixtures.errors import DrillError
 from fixtures.evidence.record import Verdict
 from fixtures.plugin.collect import Planned
 from fixtures.plugin.fixtures import find_existing
-from fixtures.recovery.backup import Backup
+from fixtures.recovery.drill import Backup
 from fixtures.recovery.service import ServiceUnderDrill
 
 

@@ -20,8 +20,7 @@ from fixtures.incus.guard import OwnServerPolicy
 from fixtures.incus.instance import Instance
 from fixtures.plugin.collect import Planned
 from fixtures.plugin.fixtures import backup_locations, platform_of, session_of
-from fixtures.recovery.backup import Backup
-from fixtures.recovery.drill import remove_all
+from fixtures.recovery.drill import Backup, remove_all
 from fixtures.recovery.service import ServiceUnderDrill
 from tests.sabotage.acts import attempt
 

@@ -18,9 +18,9 @@ from fixtures.incus.project import empty
 from fixtures.incus.volumes import Volume
 from fixtures.plugin.collect import Planned
 from fixtures.plugin.fixtures import backup_locations, find_existing, session_of
-from fixtures.recovery.backup import Form
+from fixtures.recovery.drill import Form
 from fixtures.recovery.provision import FromSource
-from fixtures.services.mqtt import connected
+from fixtures.services.mosquitto import connected
 
 FROM = {
     "snapshot": (snapshot.test_service_restored_from_snapshot, "restore_snapshot"),
@@ -118,7 +118,7 @@ def planted(deployed):
 
 @pytest.mark.parametrize("kind", ["snapshot", "tarball"])
 def test_what_comes_back_otherwise_than_the_backup_has_it_is_wrong_data(planted, kind, monkeypatch):
-    monkeypatch.setattr("fixtures.backups.listing.MAX_NAMED", 60)
+    monkeypatch.setattr("fixtures.backups.tarball.MAX_NAMED", 60)
     body, verb = FROM[kind]
     drill, service, backup = planted(kind)
     acts.after(verb, on_its_volume("; ".join(CHANGES)))(service, backup)

@@ -11,7 +11,7 @@ import drills.test_backup_regime as regime_drill
 import tests.sabotage.acts as acts
 from fixtures.audit.audit import Audit
 from fixtures.audit.inventory import collect
-from fixtures.audit.uncovered import read_objects
+from fixtures.audit.policy import read_objects
 from fixtures.backups.find import identify
 from fixtures.evidence.record import LOSSES, AuditVerdict, Verdict
 from fixtures.evidence.writer import HistoryLine

@@ -29,7 +29,7 @@ from fixtures.plugin.fixtures import session_of
 from fixtures.recovery.after import NO_FILE_CHECK
 from fixtures.recovery.checks import NOT_IN_FLEET
 from fixtures.secrets import Secret
-from fixtures.services.mqtt import connected
+from fixtures.services.mosquitto import connected
 from fixtures.services.step_ca import new_ca
 
 TOPIC = "atlas-drills/earlier/retained/text"

@@ -11,9 +11,8 @@ import tests.sabotage.acts as acts
 from fixtures.errors import CouldNotLook
 from fixtures.evidence.record import Verdict
 from fixtures.incus.volumes import Volume
-from fixtures.recovery.key_compromise import CaUnderDrill, ClientsUnderDrill
+from fixtures.recovery.key_compromise import KEYS, CaUnderDrill, ClientsUnderDrill
 from fixtures.recovery.service import ServiceUnderDrill
-from fixtures.services.step_ca_attacker import KEYS
 
 BOTH = ("mosquitto", "prometheus")
 

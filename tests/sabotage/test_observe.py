@@ -18,9 +18,8 @@ from fixtures.plugin.fixtures import backup_locations, find_existing, session_of
 from fixtures.plugin.observe import observe, view_of_lab
 from fixtures.plugin.target import back_up
 from fixtures.recovery.source import lab_passphrase_file, run_script
-from fixtures.services.mqtt import connected
-from fixtures.services.note import find_notes
-from fixtures.services.read_only import open_source
+from fixtures.services.mosquitto import connected
+from fixtures.services.note import find_notes, open_source
 
 
 @pytest.fixture

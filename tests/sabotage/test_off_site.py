@@ -14,7 +14,7 @@ from fixtures.backups import remote
 from fixtures.backups.tarball import inspect
 from fixtures.errors import CouldNotLook
 from fixtures.evidence.record import Verdict
-from fixtures.incus.buckets import Bucket, open_s3
+from fixtures.incus.volumes import Bucket, open_s3
 from fixtures.lab import settings
 from fixtures.lab.lab import Lab
 from fixtures.recovery.bucket import name_in

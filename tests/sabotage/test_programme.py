@@ -6,10 +6,10 @@ import pytest
 
 import drills.test_programme as programme_drill
 from fixtures.audit.audit import Audit
-from fixtures.audit.programme import notes, promises
+from fixtures.audit.policy import notes, promises
 from fixtures.evidence.programme import standings
 from fixtures.evidence.record import AuditVerdict, Verdict
-from fixtures.plugin.programme import ProgrammeUnderAudit
+from fixtures.plugin.audits import ProgrammeUnderAudit
 from tests.unit.test_programme import ATLAS, CELL, NOW, line, stated
 
 CELLS = [(p.service, p.scenario, p.origin) for p in promises(ATLAS) if p.service == "prometheus"]

@@ -14,7 +14,7 @@ import fixtures.services.alertmanager as alertmanager
 import tests.sabotage.acts as acts
 from fixtures.errors import CouldNotLook
 from fixtures.recovery.checks import Checks, check_facts, judge_items
-from fixtures.services.mqtt import connected
+from fixtures.services.mosquitto import connected
 from fixtures.services.step_ca import prove_keys
 
 body = runbook.test_service_restored_from_snapshot

@@ -10,7 +10,7 @@ import pytest
 from fixtures.backups.streams import DecompressedReader
 from fixtures.backups.tarball import inspect, write_tarball
 from fixtures.errors import BackupDamaged, IncusError
-from fixtures.recovery.backup import Form
+from fixtures.recovery.drill import Form
 
 KINDS = (
     *(Form("none"), Form("gzip"), Form("zstd"), Form("xz"), Form("lzma")),

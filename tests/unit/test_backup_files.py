@@ -19,7 +19,7 @@ from fixtures.errors import BackupDamaged, CouldNotLook
 from fixtures.fleet.load import load_fleet
 from fixtures.plugin.audits import not_checked
 from fixtures.plugin.options import read_passphrase
-from fixtures.recovery.files import BackupFiles
+from fixtures.recovery.existing import BackupFiles
 from fixtures.secrets import Secret
 from tests.unit.test_find import MADE, archive, encrypt, export
 

@@ -16,7 +16,7 @@ import pytest
 import requests
 
 from fixtures.errors import CouldNotLook, IncusError, NotAllowed
-from fixtures.incus import bounded, buckets, client, tunnel
+from fixtures.incus import bounded, client, tunnel, volumes
 from fixtures.incus.client import Incus, translate_errors
 from fixtures.incus.guard import DrillPolicy, OwnServerPolicy
 from fixtures.incus.tunnel import open_websocket
@@ -384,10 +384,10 @@ def test_s3_that_cannot_be_reached_is_an_error_before_the_drill(served):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
     about = {"server_version": "7.0.2", "server_name": "x", "certificate": "PEM"}
-    config = {buckets.LISTENER: f"127.0.0.1:{port}"}
+    config = {volumes.LISTENER: f"127.0.0.1:{port}"}
     incus, _ = served(answers(), hello=hello_with(config=config, environment=about))
     with (
         pytest.raises(CouldNotLook, match=rf"S3 at https://127.0.0.1:{port} cannot be reached"),
-        buckets.open_s3(incus),
+        volumes.open_s3(incus),
     ):
         raise AssertionError("opened")

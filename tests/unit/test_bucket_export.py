@@ -11,9 +11,9 @@ import tarfile
 import pytest
 import yaml
 
-from fixtures.backups.bucket_export import Renamed, inspect, write
 from fixtures.errors import BackupDamaged
-from fixtures.recovery.backup import tarball_of
+from fixtures.recovery.bucket import RenamedExport, inspect_export, write_export
+from fixtures.recovery.drill import tarball_of
 from fixtures.secrets import redact
 from tests.unit.test_tarball import PEAK
 
@@ -65,7 +65,7 @@ def file(tmp_path):
 @pytest.mark.parametrize("pack", [gzip.compress, bytes])
 def test_an_intact_export_is_read_to_its_last_byte(file, pack):
     data = pack(export())
-    seen = inspect(file(data), bucket=NAME)
+    seen = inspect_export(file(data), bucket=NAME)
     assert (seen.volume, seen.pool, seen.entries) == (NAME, "terraform-state", 3)
     assert (seen.file_bytes, seen.sha256) == (len(data), hashlib.sha256(data).hexdigest())
     assert seen.objects.keys() == {KEY, "other"}
@@ -80,13 +80,13 @@ def test_an_intact_export_is_read_to_its_last_byte(file, pack):
 def test_a_file_cut_short_anywhere_is_damaged_and_never_renamed(file, tmp_path):
     data = gzip.compress(export())
     whole = file(data)
-    taken = tarball_of(whole, inspect(whole))
+    taken = tarball_of(whole, inspect_export(whole))
     for cut in [*random.Random(3).sample(range(len(data) - 1), 60), len(data) - 5, len(data) - 1]:
         path = file(data[:cut])
         with pytest.raises(BackupDamaged):
-            inspect(path, bucket=NAME)
+            inspect_export(path, bucket=NAME)
         with pytest.raises(BackupDamaged):
-            list(Renamed(taken, "drill-x-state").chunks())
+            list(RenamedExport(taken, "drill-x-state").chunks())
 
 
 @pytest.mark.parametrize(
@@ -105,17 +105,17 @@ def test_a_file_cut_short_anywhere_is_damaged_and_never_renamed(file, tmp_path):
 )
 def test_what_is_not_this_buckets_export_is_named(file, data, message):
     with pytest.raises(BackupDamaged) as told:
-        inspect(file(data), bucket=NAME)
+        inspect_export(file(data), bucket=NAME)
     assert message in told.value.message
     assert SECRET not in str(told.value)
 
 
 def test_a_renamed_export_has_another_name_and_fresh_keys(file, tmp_path):
     path = file(gzip.compress(export()))
-    before, original = inspect(path), path.read_bytes()
-    renamed, copy = Renamed(tarball_of(path, before), "drill-x-state"), tmp_path / "copy.tar"
+    before, original = inspect_export(path), path.read_bytes()
+    renamed, copy = RenamedExport(tarball_of(path, before), "drill-x-state"), tmp_path / "copy.tar"
     copy.write_bytes(b"".join(renamed.chunks()))
-    seen = inspect(copy, bucket="drill-x-state")
+    seen = inspect_export(copy, bucket="drill-x-state")
     assert seen.objects == before.objects
     assert [(key.name, key.role) for key in renamed.keys] == [
         ("admin", "admin"),
@@ -138,11 +138,12 @@ def test_a_renamed_export_is_never_whole_in_memory(file, tmp_path):
     path = file(gzip.compress(export(fill=50_000_000), compresslevel=0))
     code = (
         "import sys; from pathlib import Path;"
-        "from fixtures.backups.bucket_export import Renamed, inspect;"
-        "from fixtures.recovery.backup import tarball_of;"
+        "from fixtures.recovery.bucket import RenamedExport, inspect_export;"
+        "from fixtures.recovery.drill import tarball_of;"
         "path = Path(sys.argv[1]);"
         "before = peak();"
-        "sum(map(len, Renamed(tarball_of(path, inspect(path)), 'drill-x-state').chunks()));"
+        "export = tarball_of(path, inspect_export(path));"
+        "sum(map(len, RenamedExport(export, 'drill-x-state').chunks()));"
         "print(peak() - before)"
     )
     argv = [sys.executable, "-c", PEAK + code, str(path)]
@@ -152,7 +153,7 @@ def test_a_renamed_export_is_never_whole_in_memory(file, tmp_path):
 
 def test_a_finished_export_is_for_its_owner_alone(tmp_path):
     data = gzip.compress(export())
-    tarball = write(iter([data[:100], data[100:]]), tmp_path, NAME)
+    tarball = write_export(iter([data[:100], data[100:]]), tmp_path, NAME)
     assert tarball.path.name.endswith(".tar.gz")
     assert oct(tarball.path.stat().st_mode & 0o777) == "0o600"
-    assert tarball.sha256 == inspect(tarball.path, bucket=NAME).sha256
+    assert tarball.sha256 == inspect_export(tarball.path, bucket=NAME).sha256

@@ -16,8 +16,7 @@ from fixtures.fleet.load import load_fleet
 from fixtures.plugin.collect import planned_by_hand
 from fixtures.plugin.options import DEFAULT_FLEET, ROOT
 from fixtures.recovery.drill import Drill
-from fixtures.runbook.by_hand import left_runbook
-from fixtures.runbook.recording import LONGEST_PAUSE, Recording, replay
+from fixtures.runbook.by_hand import LONGEST_PAUSE, Recording, left_runbook, replay
 from fixtures.runbook.text import parse_runbook
 from fixtures.secrets import Secret, begun_secret
 

@@ -11,13 +11,18 @@ import yaml
 
 from fixtures.errors import UsageError
 from fixtures.evidence.checklist import Dossier
-from fixtures.evidence.controls import SHIPPED, Controls, read_controls, supports
+from fixtures.evidence.controls import (
+    SHIPPED,
+    Controls,
+    assessment_results,
+    read_controls,
+    supports,
+)
 from fixtures.evidence.html import render_controls
-from fixtures.evidence.oscal import assessment_results
 from fixtures.evidence.record import RunRecord
 from fixtures.evidence.review import ReviewText, add_entry, read_review
 from fixtures.evidence.writer import write_evidence
-from fixtures.plugin import controls as command
+from fixtures.plugin.review import write_controls
 from tests.unit.test_evidence_judge import PASSING, RUN
 
 CASES = Path(__file__).parents[1] / "cases" / "oscal"
@@ -281,15 +286,15 @@ def test_the_same_run_gives_the_same_ids(reviewed):
 
 def test_both_files_are_written_next_to_the_evidence(tmp_path, golden, capsys):
     before = write_evidence(golden, tmp_path / "r").read_bytes()
-    assert command.main([str(tmp_path / "r")]) == 0
+    assert write_controls([str(tmp_path / "r")]) == 0
     assert faults_of(json.loads((tmp_path / "r" / "assessment-results.json").read_text())) == []
     assert "What run" in (tmp_path / "r" / "controls.html").read_text()
     assert (tmp_path / "r" / "evidence.json").read_bytes() == before
     own = tmp_path / "own.yaml"
     own.write_text(yaml.safe_dump(clause().model_dump(mode="json", exclude_none=True)))
-    assert command.main([str(tmp_path / "r"), f"--controls={own}"]) == 0
+    assert write_controls([str(tmp_path / "r"), f"--controls={own}"]) == 0
     assert "X-1" in (tmp_path / "r" / "controls.html").read_text()
     own.write_text("controls: 1")
-    assert command.main([str(tmp_path / "r"), f"--controls={own}"]) == 2
+    assert write_controls([str(tmp_path / "r"), f"--controls={own}"]) == 2
     assert "standards: Field required; nothing was written" in capsys.readouterr().out
-    assert command.main(["nothing", f"--reports={tmp_path}"]) == 2
+    assert write_controls(["nothing", f"--reports={tmp_path}"]) == 2

@@ -4,10 +4,9 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from fixtures.evidence.coverage import coverage
 from fixtures.evidence.judge import unanswered
 from fixtures.evidence.record import Verdict
-from fixtures.evidence.wording import age, count, rate, seconds, size
+from fixtures.evidence.wording import age, count, coverage, rate, seconds, size
 from fixtures.evidence.writer import HistoryLine, benchmark_rows
 from tests.unit.test_evidence_judge import SKIPPED
 

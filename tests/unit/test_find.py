@@ -24,7 +24,7 @@ from fixtures.backups.find import date_in, identify, search, spellings
 from fixtures.backups.sums import check_sum
 from fixtures.backups.tarball import inspect
 from fixtures.errors import BackupDamaged, CouldNotLook
-from fixtures.recovery.files import BackupFiles
+from fixtures.recovery.existing import BackupFiles
 from fixtures.secrets import Secret
 
 MADE = datetime(2026, 11, 28, 2, 0, tzinfo=UTC)

@@ -10,7 +10,7 @@ import tracemalloc
 
 import pytest
 
-from fixtures.backups.listing import (
+from fixtures.backups.tarball import (
     Listing,
     differences,
     differences_of_unwritten,

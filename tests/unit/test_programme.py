@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from fixtures.audit.programme import promises
+from fixtures.audit.policy import promises
 from fixtures.evidence.programme import (
     LAB,
     SPARE,

@@ -11,7 +11,7 @@ import pytest
 from fixtures.evidence import wording
 from fixtures.evidence.record import ClockRecord, SuiteRecord, TargetRecord, TextRecord
 from fixtures.fleet.load import load_fleet
-from fixtures.plugin import provenance
+from fixtures.plugin import report
 from tests import alarm
 from tests.unit.test_evidence_judge import run
 
@@ -27,17 +27,17 @@ def checkout(tmp_path, monkeypatch):
     own = ("-c", "user.name=me", "-c", "user.email=me@example.org", "-c", "commit.gpgsign=false")
     for command in (["init", "-q"], ["add", "."], [*own, "commit", "-qm", "first"]):
         subprocess.run(["git", *command], cwd=root, check=True)
-    monkeypatch.setattr(provenance, "ROOT", root)
+    monkeypatch.setattr(report, "ROOT", root)
     monkeypatch.setattr(alarm, "ROOT", root)
     monkeypatch.setenv("ATLAS_DRILLS_CACHE", str(tmp_path / "cache"))
-    provenance.describe_suite.cache_clear()
+    report.describe_suite.cache_clear()
     yield root
-    provenance.describe_suite.cache_clear()
+    report.describe_suite.cache_clear()
 
 
 def described():
-    provenance.describe_suite.cache_clear()
-    return provenance.describe_suite()
+    report.describe_suite.cache_clear()
+    return report.describe_suite()
 
 
 def test_a_changed_file_is_named(checkout):
@@ -51,11 +51,11 @@ def test_a_changed_file_is_named(checkout):
 
 def test_no_checkout_is_said(checkout, tmp_path, monkeypatch):
     (tmp_path / "elsewhere").mkdir()
-    monkeypatch.setattr(provenance, "ROOT", tmp_path / "elsewhere")
+    monkeypatch.setattr(report, "ROOT", tmp_path / "elsewhere")
     assert (described().commit, described().changed) == (None, None)
     assert "its commit is not known" in wording.suite_words(described())
     monkeypatch.setenv("PATH", "")
-    monkeypatch.setattr(provenance, "ROOT", checkout)
+    monkeypatch.setattr(report, "ROOT", checkout)
     assert described().commit is None
 
 
@@ -119,7 +119,7 @@ def test_what_was_edited_while_the_tests_ran_was_not_rehearse_tests(checkout):
 
 def test_a_record_of_another_commit_or_a_damaged_one_is_none(checkout):
     rehearse_tests(GREEN)
-    path = provenance.alarm_file(described().commit)
+    path = report.alarm_file(described().commit)
     data = json.loads(path.read_text())
     for text in (json.dumps(data | {"commit": "00" * 20}), "{", json.dumps(data | {"sabotage": 0})):
         path.write_text(text)
@@ -151,18 +151,16 @@ def test_the_kernel_is_asked_for_the_clock(monkeypatch, state, status, synchroni
         assert seen._obj.modes == 0, "it would set the clock"
         return state
 
-    monkeypatch.setattr(
-        provenance.ctypes, "CDLL", lambda *_, **__: SimpleNamespace(adjtimex=adjtimex)
-    )
-    found = provenance.describe_clock()
+    monkeypatch.setattr(report.ctypes, "CDLL", lambda *_, **__: SimpleNamespace(adjtimex=adjtimex))
+    found = report.describe_clock()
     assert found.synchronised is synchronised
     assert found.max_error == (0.25 if synchronised else None)
 
 
 def test_the_clock_of_this_machine_can_be_asked():
     """As `adjtimex --print` says it, where a kernel answers at all."""
-    assert provenance.describe_clock().synchronised in (True, False, None)
-    assert provenance.describe_machine().memory_bytes > 1 << 27
+    assert report.describe_clock().synchronised in (True, False, None)
+    assert report.describe_machine().memory_bytes > 1 << 27
 
 
 @pytest.mark.parametrize(
@@ -192,12 +190,12 @@ def test_a_secret_in_a_text_is_cut_out():
 
 
 def test_who_approved_a_target_is_shown(tmp_path):
-    text = (provenance.ROOT / "fleets/atlas.yaml").read_text()
+    text = (report.ROOT / "fleets/atlas.yaml").read_text()
     old = "seconds: 900, source: runbook}"
     approved = "seconds: 900, source: runbook, approved: {by: Head of IT, on: 2026-11-02}}"
     path = tmp_path / "fleet.yaml"
     path.write_text(text.replace(old, approved, 1))
-    targets = provenance.describe_targets(load_fleet(path))
+    targets = report.describe_targets(load_fleet(path))
     assert wording.target_words(targets["snapshot"]) == (
         "of the runbook; approved by Head of IT, 2 Nov 2026"
     )
@@ -209,7 +207,7 @@ def test_who_approved_a_target_is_shown(tmp_path):
 def test_what_a_fleet_file_says_of_an_approval_is_checked(tmp_path):
     from fixtures.errors import UsageError
 
-    text = (provenance.ROOT / "fleets/atlas.yaml").read_text()
+    text = (report.ROOT / "fleets/atlas.yaml").read_text()
     path = tmp_path / "fleet.yaml"
     for wrong in ("{by: me}", "{by: me, on: soon}", "{by: '', on: 2026-11-02}", "{on: 2026-11-02}"):
         path.write_text(

@@ -21,8 +21,8 @@ from fixtures.backups.tarball import inspect
 from fixtures.errors import BackupDamaged, CouldNotLook, UsageError
 from fixtures.fleet.load import load_fleet
 from fixtures.plugin.options import DEFAULT_FLEET
-from fixtures.recovery.backup import tarball_of
-from fixtures.recovery.files import BackupFiles
+from fixtures.recovery.drill import tarball_of
+from fixtures.recovery.existing import BackupFiles
 from tests.unit import sshd
 from tests.unit import test_find as find
 from tests.unit.sshd import needs_ssh, server

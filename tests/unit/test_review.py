@@ -25,8 +25,8 @@ from fixtures.evidence.review import (
 )
 from fixtures.evidence.writer import append_history, write_evidence
 from fixtures.plugin import review as command
-from fixtures.plugin.controls import main as write_controls
 from fixtures.plugin.options import DEFAULT_FLEET
+from fixtures.plugin.review import write_controls
 from tests.unit.test_evidence_judge import PASSING, RUN
 
 NOW = datetime(2026, 11, 29, 12, tzinfo=UTC)
@@ -397,7 +397,7 @@ actions:
 def typed(tmp_path, text, *options):
     file = tmp_path / "said.yaml"
     file.write_text(text)
-    return command.main([str(tmp_path / "r1"), f"--from={file}", *options])
+    return command.write_review([str(tmp_path / "r1"), f"--from={file}", *options])
 
 
 @pytest.fixture
@@ -440,18 +440,18 @@ def test_what_is_typed_is_answered(tmp_path, fleet, capsys, text, status, seen):
 
 
 def test_no_run_another_fleet_and_no_terminal(tmp_path, fleet, capsys, monkeypatch):
-    assert command.main(["nothing", f"--reports={tmp_path}"]) == 2
+    assert command.write_review(["nothing", f"--reports={tmp_path}"]) == 2
     assert "there is no run nothing" in capsys.readouterr().out
     write_evidence(run_of(**LATE), tmp_path / "r1")
     assert typed(tmp_path, YAML, f"--fleet={fleet}") == 2
     assert "is of fleet small" in capsys.readouterr().out
     monkeypatch.setattr("sys.stdin", io.StringIO())
     write_evidence(small(**LATE), tmp_path / "r1")
-    assert command.main([str(tmp_path / "r1"), f"--fleet={fleet}"]) == 2
+    assert command.write_review([str(tmp_path / "r1"), f"--fleet={fleet}"]) == 2
     assert "give the review: --from=FILE" in capsys.readouterr().out
     running = run_of(**LATE).model_copy(update={"finished": None})
     write_evidence(running, tmp_path / "r1")
-    assert command.main([str(tmp_path / "r1"), "--page"]) == 2
+    assert command.write_review([str(tmp_path / "r1"), "--page"]) == 2
     assert "has not ended" in capsys.readouterr().out
 
 

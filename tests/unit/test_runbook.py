@@ -9,9 +9,16 @@ import tarfile
 import pytest
 
 from fixtures.errors import UsageError
-from fixtures.runbook.findings import failures, is_question, line_of, plaintext_on_disk
-from fixtures.runbook.perform import CommandRun, Performed, Trace
-from fixtures.runbook.regime import _shifted
+from fixtures.runbook.perform import (
+    CommandRun,
+    Performed,
+    Trace,
+    failures,
+    is_question,
+    line_of,
+    plaintext_on_disk,
+)
+from fixtures.runbook.section import _shifted
 from fixtures.runbook.text import Section, parse_runbook, placeholders, read_runbook
 
 SCRIPT = "/root/.runbook.md"

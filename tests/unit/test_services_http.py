@@ -10,9 +10,9 @@ import pytest
 
 from fixtures.clock import NotYet
 from fixtures.errors import CouldNotLook, IncusError
-from fixtures.incus.buckets import BucketKey, S3Address
+from fixtures.incus.volumes import BucketKey, S3Address
 from fixtures.secrets import Secret
-from fixtures.services import http, mqtt
+from fixtures.services import http, mosquitto
 from fixtures.services.http import HttpClient, NotTrusted
 from fixtures.services.step_ca import bootstrap
 from fixtures.services.terraform_state import S3
@@ -263,12 +263,12 @@ def publish(topic, payload):
     ],
 )
 def test_what_is_no_mqtt_or_never_ends_is_an_error(monkeypatch, answer, message):
-    monkeypatch.setattr(mqtt, "ROOM", 4 << 20)
+    monkeypatch.setattr(mosquitto, "ROOM", 4 << 20)
     begun = time.monotonic()
     with (
         server(answer) as dial,
         pytest.raises(CouldNotLook, match=message),
-        mqtt.connected(dial, patience=1.0) as client,
+        mosquitto.connected(dial, patience=1.0) as client,
     ):
         client.fetch("ours", b"1")
     assert time.monotonic() - begun < 6

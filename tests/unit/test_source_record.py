@@ -7,7 +7,7 @@ import pytest
 from fixtures.fleet.load import load_fleet
 from fixtures.incus.inventory import Difference, ObjectState, compare
 from fixtures.plugin.options import ROOT
-from fixtures.recovery.files import BackupFiles
+from fixtures.recovery.existing import BackupFiles
 from fixtures.recovery.source import (
     SourceRecord,
     credentials_of,

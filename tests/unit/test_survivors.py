@@ -5,10 +5,8 @@ from pathlib import Path, PurePosixPath
 
 import pytest
 
-from fixtures.audit.inventory import BackupInventory, File
-from fixtures.audit.place import NEAR, mount_table, where
-from fixtures.audit.survivors import losses
-from fixtures.audit.uncovered import SourceObjects, covered, not_looked_at
+from fixtures.audit.inventory import NEAR, BackupInventory, File, mount_table, where
+from fixtures.audit.policy import SourceObjects, covered, losses, not_looked_at
 from fixtures.backups.find import FoundFile
 from fixtures.errors import UsageError
 from fixtures.evidence.record import LOSSES

@@ -13,8 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from fixtures.backups.archive import read_archive
-from fixtures.backups.streams import BUFFER, DecompressedReader
+from fixtures.backups.streams import BUFFER, DecompressedReader, read_archive
 from fixtures.backups.tarball import inspect, write_tarball
 from fixtures.errors import BackupDamaged, CouldNotLook, DrillError, IncusError
 

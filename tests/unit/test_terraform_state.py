@@ -9,7 +9,7 @@ import pytest
 
 import fixtures.services.terraform_state as tofu
 from fixtures.errors import CouldNotLook
-from fixtures.incus.buckets import BucketKey
+from fixtures.incus.volumes import BucketKey
 from fixtures.recovery.bucket import name_in
 from fixtures.secrets import Secret
 from fixtures.services.terraform_state import ObjectRead, StateBucket, check_whole

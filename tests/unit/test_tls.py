@@ -11,10 +11,9 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from fixtures.clock import NotYet
 from fixtures.errors import CouldNotLook
 from fixtures.fleet.load import load_fleet
-from fixtures.recovery.key_compromise import ClientsUnderDrill, clients_of
+from fixtures.recovery.key_compromise import ClientsUnderDrill, clients_of, steal_keys
 from fixtures.services.certificates import Handshake, fault_of, shake_hands
 from fixtures.services.step_ca import new_ca
-from fixtures.services.step_ca_attacker import steal_keys
 from tests.unit.servers import context_of, server
 
 NAME = "service01.atlas.internal"
