@@ -277,14 +277,14 @@ def meta(ulid, start, end, series, samples):
 def test_blocks_that_overlap_are_read_as_one():
     blocks = [meta("C", 20, 30, 1, 5), meta("A", 0, 10, 2, 20), meta("B", 5, 15, 3, 10)]
     assert spans_of(blocks) == [
-        Span(("A", "B"), 0, 15, (3, 5), (20, 30)),
-        Span(("C",), 20, 30, (1, 1), (5, 5)),
+        Span(("A", "B"), 0, 15, 5, 30, 20),
+        Span(("C",), 20, 30, 1, 5, 5),
     ]
     assert spans_of([]) == []
 
 
 def test_more_than_a_block_has_and_nothing_of_it_are_faults():
-    span = Span(("A",), 0, 10, (2, 2), (20, 20))
+    span = Span(("A",), 0, 10, 2, 20, 20)
     assert not span.faults_of(2, 20, is_shared=False)
     assert not span.faults_of(2, 18, is_shared=False), "stale markers are not read"
     assert span.faults_of(3, 20, is_shared=False) == [

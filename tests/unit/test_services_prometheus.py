@@ -1,6 +1,6 @@
 """What the Prometheus class writes, compares and exports, as far as it is pure."""
 
-import io
+import subprocess
 import tarfile
 
 import pytest
@@ -8,6 +8,7 @@ import pytest
 from fixtures.errors import BackupDamaged, CouldNotLook
 from fixtures.services import prometheus
 from fixtures.services.prometheus import (
+    FLATTEN,
     Prometheus,
     Series,
     build_series,
@@ -15,7 +16,7 @@ from fixtures.services.prometheus import (
     write_request,
 )
 
-ULIDS = ("01ABC", "01DEF")
+ULIDS = [f"{name:0<26}" for name in ("01ABC", "01DEF")]
 PARTS = {"meta.json": b"{}", "index": b"i" * 700, "chunks/000001": b"c" * 1500}
 
 
@@ -44,27 +45,55 @@ def test_a_write_request_has_the_bytes_of_the_specification():
     assert write_request([Series({"b": "c", "__name__": "other"}, ((300, 1.0),), 1)]) == expected
 
 
-def written(directory, without=None):
-    made = directory / "prometheus.tar"
-    with tarfile.open(made, "w") as archive:
-        for ulid in ULIDS:
-            for name, content in PARTS.items():
-                entry = tarfile.TarInfo(f"./{ulid}/{name}")
-                entry.size = len(content)
-                if name != without:
-                    archive.addfile(entry, io.BytesIO(content))
-    return made
+@pytest.fixture
+def root(tmp_path):
+    """A TSDB snapshot as it lies on the volume."""
+    root = tmp_path / "20261128T020000Z-78c1a2b3"
+    for ulid in ULIDS:
+        for name, content in PARTS.items():
+            (root / ulid / name).parent.mkdir(parents=True, exist_ok=True)
+            (root / ulid / name).write_bytes(content)
+    return root
 
 
-@pytest.mark.parametrize("part", PARTS)
-def test_a_block_without_one_of_its_parts_is_damaged(tmp_path, part):
-    with pytest.raises(BackupDamaged, match=f"lacks {part.partition('/')[0]}"):
-        must_be_whole(written(tmp_path, without=part))
+def pack(root, mode="w", top="."):
+    export = root.with_suffix(".tar")
+    with tarfile.open(export, mode, format=tarfile.GNU_FORMAT) as archive:
+        archive.add(root, top)
+    return export
 
 
-def test_a_cut_is_seen_at_each_block_of_the_archive(tmp_path):
+@pytest.mark.parametrize("form", [lambda root: root, pack])
+@pytest.mark.parametrize("part", ["meta.json", "index", "chunks"])
+def test_a_block_without_one_of_its_parts_is_damaged(root, part, form):
+    (root / ULIDS[1] / part).rename(root / part)
+    with pytest.raises(BackupDamaged, match=f"{ULIDS[1]} lacks {part}"):
+        Prometheus.inspect_native(form(root))
+
+
+@pytest.mark.parametrize("form", [lambda root: root, pack])
+def test_what_is_no_snapshot_is_none(root, tmp_path, form):
+    (root / ULIDS[0] / "meta.json").write_bytes(b"{")
+    with pytest.raises(BackupDamaged, match="meta.json of 01ABC|no readable TSDB snapshot"):
+        Prometheus.inspect_native(form(root))
+    (root / ULIDS[0] / "meta.json").write_bytes(b"{}")
+    (root / "wal").mkdir()
+    with pytest.raises(CouldNotLook, match="a copy of a data directory"):
+        Prometheus.inspect_native(form(root))
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(BackupDamaged, match="holds no block"):
+        Prometheus.inspect_native(form(tmp_path / "empty"))
+
+
+def test_a_snapshot_is_found_by_its_blocks(root, tmp_path):
+    assert [block.name for block in prometheus.blocks_in(root)] == ULIDS
+    found = Prometheus.find_native(tmp_path, [path for path in root.rglob("*") if path.is_file()])
+    assert list(found) == [root]
+
+
+def test_a_cut_is_seen_at_each_block_of_the_archive(root):
     """Also between two blocks of the database, where nothing of what is left is missing."""
-    export = written(tmp_path)
+    export = pack(root)
     whole = export.read_bytes()
     end = len(whole.rstrip(b"\0")) // 512 * 512 + 512
     for length in range(0, end + 1024, 256):
@@ -72,11 +101,11 @@ def test_a_cut_is_seen_at_each_block_of_the_archive(tmp_path):
         with pytest.raises(BackupDamaged):
             must_be_whole(export)
     export.write_bytes(whole[: end + 1024])
-    assert must_be_whole(export) == list(ULIDS)
+    assert must_be_whole(export) == ULIDS
 
 
-def test_a_header_that_is_overwritten_is_seen(tmp_path):
-    export = written(tmp_path)
+def test_a_header_that_is_overwritten_is_seen(root):
+    export = pack(root)
     whole = bytearray(export.read_bytes())
     # The first header of the second block: what follows it would be taken for the end.
     at = whole.index(f"./{ULIDS[1]}".encode())
@@ -86,53 +115,24 @@ def test_a_header_that_is_overwritten_is_seen(tmp_path):
         must_be_whole(export)
 
 
-def snapshot(directory, without=None):
-    """Return a TSDB snapshot as it lies on the volume."""
-    root = directory / "20261128T020000Z-78c1a2b3"
-    for ulid in (f"{ULIDS[0]:0<26}", f"{ULIDS[1]:0<26}"):
-        for name, content in PARTS.items():
-            if name != without:
-                (root / ulid / name).parent.mkdir(parents=True, exist_ok=True)
-                (root / ulid / name).write_bytes(content)
-    return root
-
-
-@pytest.mark.parametrize("part", PARTS)
-def test_a_block_of_a_directory_without_one_of_its_parts_is_damaged(tmp_path, part):
-    with pytest.raises(BackupDamaged, match=f"lacks {part.partition('/')[0]}"):
-        prometheus.blocks_in(snapshot(tmp_path, without=part))
-
-
-def test_a_snapshot_is_known_and_a_copy_of_a_data_directory_is_none(tmp_path):
-    root = snapshot(tmp_path)
-    assert [block.name for block in prometheus.blocks_in(root)] == [
-        f"{ulid:0<26}" for ulid in ULIDS
-    ]
-    found = Prometheus.find_native(tmp_path, [path for path in root.rglob("*") if path.is_file()])
-    assert list(found) == [root]
-    (root / f"{ULIDS[0]:0<26}" / "meta.json").write_bytes(b"{")
-    with pytest.raises(BackupDamaged, match="meta.json of 01ABC"):
-        Prometheus.inspect_native(root)
-    (root / "wal").mkdir()
-    with pytest.raises(CouldNotLook, match="a copy of a data directory"):
-        Prometheus.inspect_native(root)
-    (tmp_path / "empty").mkdir()
-    with pytest.raises(BackupDamaged, match="holds no block"):
-        Prometheus.inspect_native(tmp_path / "empty")
-
-
-@pytest.mark.parametrize("mode, suffix", [("w:gz", "gz"), ("w:xz", "xz"), ("w:bz2", "bz2")])
-def test_a_snapshot_may_be_compressed_and_packed_with_its_directory(tmp_path, mode, suffix):
-    export, root = tmp_path / f"tsdb.tar.{suffix}", snapshot(tmp_path)
-    with tarfile.open(export, mode) as archive:
-        archive.add(root, root.name)
-    assert must_be_whole(export) == [f"{ulid:0<26}" for ulid in ULIDS]
-    assert prometheus._depth_of(export) == 1
+@pytest.mark.parametrize("compression", ["gz", "xz", "bz2"])
+def test_a_snapshot_may_be_compressed_and_packed_with_its_directory(root, compression):
+    export = pack(root, f"w:{compression}", root.name)
+    assert must_be_whole(export) == ULIDS
     whole = export.read_bytes()
     for length in (len(whole) // 3, len(whole) - 40, len(whole) - 1):
         export.write_bytes(whole[:length])
         with pytest.raises(BackupDamaged):
             must_be_whole(export)
+
+
+@pytest.mark.parametrize("top", [".", "snapshot", "./snapshot"])
+def test_blocks_are_unpacked_without_what_is_in_front_of_them(root, tmp_path, top):
+    (there := tmp_path / "there").mkdir()
+    export = pack(root, top=top)
+    subprocess.run(["tar", "-C", there, f"--transform={FLATTEN}", "-xf", export], check=True)
+    assert {path.name for path in there.iterdir() if any(path.iterdir())} == set(ULIDS)
+    assert (there / ULIDS[1] / "chunks/000001").read_bytes() == PARTS["chunks/000001"]
 
 
 def test_a_snapshot_in_zstd_is_not_read_and_not_called_damaged(tmp_path):
