@@ -6,6 +6,8 @@ import tarfile
 import pytest
 
 from fixtures.errors import BackupDamaged, CouldNotLook
+from fixtures.recovery.checks import Checks, check_facts
+from fixtures.recovery.drill import Drill
 from fixtures.services import prometheus
 from fixtures.services.prometheus import (
     FLATTEN,
@@ -15,6 +17,7 @@ from fixtures.services.prometheus import (
     must_be_whole,
     write_request,
 )
+from tests.imitations.instance import spec_of
 
 ULIDS = [f"{name:0<26}" for name in ("01ABC", "01DEF")]
 PARTS = {"meta.json": b"{}", "index": b"i" * 700, "chunks/000001": b"c" * 1500}
@@ -139,3 +142,12 @@ def test_a_snapshot_in_zstd_is_not_read_and_not_called_damaged(tmp_path):
     (tmp_path / "tsdb.tar.zst").write_bytes(b"\x28\xb5\x2f\xfd" + bytes(2000))
     with pytest.raises(CouldNotLook, match="compressed with zstd"):
         must_be_whole(tmp_path / "tsdb.tar.zst")
+
+
+def test_a_block_that_a_note_has_and_the_copy_has_not_is_missed(monkeypatch):
+    subject = Prometheus(spec_of("prometheus"), None)
+    noted = {"block A": "held", "block B": "held", "owner and mode of /prometheus": "0:0 755"}
+    monkeypatch.setattr(subject, "read_facts", lambda: {"block A": "held", "block C": "held"})
+    checks = Checks(Drill("prometheus", "native", 900, "drill-x", "low"))
+    check_facts(checks, subject, subject.facts_in_native(noted), is_note=True)
+    assert checks.broken == ["block B: is (absent), was held"]

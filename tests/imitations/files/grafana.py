@@ -271,8 +271,9 @@ class Handler(BaseHTTPRequestHandler):
 
 def serve(data: Path, port: int) -> None:
     """Serve until SIGTERM."""
+    store = Store(data)
     server = ThreadingHTTPServer(("127.0.0.1", port), Handler)
-    store = server.store = Store(data)  # type: ignore[attr-defined]
+    server.store = store  # type: ignore[attr-defined]
     signal.signal(signal.SIGTERM, lambda *_: threading.Thread(target=server.shutdown).start())
     server.serve_forever(poll_interval=0.05)
     server.server_close()
