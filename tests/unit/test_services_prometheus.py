@@ -1,4 +1,4 @@
-"""What the Prometheus class writes, compares and exports, as far as it is pure."""
+"""TSDB snapshots of Prometheus: found, read to their end, unpacked; and its blocks in a note."""
 
 import subprocess
 import tarfile
@@ -9,43 +9,16 @@ from fixtures.errors import BackupDamaged, CouldNotLook
 from fixtures.recovery.checks import Checks, check_facts
 from fixtures.recovery.drill import Drill
 from fixtures.services import prometheus
-from fixtures.services.prometheus import (
-    FLATTEN,
-    Prometheus,
-    Series,
-    build_series,
-    must_be_whole,
-    write_request,
-)
+from fixtures.services.prometheus import FLATTEN, Prometheus, must_be_whole
 from tests.imitations.instance import spec_of
 
 ULIDS = [f"{name:0<26}" for name in ("01ABC", "01DEF")]
 PARTS = {"meta.json": b"{}", "index": b"i" * 700, "chunks/000001": b"c" * 1500}
 
 
-def test_openmetrics_text_ends_as_the_format_wants_and_fits_into_a_block():
-    series = build_series("g1", "m", 1, 60, (60, 2))
-    labels = 'm{generation="g1",job="atlas-drills",part="1"}'
-    (_, first), (_, second) = series.samples
-    assert prometheus.openmetrics([series]).decode().splitlines() == [
-        "# TYPE m gauge",
-        f"{labels} {first!r} 60.000",
-        f"{labels} {second!r} 120.000",
-        "# EOF",
-    ]
+def test_all_samples_of_a_generation_fit_into_a_block():
     interval, count = prometheus.HISTORY
     assert 300 + interval * count < prometheus.BLOCK_SECONDS
-
-
-def test_a_write_request_has_the_bytes_of_the_specification():
-    # prompb/types.proto by hand: 0a = field 1, length; 09 = field 1, double; 10 = field 2, varint.
-    labels = b"\x0a\x11\x0a\x08__name__\x12\x05other\x0a\x06\x0a\x01b\x12\x01c"
-    samples = b"\x12\x0c" + bytes.fromhex("09000000000000f03f10ac02")
-    series = labels + samples
-    message = b"\x0a" + bytes([len(series)]) + series
-    # Snappy's block format: the length, then a literal whose length takes four bytes.
-    expected = bytes([len(message), 63 << 2, len(message) - 1, 0, 0, 0]) + message
-    assert write_request([Series({"b": "c", "__name__": "other"}, ((300, 1.0),), 1)]) == expected
 
 
 @pytest.fixture
