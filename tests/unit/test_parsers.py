@@ -37,11 +37,18 @@ def sized(message):
     return varint(len(message)) + message
 
 
+def fails_for_each(damaged, read):
+    for data in damaged:
+        with pytest.raises(ValueError):
+            read(data)
+
+
 def fails_for_each_cut(data, read, sound):
-    for end in range(len(data)):
-        if end not in sound:
-            with pytest.raises(ValueError):
-                read(data[:end])
+    fails_for_each([data[:end] for end in range(len(data)) if end not in sound], read)
+
+
+def flipped(data, places, bits=0x40):
+    return [data[:at] + bytes([data[at] ^ bits]) + data[at + 1 :] for at in places]
 
 
 @given(st.integers(0, 2**64 - 1))
@@ -53,9 +60,8 @@ def test_fields_of_every_type_are_read_and_unknown_types_are_refused():
     message = part(1, 300) + b"\x11" + bytes(8) + part(3, b"x") + b"\x25" + bytes(4)
     assert list(stores.fields(message)) == [(1, 300), (2, bytes(8)), (3, b"x"), (4, bytes(4))]
     assert stores.numbers(message) == {1: 300}
-    for damaged in (b"\x0b", b"\x00\x01", b"\x0a\x05x", b"\x08", b"\x08" + b"\xff" * 11):
-        with pytest.raises(ValueError):
-            list(stores.fields(damaged))
+    damaged = (b"\x0b", b"\x00\x01", b"\x0a\x05x", b"\x08", b"\x08" + b"\xff" * 11)
+    fails_for_each(damaged, lambda data: list(stores.fields(data)))
 
 
 def record(content, seconds):
@@ -67,9 +73,8 @@ def test_state_of_alertmanager_is_read_to_its_end():
     found = read_state(one + two)
     assert [(id_of(silence), expires) for silence, expires in found] == [("id-1", 77), ("id-2", 88)]
     fails_for_each_cut(one + two, read_state, {0, len(one)})
-    for damaged in (bytes(40), one + bytes(9), sized(part(1, b"")), sized(part(2, part(1, 1)))):
-        with pytest.raises(ValueError):
-            read_state(damaged)
+    damaged = (bytes(40), one + bytes(9), sized(part(1, b"")), sized(part(2, part(1, 1))))
+    fails_for_each(damaged, read_state)
     with pytest.raises(ValueError, match="no id"):
         id_of(part(2, b"x"))
 
@@ -120,9 +125,8 @@ def test_a_tree_of_bolt_is_read_in_order_and_each_page_once():
     whole = bolt_file(*tree, bucket, root=6)
     assert entries_of(whole) == {(b"locks",): [b"a", b"b", b"c"]}
     assert entries_of(bolt_file(*tree, bucket, bytes(4096), root=6, free=(7,)))
-    for number in range(len(whole) // 4096):
-        with pytest.raises(ValueError):
-            entries_of(whole[: number * 4096] + bytes(4096) + whole[(number + 1) * 4096 :])
+    pages = range(0, len(whole), 4096)
+    fails_for_each([whole[:at] + bytes(4096) + whole[at + 4096 :] for at in pages], entries_of)
 
 
 @pytest.mark.parametrize(
@@ -165,8 +169,8 @@ def test_plans_are_zips_and_others_are_named(tmp_path):
     assert "it is no plan" in inspected(b"{}")[1]
     assert "cannot be read" in inspected(whole[:-30])[1]
     assert inspected(whole.replace(b"PK\x01\x02", b"PK\x01\x03"))[1]
-    at = whole.index(b"tfplan") + 100
-    assert "is damaged" in inspected(whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :])[1]
+    (damaged,) = flipped(whole, [whole.index(b"tfplan") + 100])
+    assert "is damaged" in inspected(damaged)[1]
     stream = io.BytesIO()
     with zipfile.ZipFile(stream, "w") as archive:
         archive.writestr("other", b"x")
@@ -197,9 +201,7 @@ def test_a_log_of_badger_is_read_to_its_last_entry():
         stores.read_log(data, lambda *_: None)
 
     fails_for_each_cut(whole, read, sound)
-    for at in range(20, len(whole)):
-        with pytest.raises(ValueError):
-            read(whole[:at] + bytes([whole[at] ^ 0x40]) + whole[at + 1 :])
+    fails_for_each(flipped(whole, range(20, len(whole))), read)
 
 
 def test_tables_of_badger_are_those_of_its_manifest():
@@ -217,9 +219,8 @@ def test_tables_of_badger_are_those_of_its_manifest():
     table = blocks + index + struct.pack(">I", len(index)) + total + struct.pack(">I", len(total))
     stores.check_table(table)
     fails_for_each_cut(table, stores.check_table, set())
-    for damaged in (table[1:], b"x" + table, table.replace(index, bytes(len(index)))):
-        with pytest.raises(ValueError):
-            stores.check_table(damaged)
+    damaged = (table[1:], b"x" + table, table.replace(index, bytes(len(index))))
+    fails_for_each(damaged, stores.check_table)
 
 
 def zigzag(number):
@@ -249,11 +250,9 @@ def test_an_index_of_loki_names_each_chunk_and_its_lines(version):
     streams = {7: chunks, 2**63: [(Chunk(2**63, 5, 5, 2**32 - 1), 1)]}
     whole = index_of(streams, version)
     assert list(read_index(whole)) == [*chunks, *streams[2**63]]
+    used = [at for at in range(16, len(whole) - 76) if whole[at]]
     fails_for_each_cut(whole, lambda data: list(read_index(data)), set())
-    used = [at for at in range(16, len(whole)) if whole[at] and at < len(whole) - 76]
-    for at in used:
-        with pytest.raises(ValueError):
-            list(read_index(whole[:at] + bytes([whole[at] ^ 0xFF]) + whole[at + 1 :]))
+    fails_for_each(flipped(whole, used, 0xFF), lambda data: list(read_index(data)))
     with pytest.raises(ValueError, match="its version is 9"):
         list(read_index(index_of(streams, 9)))
 
@@ -276,10 +275,7 @@ def meta(ulid, start, end, series, samples):
 
 def test_blocks_that_overlap_are_read_as_one():
     blocks = [meta("C", 20, 30, 1, 5), meta("A", 0, 10, 2, 20), meta("B", 5, 15, 3, 10)]
-    assert spans_of(blocks) == [
-        Span(("A", "B"), 0, 15, 5, 30, 20),
-        Span(("C",), 20, 30, 1, 5, 5),
-    ]
+    assert spans_of(blocks) == [Span(("A", "B"), 0, 15, 5, 30, 20), Span(("C",), 20, 30, 1, 5, 5)]
     assert spans_of([]) == []
 
 
@@ -287,8 +283,7 @@ def test_more_than_a_block_has_and_nothing_of_it_are_faults():
     span = Span(("A",), 0, 10, 2, 20, 20)
     assert not span.faults_of(2, 20, is_shared=False)
     assert not span.faults_of(2, 18, is_shared=False), "stale markers are not read"
-    assert span.faults_of(3, 20, is_shared=False) == [
-        "block A: 3 series were read, 2 are in meta.json"
-    ]
+    (fault,) = span.faults_of(3, 20, is_shared=False)
+    assert fault == "block A: 3 series were read, 2 are in meta.json"
     assert not span.faults_of(3, 25, is_shared=True), "the head has some of that time too"
     assert len(span.faults_of(0, 0, is_shared=True)) == 2
