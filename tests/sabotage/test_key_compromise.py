@@ -25,19 +25,10 @@ def exposed(make_service, fleet, drill_project, scratch):
 
     def make(names):
         drill, service = make_service("step-ca", "key-compromise")
-        ca = CaUnderDrill(service)
-        members = [
-            ServiceUnderDrill(
-                drill_project.clone(),
-                fleet.service(name),
-                drill,
-                scratch,
-                fleet.pool,
-                service.provisioner,
-            )
-            for name in names
-        ]
-        clients = ClientsUnderDrill(members)
+        ca, rest = CaUnderDrill(service), (drill, scratch, fleet.pool, service.provisioner)
+        clients = ClientsUnderDrill(
+            [ServiceUnderDrill(drill_project.clone(), fleet.service(n), *rest) for n in names]
+        )
         made.append(clients)
         clients.deploy(ca)
         ca.leak_the_key()
