@@ -12,6 +12,7 @@ from fixtures.errors import CouldNotLook, WrongData
 from fixtures.services import step_ca
 from fixtures.services.base import Canary
 from fixtures.services.step_ca import StepCa
+from tests.imitations.instance import spec_of
 from tests.unit.servers import context_of, identity, pages, server
 from tests.unit.test_tls import NEW, Volume, steal_keys
 
@@ -142,6 +143,6 @@ def test_a_private_key_opens_and_belongs_to_its_certificate(change, held, detail
             """`realpath`: the key is a link."""
             return argv[-1].replace("secrets/root_ca_key", "elsewhere")
 
-    [proof] = step_ca.prove_keys(Instance(), "/home/step")
+    [proof] = StepCa(spec_of("step-ca"), Instance()).check_keys()
     assert (proof.name, proof.held) == ("private key root_ca_key opens with the password", held)
     assert detail in proof.detail
