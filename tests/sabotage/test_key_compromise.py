@@ -13,6 +13,7 @@ from fixtures.evidence.record import Verdict
 from fixtures.incus.volumes import Volume
 from fixtures.recovery.key_compromise import KEYS, CaUnderDrill, ClientsUnderDrill
 from fixtures.recovery.service import ServiceUnderDrill
+from fixtures.services.certificates import PEM
 
 BOTH = ("mosquitto", "prometheus")
 
@@ -24,19 +25,10 @@ def exposed(make_service, fleet, drill_project, scratch):
 
     def make(names):
         drill, service = make_service("step-ca", "key-compromise")
-        ca = CaUnderDrill(service)
-        members = [
-            ServiceUnderDrill(
-                drill_project.clone(),
-                fleet.service(name),
-                drill,
-                scratch,
-                fleet.pool,
-                service.provisioner,
-            )
-            for name in names
-        ]
-        clients = ClientsUnderDrill(members)
+        ca, rest = CaUnderDrill(service), (drill, scratch, fleet.pool, service.provisioner)
+        clients = ClientsUnderDrill(
+            [ServiceUnderDrill(drill_project.clone(), fleet.service(n), *rest) for n in names]
+        )
         made.append(clients)
         clients.deploy(ca)
         ca.leak_the_key()
@@ -63,22 +55,11 @@ def spoiled(exposed, monkeypatch):
 def after(thing, verb, act):
     """Let the verb do its work, then act."""
     whole = getattr(thing, verb)
-
-    def spoiled(*arguments):
-        whole(*arguments)
-        act(*arguments)
-
-    setattr(thing, verb, spoiled)
+    setattr(thing, verb, lambda *arguments: (whole(*arguments), act()))
 
 
 def client_of(clients, name):
     return next(client for client in clients.clients if client.spec.name == name)
-
-
-def test_a_drill_that_is_not_spoiled_recovers(spoiled):
-    record = spoiled(lambda ca, clients: None)
-    assert record.verdict is Verdict.RECOVERED, record.reason
-    assert {engine.OFF_SITE, engine.OUTSIDE, engine.FREED} <= set(record.notes)
 
 
 def test_a_ca_restored_from_its_backup_is_wrong_data(spoiled):
@@ -99,6 +80,7 @@ def test_a_ca_restored_from_its_backup_is_wrong_data(spoiled):
     assert "a fresh token of the old provisioner's key is refused" in seen
     assert any(name.startswith("nothing of the old keys is on volume step-ca01") for name in seen)
     assert record.canaries.unexpected, "the old CA remembers its tokens"
+    assert {engine.OFF_SITE, engine.OUTSIDE, engine.FREED} <= set(record.notes)
 
 
 def test_a_client_that_knows_the_old_root_alone_does_not_come_up(spoiled):
@@ -118,10 +100,7 @@ def test_a_client_that_knows_the_old_root_alone_does_not_come_up(spoiled):
     [("prometheus", "set_identity"), ("mosquitto", "reload")],
 )
 def test_a_client_that_keeps_its_old_certificate_is_wrong_data(spoiled, name, verb):
-    def sabotage(ca, clients):
-        acts.skip(client_of(clients, name), verb)
-
-    record = spoiled(sabotage, [name])
+    record = spoiled(lambda _, clients: acts.skip(client_of(clients, name), verb), [name])
     assert record.verdict is Verdict.WRONG_DATA
     assert f"a certificate of {name} is not of the published CA" in record.reason
     assert "refused by the client" in record.reason
@@ -130,12 +109,7 @@ def test_a_client_that_keeps_its_old_certificate_is_wrong_data(spoiled, name, ve
 def keep_both(ca, client):
     """The client goes on to trust the old root beside the new one."""
     whole = client.trust
-
-    def trust(root):
-        whole(root + ca.leak.root)
-        client.root = root
-
-    client.trust = trust
+    client.trust = lambda root: (whole(root + ca.leak.root), setattr(client, "root", root))
 
 
 def test_old_roots_that_are_trusted_keys_that_are_left_and_what_is_not_revoked_are_found(
@@ -152,11 +126,8 @@ def test_old_roots_that_are_trusted_keys_that_are_left_and_what_is_not_revoked_a
         drill_project.post(*copy._all, body=body)
 
         def leave():
-            pem = ca.leak.key.private_bytes(
-                serialization.Encoding.PEM,
-                serialization.PrivateFormat.TraditionalOpenSSL,
-                serialization.NoEncryption(),
-            )
+            form = serialization.PrivateFormat.TraditionalOpenSSL
+            pem = ca.leak.key.private_bytes(PEM, form, serialization.NoEncryption())
             instance.push("/home/step/forgotten", sealed)
             ca.service.volume.snapshot("forgotten")
             instance.must_exec(["rm", "/home/step/forgotten"])

@@ -5,8 +5,6 @@ import time
 from datetime import UTC, datetime
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import serialization
 from jwcrypto import jwk, jwt
 
 from fixtures.clock import NotYet
@@ -14,12 +12,14 @@ from fixtures.errors import CouldNotLook, WrongData
 from fixtures.services import step_ca
 from fixtures.services.base import Canary
 from fixtures.services.step_ca import StepCa
+from tests.imitations.instance import spec_of
 from tests.unit.servers import context_of, identity, pages, server
 from tests.unit.test_tls import NEW, Volume, steal_keys
 
 NAME = "a.test"
 TOKEN = Canary("g1 token 1", step_ca.USED, datetime.now(UTC), key=NAME)
 MADE = step_ca.new_ca("/home/step", "ca.test")
+FOREIGN_KEY = NEW.forge(NAME).key.reveal().encode()
 OWN = steal_keys(Volume(MADE.files), "/home/step", MADE.root, MADE.provisioner)
 
 
@@ -29,36 +29,14 @@ def ca(monkeypatch):
     service.trusted_root, service.provisioner = MADE.root, MADE.provisioner
     kid = jwk.JWK.from_json(MADE.provisioner.reveal()).thumbprint()
     monkeypatch.setattr(service, "_provisioners", lambda: [{"key": {"kid": kid}}, {"type": "ACME"}])
-    service._tokens[TOKEN.id] = service._token(NAME)
     return service
 
 
-@pytest.fixture
-def refuse(ca, monkeypatch):
-    """Makes the CA refuse the tokens of some subjects."""
-
-    def act(is_refused):
-        def sign(subject, _token):
-            return None if is_refused(subject) else object()
-
-        monkeypatch.setattr(ca, "_sign", sign)
-
-    return act
-
-
-def test_the_secrets_of_a_new_ca_are_for_its_owner_alone():
-    modes = {path: mode for path, (_, mode) in MADE.files.items()}
-    assert modes["fingerprint"] == 0o644
-    assert {modes[path] for path in modes if path.startswith(".step/secrets/")} == {0o600}
-
-
 def test_the_keys_of_a_new_ca_open_with_its_password_and_do_not_print_themselves():
+    modes = {path: mode for path, (_, mode) in MADE.files.items()}
+    assert {modes[path] for path in modes if path.startswith(".step/secrets/")} == {0o600}
     files = {name: content for name, (content, _) in MADE.files.items()}
     password = files[".step/secrets/password"].strip()
-    for name in ("root_ca", "intermediate_ca"):
-        key = serialization.load_pem_private_key(files[f".step/secrets/{name}_key"], password)
-        certificate = x509.load_pem_x509_certificate(files[f".step/certs/{name}.crt"])
-        assert key.public_key() == certificate.public_key()
     [provisioner, acme] = json.loads(files[".step/config/ca.json"])["authority"]["provisioners"]
     private = step_ca.open_provisioner([acme, provisioner], password + b"\n")
     assert jwk.JWK.from_json(private.reveal()).thumbprint() == provisioner["key"]["kid"]
@@ -81,35 +59,27 @@ def test_a_token_can_outlive_a_restart_and_does_not_print_itself(ca):
     assert secret.reveal() not in f"{secret} {secret!r}"
 
 
-def test_only_a_certificate_of_this_ca_chains_to_its_root(ca):
-    assert ca._verified("it verifies", OWN.forge(NAME)).held is True
-    proof = ca._verified("it verifies", NEW.forge(NAME))
-    assert proof.held is False
-    assert "candidates exhausted" in proof.detail
+@pytest.mark.parametrize(
+    ("signer", "refused", "found"),
+    [
+        (MADE.provisioner, [NAME], {TOKEN.id: TOKEN.value}),
+        (MADE.provisioner, [], {}),
+        (NEW.provisioner, [NAME], {}),  # for its signer, not for its use
+    ],
+)
+def test_a_used_token_is_found_when_only_it_is_refused(ca, monkeypatch, signer, refused, found):
+    monkeypatch.setattr(ca, "_sign", lambda subject, _: None if subject in refused else object())
+    ca._tokens[TOKEN.id] = ca._token(NAME, key=signer)
+    assert ca.read_canaries([TOKEN]) == found
 
 
-def test_a_used_token_is_found_when_only_it_is_refused(ca, refuse):
-    refuse(lambda subject: subject == NAME)
-    assert ca.read_canaries([TOKEN]) == {TOKEN.id: TOKEN.value}
-    refuse(lambda _subject: False)
-    assert ca.read_canaries([TOKEN]) == {}
-    refuse(lambda _subject: True)
+def test_what_is_not_known_of_tokens_is_said(ca, monkeypatch):
+    monkeypatch.setattr(ca, "_sign", lambda *_: None)
     with pytest.raises(CouldNotLook, match="refuses a fresh token"):
         ca.read_canaries([TOKEN])
-
-
-def test_a_token_of_another_ca_is_not_remembered(ca, refuse):
-    ca._tokens[TOKEN.id] = ca._token(NAME, key=NEW.provisioner)
-    refuse(lambda subject: subject == NAME)
-    assert ca.read_canaries([TOKEN]) == {}
-    ca._tokens.clear()
+    monkeypatch.setattr(ca, "_sign", lambda *_: object())
     with pytest.raises(CouldNotLook, match="g1 token 1: this token is not known"):
         ca.read_canaries([TOKEN])
-
-
-def test_without_a_trusted_root_nothing_is_said():
-    with pytest.raises(CouldNotLook, match="no root certificate is known"):
-        StepCa(None, None).check_health()
 
 
 def test_only_the_root_of_the_published_fingerprint_is_trusted():
@@ -127,12 +97,12 @@ def test_only_the_root_of_the_published_fingerprint_is_trusted():
 
 def test_a_ca_whose_root_must_be_fetched_is_asked_again_while_nothing_listens():
     class Instance:
-        name = "ca01"
-
         def dial(self, port, *, patience):
             raise ConnectionRefusedError(f"nothing listens on {port} after {patience} s")
 
     service = StepCa(None, Instance())
+    with pytest.raises(CouldNotLook, match="no root certificate is known"):
+        service.check_health()
     service.load_facts({"root fingerprint": "0" * 64})
     with pytest.raises(NotYet, match="no root for a fingerprint: nothing listens on 9000"):
         service.check_health()
@@ -156,30 +126,23 @@ def test_what_was_given_up_must_be_refused(ca, monkeypatch):
         (lambda pem: pem, True, "its public half is that of root_ca.crt"),
         (lambda pem: b"", False, "it is no private key: 0 bytes without a PEM header"),
         (lambda pem: pem[:200] + pem[210:], None, "it does not open"),
-        (lambda pem: NEW_KEY, False, "its public half is not that of root_ca.crt"),
+        (lambda pem: FOREIGN_KEY, False, "its public half is not that of root_ca.crt"),
     ],
 )
 def test_a_private_key_opens_and_belongs_to_its_certificate(change, held, detail):
     files = {f"/home/step/{name}": content for name, (content, _) in MADE.files.items()}
-    path = "/home/step/.step/secrets/root_ca_key"
-    files[path] = change(files[path])
+    step = "/home/step/.step"
+    files[f"{step}/elsewhere"] = change(files.pop(f"{step}/secrets/root_ca_key"))
+    listing = {"type": "sync", "status_code": 200, "metadata": ["password", "root_ca_key"]}
+    files[f"{step}/secrets"] = json.dumps(listing).encode()
 
     class Instance:
-        name = "ca01"
+        pull = staticmethod(files.__getitem__)
 
         def must_exec(self, argv):
-            return argv[-1]
+            """`realpath`: the key is a link."""
+            return argv[-1].replace("secrets/root_ca_key", "elsewhere")
 
-        def pull(self, path):
-            if path.endswith("/secrets"):
-                names = ["password", "root_ca_key"]
-                listing = {"type": "sync", "status_code": 200, "metadata": names}
-                return json.dumps(listing).encode()
-            return files[path]
-
-    [proof] = step_ca.prove_keys(Instance(), "/home/step")
+    [proof] = StepCa(spec_of("step-ca"), Instance()).check_keys()
     assert (proof.name, proof.held) == ("private key root_ca_key opens with the password", held)
     assert detail in proof.detail
-
-
-NEW_KEY = NEW.forge(NAME).key.reveal().encode()
