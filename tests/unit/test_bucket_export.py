@@ -11,8 +11,9 @@ import tarfile
 import pytest
 import yaml
 
+from fixtures.backups.tarball import write_tarball
 from fixtures.errors import BackupDamaged
-from fixtures.recovery.bucket import RenamedExport, inspect_export, write_export
+from fixtures.recovery.bucket import RenamedExport, inspect_export
 from fixtures.recovery.drill import tarball_of
 from fixtures.secrets import redact
 from tests.unit.test_tarball import PEAK
@@ -153,7 +154,7 @@ def test_a_renamed_export_is_never_whole_in_memory(file, tmp_path):
 
 def test_a_finished_export_is_for_its_owner_alone(tmp_path):
     data = gzip.compress(export())
-    tarball = write_export(iter([data[:100], data[100:]]), tmp_path, NAME)
+    tarball = write_tarball(iter([data[:100], data[100:]]), tmp_path, NAME, "gzip")
     assert tarball.path.name.endswith(".tar.gz")
     assert oct(tarball.path.stat().st_mode & 0o777) == "0o600"
     assert tarball.sha256 == inspect_export(tarball.path, bucket=NAME).sha256

@@ -78,8 +78,8 @@ def test_the_age_of_data_that_is_dated_after_the_loss_is_not_known(checks, way, 
 def test_a_drill_tells_no_age_of_data_from_the_future():
     drill = Drill("x", "tarball", 900, "drill-x", "low", target_rpo=86400)
     with drill.phase("destroy"):
-        drill.take_ledger(Ledger(newest_survivor=datetime.now(UTC) + timedelta(days=3)))
+        drill.ledger = Ledger(newest_survivor=datetime.now(UTC) + timedelta(days=3))
     assert drill.record().rpo is None
-    drill.take_ledger(Ledger(newest_survivor=datetime.now(UTC) + timedelta(seconds=9)))
+    drill.ledger = Ledger(newest_survivor=datetime.now(UTC) + timedelta(seconds=9))
     assert drill.record().rpo == 0.0
     assert judge_drill(drill.record()) is not Verdict.RECOVERED
