@@ -1,4 +1,4 @@
-"""Which backup survives which loss: the table, cell by cell, and the machines that files lie on."""
+"""Which backup survives which loss, what no backup covers, and the machines that files lie on."""
 
 from datetime import UTC, datetime, timedelta
 from pathlib import Path, PurePosixPath
@@ -12,35 +12,28 @@ from fixtures.errors import UsageError
 from fixtures.evidence.record import LOSSES
 from fixtures.fleet.load import load_fleet
 
-ROOT = Path(__file__).parents[2]
+FLEET = Path(__file__).parents[2] / "fleets" / "atlas.yaml"
+ATLAS = load_fleet(FLEET)
+STRICT = ATLAS.model_copy(update={"survives": {}})
+"""With every default: no loss is accepted."""
 NOW = datetime(2026, 11, 24, 3, 0, tzinfo=UTC)
 DAY = timedelta(days=1)
+REMOTE = "on another machine"
 
 
-@pytest.fixture(scope="module")
-def atlas():
-    return load_fleet(ROOT / "fleets" / "atlas.yaml")
+def tarballs(*days, lies=NEAR, kind="tarball", **more):
+    found = [FoundFile(Path(f"/srv/{n}.tar"), kind, "x", NOW - n * DAY, "index") for n in days]
+    return {kind: [File(one, lies=lies, **more) for one in found]}
 
 
-@pytest.fixture(scope="module")
-def strict(atlas):
-    """Atlas with every default: no loss is accepted."""
-    return atlas.model_copy(update={"survives": {}})
-
-
-def tarball(days, lies=NEAR, **more):
-    made = FoundFile(Path(f"/srv/{days}.tar"), "tarball", "x", NOW - days * DAY, "index")
-    return File(made, lies=lies, **more)
-
-
-def seen(fleet, name="mosquitto", **more):
+def seen(name="mosquitto", fleet=STRICT, **more):
     """A snapshot of yesterday and a tarball of three days ago, on the server's own machine."""
-    known = {"snapshots": {"auto": NOW - DAY}, "files": {"tarball": [tarball(3)]}, **more}
+    known = {"snapshots": {"auto": NOW - DAY}, "files": tarballs(3), "places": (Path("/srv"),)}
     (subject,) = [part for part in fleet.parts if part.name == name]
-    return BackupInventory(subject, NOW, known.pop("places", (Path("/srv"),)), **known)
+    return BackupInventory(subject, NOW, **known | more)
 
 
-def table(here, fleet):
+def table(here, fleet=STRICT):
     rows = {row.loss: (row, check) for row, check in losses(here, fleet.allowed(here.subject))}
     assert tuple(rows) == LOSSES
     for row, check in rows.values():
@@ -49,109 +42,84 @@ def table(here, fleet):
     return rows
 
 
-def outcomes(here, fleet):
-    return [row.outcome for row, _ in table(here, fleet).values()]
+@pytest.mark.parametrize(
+    ("here", "outcomes"),
+    [
+        ({}, "held held broken broken"),
+        ({"files": tarballs(5, lies=REMOTE)}, "held held held broken"),
+        ({"files": tarballs(5, lies="off-site")}, "held held held held"),
+        ({"snapshots": {}, "files": tarballs(1)}, "held held broken broken"),
+        # The timer of one kind has stopped.
+        ({"snapshots": {"auto": NOW - 2.1 * DAY}, "files": tarballs(9)}, "broken " * 4),
+        ({"files": tarballs(1, damage="is not what was written")}, "held broken broken broken"),
+        ({"files": tarballs(1, not_encrypted="is in the clear")}, "held broken broken broken"),
+        ({"files": tarballs(-3)}, "held broken broken broken"),
+        # That a copy is off-site is promised of it, and not looked at.
+        (
+            {"name": "step-ca", "files": tarballs(1, kind="encrypted-tarball")},
+            "held held broken broken",
+        ),
+        # Without a directory only snapshots are looked at.
+        ({"places": (), "files": {}}, "held notlooked notlooked notlooked"),
+    ],
+)
+def test_each_loss_is_survived_by_what_is_young_enough_and_far_enough_away(here, outcomes):
+    found = [row.outcome.replace(" ", "") for row, _ in table(seen(**here)).values()]
+    assert found == outcomes.split()
 
 
-def test_each_loss_is_survived_by_what_lies_far_enough_away(strict):
-    found = table(seen(strict), strict)
+def test_what_survives_is_said_with_its_age_and_advice():
+    found = table(seen())
     assert [row.kind for row, _ in found.values()] == ["snapshot", "tarball", None, None]
-    assert outcomes(seen(strict), strict) == ["held", "held", "broken", "broken"]
     assert found["volume"][1].detail == (
         "snapshot auto, 1 d old, in its pool (it goes if the volume itself is deleted); 2 d allowed"
     )
     assert found["pool"][1].detail == "tarball 3.tar, 3 d old, on the server's machine; 8 d allowed"
-    assert found["pool"][0].age == 3 * 86400 and found["pool"][0].allowed == 8 * 86400
+    assert (found["pool"][0].age, found["pool"][0].allowed) == (3 * 86400, 8 * 86400)
     assert found["machine"][1].detail == "nothing that is made on a schedule survives it"
-    assert "keep a copy on another machine" in (found["machine"][1].advice or "")
-    assert "`survives: {site: none}` of mosquitto" in (found["site"][1].advice or "")
+    assert "keep a copy on another machine" in found["machine"][1].advice
+    assert "`survives: {site: none}` of mosquitto" in found["site"][1].advice
+    old = table(seen(files=tarballs(9)))["pool"][1]
+    assert old.detail.endswith("9 d old, on the server's machine; 8 d allowed")
+    assert "make the tarball of mosquitto" in old.advice
+    assert table(seen(places=(), files={}))["pool"][1].advice == "give --backups=DIR"
 
 
-def test_a_copy_elsewhere_survives_the_machine_and_off_site_the_site(strict):
-    copy = seen(strict, files={"tarball": [tarball(5, "on another machine"), tarball(3)]})
-    assert outcomes(copy, strict) == ["held", "held", "held", "broken"]
-    assert table(copy, strict)["machine"][0].age == 5 * 86400
-    away = seen(strict, files={"tarball": [tarball(5, "off-site")]})
-    assert outcomes(away, strict) == ["held"] * 4
-
-
-def test_the_newest_may_be_too_old(strict):
-    """The timer of one kind has stopped."""
-    here = seen(strict, snapshots={"auto": NOW - 2.1 * DAY}, files={"tarball": [tarball(9)]})
-    found = table(here, strict)
-    assert [row.outcome for row, _ in found.values()][:2] == ["broken", "broken"]
-    assert found["pool"][1].detail.endswith("9 d old, on the server's machine; 8 d allowed")
-    assert "make the tarball of mosquitto" in (found["pool"][1].advice or "")
-    young = seen(strict, snapshots={}, files={"tarball": [tarball(1)]})
-    assert outcomes(young, strict)[0] == "held", "a file survives the volume, too"
-
-
-def test_what_nobody_promises_to_make_again_satisfies_nothing(strict):
-    here = seen(strict, files={"tarball": [tarball(0.1, "off-site")]})
+def test_what_is_made_on_demand_satisfies_nothing():
+    here = seen(files=tarballs(0.1, lies="off-site"))
     policies = dict(here.subject.backups)
     policies["tarball"] = policies["tarball"].model_copy(update={"schedule": None})
     here.subject = here.subject.model_copy(update={"backups": policies})
-    found = table(here, strict)
+    found = table(here)
     assert [row.outcome for row, _ in found.values()] == ["held", "broken", "broken", "broken"]
     assert found["pool"][1].detail.endswith("; tarball 0.1.tar, 2 h 24 min old, was made on demand")
-    assert "give a kind of mosquitto that lies in files a schedule" in str(found["pool"][1].advice)
+    assert "give a kind of mosquitto that lies in files a schedule" in found["pool"][1].advice
 
 
-@pytest.mark.parametrize(
-    "useless",
-    [
-        tarball(1, damage="is not what was written"),
-        tarball(1, not_encrypted="is in the clear"),
-        tarball(-3),
-    ],
-    ids=["damaged", "in the clear", "of the future"],
-)
-def test_useless_files_satisfy_nothing(strict, useless):
-    found = table(seen(strict, files={"tarball": [useless]}), strict)
-    assert found["pool"][0].kind is None and found["pool"][0].outcome == "broken"
-
-
-def test_a_promise_of_an_off_site_copy_is_not_looked_at(strict):
-    made = FoundFile(Path("/srv/ca.gpg"), "encrypted-tarball", "x", NOW - DAY, "index")
-    here = seen(strict, "step-ca", files={"encrypted-tarball": [File(made)]})
-    assert here.subject.backups["encrypted-tarball"].offsite
-    assert outcomes(here, strict) == ["held", "held", "broken", "broken"]
-
-
-def test_without_a_directory_only_snapshots_are_looked_at(strict):
-    here = seen(strict, places=(), files={})
-    found = table(here, strict)
-    assert [row.outcome for row, _ in found.values()] == ["held", *["not looked"] * 3]
-    assert found["pool"][1].advice == "give --backups=DIR"
-
-
-def test_an_accepted_loss_is_shown_as_accepted(atlas):
-    found = table(seen(atlas), atlas)
+def test_an_accepted_loss_is_shown_as_accepted():
+    found = table(seen(fleet=ATLAS), ATLAS)
     assert [row.accepted for row, _ in found.values()] == [False, False, True, True]
-    assert found["machine"][0].outcome == "held" and found["machine"][0].allowed is None
-    assert found["machine"][1].detail == (
+    row, check = found["machine"]
+    assert (row.outcome, row.allowed) == ("held", None)
+    assert check.detail == (
         "the fleet file accepts this loss: nothing that is made on a schedule survives it"
     )
-    kept = seen(atlas, files={"tarball": [tarball(400, "off-site")]})
-    assert table(kept, atlas)["site"][0].age == 400 * 86400
+    kept = seen(fleet=ATLAS, files=tarballs(400, lies="off-site"))
+    assert table(kept, ATLAS)["site"][0].age == 400 * 86400
 
 
-def test_what_is_allowed_is_the_services_word_then_the_fleets_then_the_default(
-    strict,
-):
-    days = {
-        name: [(seconds or 0) / 86400 for seconds in strict.allowed(part).values()]
-        for part in strict.parts
-        for name in [part.name]
-    }
-    assert days["mosquitto"] == [2, 8, 8, 35]
-    assert days["loki"] == [8, 8, 35, 35]
-    assert days["step-ca"] == [8, 8, 2, 8]
-    assert days["atlas-terraform-state"] == [2, 2, 2, 8]
-    lax = strict.model_copy(update={"survives": {"volume": "4w", "site": "none"}})
-    assert lax.allowed(lax.service("step-ca"))["volume"] == 8 * 86400
-    accepted = {"volume": 28 * 86400, "pool": 8 * 86400, "machine": 35 * 86400, "site": None}
-    assert lax.allowed(lax.service("loki")) == accepted
+def test_what_is_allowed_is_the_services_word_then_the_fleets_then_the_default():
+    def days(fleet, name):
+        (part,) = [part for part in fleet.parts if part.name == name]
+        return [seconds and seconds / 86400 for seconds in fleet.allowed(part).values()]
+
+    assert days(STRICT, "mosquitto") == [2, 8, 8, 35]
+    assert days(STRICT, "loki") == [8, 8, 35, 35]
+    assert days(STRICT, "step-ca") == [8, 8, 2, 8]
+    assert days(STRICT, "atlas-terraform-state") == [2, 2, 2, 8]
+    lax = STRICT.model_copy(update={"survives": {"volume": "4w", "site": "none"}})
+    assert days(lax, "step-ca")[0] == 8
+    assert days(lax, "loki") == [28, 8, 35, None]
 
 
 @pytest.mark.parametrize(
@@ -164,7 +132,7 @@ def test_what_is_allowed_is_the_services_word_then_the_fleets_then_the_default(
     ],
 )
 def test_a_wrong_word_in_the_fleet_file_is_named(tmp_path, line, message):
-    text = (ROOT / "fleets" / "atlas.yaml").read_text()
+    text = FLEET.read_text()
     file = tmp_path / "mine.yaml"
     file.write_text(text.replace("survives: {machine: none, site: none}", line, 1))
     with pytest.raises(UsageError) as caught:
@@ -189,13 +157,13 @@ SOCKET = "/var/lib/incus/unix.socket"
     ("path", "endpoint", "lies"),
     [
         ("/srv/x.tar", SOCKET, NEAR),
-        ("/mnt/nas/x.tar", SOCKET, "on another machine"),
+        ("/mnt/nas/x.tar", SOCKET, REMOTE),
         ("/mnt/nas/usb/x.tar", SOCKET, NEAR),
         ("/mnt/own/x.tar", SOCKET, NEAR),
-        ("/mnt/a b/x.tar", SOCKET, "on another machine"),
-        ("/mnt/ssh/x.tar", SOCKET, "on another machine"),
-        ("/mnt/auto/x.tar", SOCKET, "on another machine"),
-        ("/srv/x.tar", "https://prod:8443", "on another machine"),
+        ("/mnt/a b/x.tar", SOCKET, REMOTE),
+        ("/mnt/ssh/x.tar", SOCKET, REMOTE),
+        ("/mnt/auto/x.tar", SOCKET, REMOTE),
+        ("/srv/x.tar", "https://prod:8443", REMOTE),
         ("/srv/x.tar", "https://127.0.0.1:8443", NEAR),
         ("/mnt/nas/x.tar", "https://nas:8443", NEAR),
         ("/mnt/a b/x.tar", "https://filer:8443", NEAR),
@@ -217,28 +185,28 @@ def test_the_mount_table_of_this_machine_is_read():
     assert all(PurePosixPath(point).is_absolute() for point in mount_table())
 
 
-def objects(fleet, *more, **states):
-    names = [f"instance {s.instance}" for s in fleet.services]
-    names += [f"volume {s.volumes[0].name}" for s in fleet.services]
+def objects(*more, **states):
+    names = [f"instance {s.instance}" for s in ATLAS.services]
+    names += [f"volume {s.volumes[0].name}" for s in ATLAS.services]
     return SourceObjects([*names, "bucket atlas-terraform-state", *more], states)
 
 
-def test_what_the_fleet_file_does_not_know_is_a_finding(atlas):
-    [whole] = covered(objects(atlas), atlas)
+def test_what_the_fleet_file_does_not_know_is_a_finding():
+    [whole] = covered(objects(), ATLAS)
     assert (whole.outcome, whole.detail) == ("held", "15 of 15 instances, volumes and buckets")
     strange = ("volume scratch", "volume fast/loki01-data", "bucket x", "instance wiki01")
-    found = {one.name: one for one in covered(objects(atlas, *strange), atlas)}
+    found = {one.name: one for one in covered(objects(*strange), ATLAS)}
     assert {name for name, one in found.items() if one.outcome == "broken"} == {*strange}
     assert found["volume scratch"].advice == (
         "add it, or accept it, in the fleet file: `not_covered: {volume scratch: REASON}`"
     )
 
 
-def test_what_is_accepted_is_held_with_its_reason(atlas):
-    lax = atlas.model_copy(
+def test_what_is_accepted_is_held_with_its_reason():
+    lax = ATLAS.model_copy(
         update={"not_covered": {"volume scratch": "a cache", "volume gone": "was one"}}
     )
-    here = objects(lax, "volume scratch")
+    here = objects("volume scratch")
     found = {one.name: one for one in covered(here, lax)}
     assert found["volume scratch"].outcome == "held"
     assert found["volume scratch"].detail == "the fleet file accepts it: a cache"
@@ -247,9 +215,9 @@ def test_what_is_accepted_is_held_with_its_reason(atlas):
     )
 
 
-def test_state_on_the_root_disk_is_a_finding(atlas):
-    here = objects(atlas, mosquitto01="/var/lib/mq/", loki01="/loki/chunks", grafana01="")
-    (found,) = [one for one in covered(here, atlas) if one.outcome == "broken"]
+def test_state_on_the_root_disk_is_a_finding():
+    here = objects(mosquitto01="/var/lib/mq/", loki01="/loki/chunks", grafana01="")
+    (found,) = [one for one in covered(here, ATLAS) if one.outcome == "broken"]
     assert found.name == "instance mosquitto01"
     assert "it is kept in /var/lib/mq/, on the root disk" in found.detail
-    assert "whether grafana01 keep all state" in next(not_looked_at(here, atlas))
+    assert "whether grafana01 keep all state" in next(not_looked_at(here, ATLAS))
