@@ -304,17 +304,6 @@ def test_an_audit_names_what_cannot_be_read_and_calls_no_other_kind_damaged(
     assert "grafana01.tar is an export of an instance" in "; ".join(not_checked(seen, None))
 
 
-def test_an_audit_sees_plaintext_under_an_encrypted_name_wherever_it_lies(
-    tmp_path, read_by_an_audit
-):
-    write(tmp_path / ".git" / "x", "step-ca01-data")
-    (tmp_path / "step-ca01-data.tar.gz.GPG").write_bytes(gzip.compress(export("step-ca01-data")))
-    seen = read_by_an_audit(STEP_CA)
-    assert len(seen.plaintext) == 2
-    (file,) = seen.files["encrypted-tarball"]
-    assert "is not encrypted, although its name says so" in file.not_encrypted
-
-
 def test_an_audit_says_what_dates_a_backup(tmp_path, read_by_an_audit):
     write_secret(tmp_path / "step-ca01-data-20261121.tar.gz.gpg", "step-ca01-data")
     seen = read_by_an_audit(STEP_CA)
