@@ -225,14 +225,6 @@ def test_dashboards_are_found_as_the_runbook_exports_them(tmp_path, layout, newe
 BLOCK = "01JD6B9XQ0H0T2S3V4W5X6Y7Z8"
 
 
-def test_a_tsdb_snapshot_is_found_as_a_directory(tmp_path):
-    root = tmp_path / "prometheus" / "snapshots" / "20261128T020000Z-78c1a2b3"
-    (root / BLOCK / "chunks").mkdir(parents=True)
-    (root / BLOCK / "meta.json").write_text("{}")
-    found = files_in(tmp_path).newest_file(PROMETHEUS, "native")
-    assert (found.path, found.taken_at, found.dated_by) == (root, MADE, "name")
-
-
 def test_a_service_whose_kind_comes_twice_is_known_by_name(tmp_path):
     names = (f"./{BLOCK}", f"./{BLOCK}/meta.json")
     (tmp_path / "other-tsdb.tar").write_bytes(archive(dict.fromkeys(names, b"")))
