@@ -82,7 +82,7 @@ class Stage:
         """A service with a drill of its own; nothing of it is made yet."""
         spec = self.fleet.service(name)
         target = self.fleet.targets[scenario].seconds
-        drill = Drill.of_service(spec, scenario, target=target, project=self.project.name)
+        drill = Drill.of(spec, scenario, target=target, project=self.project.name)
         place = Path(tempfile.mkdtemp(dir=self.scratch))
         return ServiceUnderDrill(self.view, spec, drill, place, self.fleet.pool)
 

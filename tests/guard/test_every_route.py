@@ -137,4 +137,6 @@ def test_there_are_three_policies_and_only_the_labs_builder_may_do_anything():
     assert policies == {"Policy", "ReadPolicy", "DrillPolicy", "OwnServerPolicy"}
     assert modules_with("OwnServerPolicy(") == {"recovery/source.py", "plugin/target.py"}
     # The operator's script also writes; only the lab's own shell gets it.
-    assert modules_with("atlas-backup.sh", "subprocess") == {"recovery/source.py"}
+    assert modules_with("atlas-backup.sh", "import process") == {"recovery/source.py"}
+    for other in ("subprocess", "fixtures.process"):
+        assert modules_with("atlas-backup.sh", other) == set()

@@ -35,6 +35,21 @@ def files_in(*places, **more):
     return BackupFiles(places=places, services=tuple(FLEET.services), **more)
 
 
+def write(path, *more, **about):
+    """Write an export, as `export` makes it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(export(*more, **about))
+    return path
+
+
+def write_secret(path, *more, **about):
+    """Write an encrypted one; its passphrase is `correct horse`."""
+    words = path.parent.parent / "words"
+    words.write_text("correct horse\n")
+    path.write_bytes(encrypt(gzip.compress(export(*more, **about)), words))
+    return path
+
+
 def problem_of(path, passphrase=None):
     """Return how a file is judged, found and read to its end: family of the error, and its text."""
     found = identify(path, passphrase)
@@ -93,22 +108,18 @@ def test_each_message_opens_with_the_passphrase_as_gpg_reads_it(name, tmp_path):
 
 def test_the_runbooks_own_layout_is_found(tmp_path):
     """The tree of the runbook, by its own commands; no note, no name of ours."""
-    atlas = tmp_path / "backup" / "atlas"
+    atlas, elsewhere = tmp_path / "backup" / "atlas", tmp_path / "off-site"
+    elsewhere.mkdir()
     for day in ("20261121", "20261128"):
         (atlas / day).mkdir(parents=True)
+        at = datetime.strptime(day, "%Y%m%d").replace(tzinfo=UTC).timestamp() + 7200
         for service in FLEET.services:
             volume = service.volumes[0].name
-            at = datetime.strptime(day, "%Y%m%d").replace(tzinfo=UTC).timestamp() + 7200
             packed = gzip.compress(export(volume, at=at))
             (atlas / day / f"{volume}.tar.gz").write_bytes(packed)
-    elsewhere = tmp_path / "off-site"
-    elsewhere.mkdir()
-    words = tmp_path / "words"
-    words.write_text("correct horse\n")
-    secret = encrypt(gzip.compress(export("step-ca01-data")), words)
-    (elsewhere / "step-ca01-backup-20261128.tar.gz.gpg").write_bytes(secret)
-    bucket = export("atlas-terraform-state", kind="bucket")
-    (elsewhere / "terraform-state-backup-20261128.tar.gz").write_bytes(gzip.compress(bucket))
+    secret = write_secret(elsewhere / "step-ca01-backup-20261128.tar.gz.gpg", "step-ca01-data")
+    bucket = gzip.compress(export("atlas-terraform-state", kind="bucket"))
+    (elsewhere / "terraform-state-backup-20261128.tar.gz").write_bytes(bucket)
     for passphrase in (None, Secret("correct horse")):
         found = files_in(atlas, elsewhere, passphrase=passphrase)
         for service in FLEET.services:
@@ -116,41 +127,35 @@ def test_the_runbooks_own_layout_is_found(tmp_path):
             assert newest.path == atlas / "20261128" / f"{service.volumes[0].name}.tar.gz"
             assert (newest.taken_at, newest.dated_by) == (MADE, "index")
         newest = found.newest_file(STEP_CA, "encrypted-tarball")
-        assert newest.path == elsewhere / "step-ca01-backup-20261128.tar.gz.gpg"
-        assert newest.dated_by == ("index" if passphrase else "name")
+        assert (newest.path, newest.dated_by) == (secret, "index" if passphrase else "name")
         assert found.newest_file(FLEET.buckets[0], "native").kind == "bucket"
     before = files_in(atlas, as_of=datetime(2026, 11, 27, tzinfo=UTC))
     assert before.newest_file(GRAFANA, "tarball").path.parent.name == "20261121"
 
 
-def test_a_bucket_is_found_under_any_name(tmp_path):
-    (tmp_path / "x.bin").write_bytes(export("atlas-terraform-state", kind="bucket"))
-    assert files_in(tmp_path).newest_file(FLEET.buckets[0], "native").path.name == "x.bin"
-
-
-def test_an_encrypted_export_of_a_bucket_is_listed(tmp_path):
-    words = tmp_path / "words"
-    words.write_text("correct horse\n")
-    secret = encrypt(gzip.compress(export("atlas-terraform-state", kind="bucket")), words)
-    (tmp_path / "state.gpg").write_bytes(secret)
-    found = files_in(tmp_path, passphrase=Secret("correct horse"))
+def test_a_bucket_is_found_under_any_name_and_an_encrypted_export_of_it_is_listed(tmp_path):
+    (own,), about = FLEET.buckets, ("atlas-terraform-state",)
+    made = write(tmp_path / "one" / "x.bin", *about, kind="bucket")
+    assert files_in(made.parent).newest_file(own, "native").path == made
+    (tmp_path / "two").mkdir()
+    secret = write_secret(tmp_path / "two" / "state.gpg", *about, kind="bucket")
+    found = files_in(secret.parent, passphrase=Secret("correct horse"))
     with pytest.raises(CouldNotLook, match="an encrypted export of bucket atlas-terraform-state"):
-        found.newest_file(FLEET.buckets[0], "native")
+        found.newest_file(own, "native")
 
 
 def test_a_backup_of_the_future_is_not_the_newest(tmp_path):
     ahead = datetime.now(UTC) + timedelta(days=3)
-    (tmp_path / "v.tar").write_bytes(export(at=ahead.timestamp()))
+    write(tmp_path / "v.tar", at=ahead.timestamp())
     with pytest.raises(CouldNotLook, match="dated 3 d .*in the future by its index"):
         files_in(tmp_path).newest_file(GRAFANA, "tarball")
-    (tmp_path / "w.tar").write_bytes(export())
+    write(tmp_path / "w.tar")
     until = files_in(tmp_path, as_of=datetime.now(UTC))
     assert until.newest_file(GRAFANA, "tarball").path.name == "w.tar"
 
 
 def test_what_is_not_read_here_is_no_damage_and_says_which_older_one_is(tmp_path):
-    (tmp_path / "grafana01-data-20261127.tar.zst").write_bytes(export())
-    os.utime(tmp_path / "grafana01-data-20261127.tar.zst", (0, 0))
+    os.utime(write(tmp_path / "grafana01-data-20261127.tar.zst"), (0, 0))
     (tmp_path / "grafana01-data-20261129.tar.lz4").write_bytes(b"\x04\x22\x4d\x18xxxx")
     with pytest.raises(CouldNotLook, match="is lz4, which is not read here") as caught:
         files_in(tmp_path).newest_file(GRAFANA, "tarball")
@@ -158,10 +163,9 @@ def test_what_is_not_read_here_is_no_damage_and_says_which_older_one_is(tmp_path
 
 
 def test_an_instances_export_does_not_stand_for_its_volume(tmp_path):
-    (tmp_path / "grafana01-data").mkdir()
-    whole = export("grafana01", kind="container", at=MADE.timestamp() + 60)
-    (tmp_path / "grafana01-data" / "grafana01.tar").write_bytes(whole)
-    (tmp_path / "grafana01-data" / "v.tar").write_bytes(export())
+    place, later = tmp_path / "grafana01-data", MADE.timestamp() + 60
+    write(place / "grafana01.tar", "grafana01", kind="container", at=later)
+    write(place / "v.tar")
     found = files_in(tmp_path)
     assert found.newest_file(GRAFANA, "tarball").path.name == "v.tar"
     assert [file.path.name for file in found.not_read_of(GRAFANA)] == ["grafana01.tar"]
@@ -176,11 +180,10 @@ def test_what_lacks_an_index_is_known_by_its_volume_or_its_instance_alone(tmp_pa
 
 
 def test_the_plan_of_a_run_is_what_was_found_first_and_is_looked_at_again(tmp_path):
-    first, second = tmp_path / "v.tar", tmp_path / "w.tar"
-    first.write_bytes(export())
+    first = write(tmp_path / "v.tar")
     backups = files_in(tmp_path)
     assert backups.newest_file(GRAFANA, "tarball").path == first
-    second.write_bytes(export(at=MADE.timestamp() + 60))
+    second = write(tmp_path / "w.tar", at=MADE.timestamp() + 60)
     assert backups.newest_file(GRAFANA, "tarball").path == first
     assert replace(backups).newest_file(GRAFANA, "tarball").path == second
     first.write_bytes(b"overwritten")
@@ -222,14 +225,6 @@ def test_dashboards_are_found_as_the_runbook_exports_them(tmp_path, layout, newe
 BLOCK = "01JD6B9XQ0H0T2S3V4W5X6Y7Z8"
 
 
-def test_a_tsdb_snapshot_is_found_as_a_directory(tmp_path):
-    root = tmp_path / "prometheus" / "snapshots" / "20261128T020000Z-78c1a2b3"
-    (root / BLOCK / "chunks").mkdir(parents=True)
-    (root / BLOCK / "meta.json").write_text("{}")
-    found = files_in(tmp_path).newest_file(PROMETHEUS, "native")
-    assert (found.path, found.taken_at, found.dated_by) == (root, MADE, "name")
-
-
 def test_a_service_whose_kind_comes_twice_is_known_by_name(tmp_path):
     names = (f"./{BLOCK}", f"./{BLOCK}/meta.json")
     (tmp_path / "other-tsdb.tar").write_bytes(archive(dict.fromkeys(names, b"")))
@@ -240,16 +235,26 @@ def test_a_service_whose_kind_comes_twice_is_known_by_name(tmp_path):
     assert both.files_of(second, "native")
 
 
-def test_what_may_not_be_read_is_part_of_why_there_is_none(tmp_path, monkeypatch):
+@pytest.fixture
+def locked(monkeypatch):
+    """Makes a call of `os` fail for a path that ends so."""
+
+    def lock(call, name):
+        works = getattr(os, call)
+
+        def refuse(path, *more, **options):
+            if str(path).endswith(name):
+                raise PermissionError(13, "Permission denied", str(path))
+            return works(path, *more, **options)
+
+        monkeypatch.setattr(os, call, refuse)
+
+    return lock
+
+
+def test_what_may_not_be_read_is_part_of_why_there_is_none(tmp_path, locked):
     (tmp_path / "locked").mkdir()
-    listed = os.scandir
-
-    def refuse(path):
-        if str(path).endswith("locked"):
-            raise PermissionError(13, "Permission denied", str(path))
-        return listed(path)
-
-    monkeypatch.setattr(os, "scandir", refuse)
+    locked("scandir", "locked")
     with pytest.raises(CouldNotLook, match="not looked at: .*locked: a directory that cannot be"):
         files_in(tmp_path).newest_file(GRAFANA, "tarball")
 
@@ -267,20 +272,13 @@ def read_by_an_audit(tmp_path):
 
 
 def test_an_audit_names_what_cannot_be_read_and_calls_no_other_kind_damaged(
-    tmp_path, read_by_an_audit, monkeypatch
+    tmp_path, read_by_an_audit, locked
 ):
-    (tmp_path / "grafana01.tar").write_bytes(export("grafana01", kind="container"))
+    write(tmp_path / "grafana01.tar", "grafana01", kind="container")
     (tmp_path / "grafana01-data-20261128.tar.lz4").write_bytes(b"\x04\x22\x4d\x18xxxx")
-    (tmp_path / "grafana01-data.tar.gz").write_bytes(b"")
-    (tmp_path / "private").write_bytes(b"")
-    opened = os.open
-
-    def refuse(path, *more, **options):
-        if str(path).endswith("private"):
-            raise PermissionError(13, "Permission denied", str(path))
-        return opened(path, *more, **options)
-
-    monkeypatch.setattr(os, "open", refuse)
+    for name in ("grafana01-data.tar.gz", "private"):
+        (tmp_path / name).write_bytes(b"")
+    locked("open", "private")
     seen = read_by_an_audit(GRAFANA)
     assert seen.files["tarball"] == []
     assert [line.partition(": ")[2] for line in sorted(seen.unreadable)] == [
@@ -293,32 +291,13 @@ def test_an_audit_names_what_cannot_be_read_and_calls_no_other_kind_damaged(
         f"{tmp_path}/grafana01.tar: grafana01.tar is an export of an instance, not of a custom "
         "volume: grafana01",
     ]
-    (broken,) = [
-        one for one in policy.files(seen) if one.outcome == "broken" and "can be" in one.name
-    ]
-    assert "Permission denied" in broken.detail and "lz4" not in broken.detail
-    assert any(
-        "grafana01.tar is an export of an instance" in note for note in not_checked(seen, None)
-    )
-
-
-def test_an_audit_sees_plaintext_under_an_encrypted_name_wherever_it_lies(
-    tmp_path, read_by_an_audit
-):
-    (tmp_path / ".git").mkdir()
-    (tmp_path / ".git" / "x").write_bytes(export("step-ca01-data"))
-    (tmp_path / "step-ca01-data.tar.gz.GPG").write_bytes(gzip.compress(export("step-ca01-data")))
-    seen = read_by_an_audit(STEP_CA)
-    assert len(seen.plaintext) == 2
-    (file,) = seen.files["encrypted-tarball"]
-    assert "is not encrypted, although its name says so" in file.not_encrypted
+    (broken,) = [one.detail for one in policy.files(seen) if one.name == "every file can be read"]
+    assert "Permission denied" in broken and "lz4" not in broken
+    assert "grafana01.tar is an export of an instance" in "; ".join(not_checked(seen, None))
 
 
 def test_an_audit_says_what_dates_a_backup(tmp_path, read_by_an_audit):
-    words = tmp_path / "words"
-    words.write_text("correct horse\n")
-    secret = encrypt(gzip.compress(export("step-ca01-data")), words)
-    (tmp_path / "step-ca01-data-20261121.tar.gz.gpg").write_bytes(secret)
+    write_secret(tmp_path / "step-ca01-data-20261121.tar.gz.gpg", "step-ca01-data")
     seen = read_by_an_audit(STEP_CA)
     (newest,) = [one for one in policy.ages(seen) if one.name == "newest encrypted-tarball"]
     assert "old by its name; the schedule @weekly allows" in newest.detail
