@@ -170,7 +170,7 @@ def test_a_tarball_recovers_from_s3(drilled, by_s3, place):
             for f in backups.files
         }
 
-    assert shown(by_s3) == shown(replace(place))
+    assert shown(by_s3) == shown(place)
     drill = drilled("mosquitto", "tarball", where=by_s3)
     assert drill.verdict is Verdict.RECOVERED, drill.reason
     assert drill.backup.source.startswith("s3://")

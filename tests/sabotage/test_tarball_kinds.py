@@ -34,10 +34,7 @@ def contents(volume):
 
 
 def unpacked(data):
-    """The content; None if it is damaged.
-
-    A flipped bit may leave it as it is: where gzip points back to the same bytes elsewhere.
-    """
+    """The content, which a flipped bit may leave as it is; None if it is damaged."""
     try:
         return DecompressedReader(io.BytesIO(data), "").read()
     except BackupDamaged:
