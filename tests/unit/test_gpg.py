@@ -161,14 +161,14 @@ def opened(name, secret):
 
 def test_a_file_opens_with_its_own_passphrase_alone(tmp_path):
     """Of kinds that operators have; a carriage return is part of a passphrase."""
-    for name, key in (("pw", "pw"), ("pw-crlf", "pw-crlf"), ("both", "pw")):
+    keys = {key: passphrase(tmp_path, (CASES / key).read_bytes()) for key in ("pw", "pw-crlf")}
+    for name, its, other in (("pw", *keys), ("pw-crlf", *reversed(keys)), ("both", *keys)):
         file = f"{name}.tar.zst.gpg"
-        assert opened(file, passphrase(tmp_path, (CASES / key).read_bytes()))
+        assert opened(file, keys[its])
         assert "AES256" in gpg.must_be_encrypted(CASES / file)
         gpg.must_refuse_another_passphrase(CASES / file, file)
-    for name, key in (("pw", "pw-crlf"), ("pw-crlf", "pw"), ("both", "pw-crlf")):
         with pytest.raises(BackupDamaged, match="the passphrase is wrong"):
-            opened(f"{name}.tar.zst.gpg", passphrase(tmp_path, (CASES / key).read_bytes()))
+            opened(file, keys[other])
     with pytest.raises(CouldNotLook, match=r"to a public key alone \(A44ED0DF7AFE32AA\)"):
         gpg.must_be_encrypted(CASES / "recipient.tar.zst.gpg")
 

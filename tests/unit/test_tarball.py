@@ -272,8 +272,8 @@ def test_what_incus_writes_is_read(tmp_path):
     assert with_entries(tmp_path, *map(entry, names)).volume == VOLUME
 
 
-def archives(directory):
-    """Return archives of every kind that tarfile and GNU tar write: name -> bytes."""
+def archives():
+    """Return archives of every kind that tarfile writes: name -> bytes."""
     long = "backup/volume/" + "/".join(["directory-of-a-long-name"] * 12) + "/file"
     index = INDEX.format(name=VOLUME, kind="custom", inner=VOLUME).encode()
     made = {}
@@ -293,17 +293,6 @@ def archives(directory):
             for kind in (tarfile.DIRTYPE, tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.FIFOTYPE):
                 archive.addfile(entry(f"{V}/{kind.decode()}", kind, linkname=f"{V}/block"))
         made[name] = out.getvalue()
-    (directory / V).mkdir(parents=True)
-    (directory / "backup/index.yaml").write_bytes(index)
-    for number in range(3):
-        with (directory / V / f"sparse{number}").open("wb") as file:
-            for place in range(0, 40 << 20, 1 << 20):
-                file.seek(place)
-                file.write(b"data")
-            file.truncate(50 << 20)
-    for how in ("gnu", "pax"):
-        argv = ["tar", "-C", str(directory), "-c", "--sparse", f"--format={how}", "backup"]
-        made[f"sparse {how}"] = subprocess.run(argv, capture_output=True, check=True).stdout
     return made
 
 
@@ -311,17 +300,14 @@ def facts(entry):
     return (entry.name, entry.size, entry.type, entry.offset_data, entry.mtime, entry.pax_headers)
 
 
-def test_every_archive_is_read_as_tarfile_reads_it(inspected, tmp_path):
-    for name, data in archives(tmp_path).items():
+def test_every_archive_is_read_as_tarfile_reads_it(inspected):
+    for name, data in archives().items():
         seen = []
         read_archive(io.BytesIO(data), "x", lambda _, entry, seen=seen: seen.append(facts(entry)))
         with tarfile.open(fileobj=io.BytesIO(data)) as archive:
             assert seen == [facts(entry) for entry in archive], name
         whole = inspected(gzip.compress(data, 1))
         assert (whole.entries, whole.content_bytes) == (len(seen), len(data)), name
-        for cut in (len(data) - 20_000, len(data) - 1):
-            with pytest.raises(BackupDamaged):
-                inspected(gzip.compress(data[:cut], 1))
 
 
 def test_an_interrupted_export_leaves_no_file(tmp_path):
