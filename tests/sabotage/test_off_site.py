@@ -81,15 +81,6 @@ def test_a_connection_cut_in_the_import_leaves_no_volume(drilled, by_sftp, serve
 
 
 @needs_ssh
-def test_a_wrong_host_key_is_refused(drilled, by_sftp, server, tmp_path):
-    other = sshd.make_key(tmp_path / "other")
-    server.known_hosts.write_text(f"[127.0.0.1]:{server.port} {other}\n")
-    drill = drilled("mosquitto", "tarball", where=by_sftp)
-    assert drill.verdict is Verdict.NOT_VERIFIED
-    assert "the host key is not trusted" in drill.reason
-
-
-@needs_ssh
 def test_a_drawn_one_is_drilled_as_the_newest_is(drilled, by_sftp, fleet):
     spec = fleet.service("mosquitto")
     drawn = by_sftp.drawn(spec, "tarball", Draw(1, 7))
