@@ -341,12 +341,14 @@ def test_the_last_bytes_of_another_file_are_withheld(tmp_path, size):
 
 
 # Not ru_maxrss: a child begins with that of the process that started it.
-MEASURE = """
-import sys; from pathlib import Path
-from fixtures.backups.tarball import inspect
+PEAK = """
 def peak():
     with open("/proc/self/status") as status:
         return next(int(row.split()[1]) for row in status if row.startswith("VmHWM"))
+"""
+MEASURE = f"""{PEAK}
+import sys; from pathlib import Path
+from fixtures.backups.tarball import inspect
 before = peak()
 seen = inspect(Path(sys.argv[1]), volume=sys.argv[2])
 print(peak() - before, seen.entries)
