@@ -275,18 +275,13 @@ def test_what_cannot_be_read_is_listed_and_the_rest_is_found(tmp_path, monkeypat
     (tmp_path / "locked").mkdir()
     listed, opened = os.scandir, os.open
 
-    def refuse_to_list(path):
-        if str(path).endswith("locked"):
-            raise PermissionError(13, "Permission denied", str(path))
-        return listed(path)
+    def refuse(path, end, error, do):
+        if str(path).endswith(end):
+            raise OSError(error, os.strerror(error), str(path))
+        return do()
 
-    def refuse_to_open(path, *more, **options):
-        if str(path).endswith("b.tar"):
-            raise OSError(5, "Input/output error", str(path))
-        return opened(path, *more, **options)
-
-    monkeypatch.setattr(os, "scandir", refuse_to_list)
-    monkeypatch.setattr(os, "open", refuse_to_open)
+    monkeypatch.setattr(os, "scandir", lambda p: refuse(p, "locked", 13, lambda: listed(p)))
+    monkeypatch.setattr(os, "open", lambda p, *a: refuse(p, "b.tar", 5, lambda: opened(p, *a)))
     found = {file.path.name: (file.state, file.problem) for file in find_files([tmp_path])}
     assert found == {
         "a.tar": ("whole", ""),

@@ -2,9 +2,7 @@
 
 import bz2
 import gzip
-import io
 import lzma
-import tarfile
 from datetime import timedelta
 
 import pytest
@@ -21,6 +19,7 @@ from fixtures.runbook.perform import (
 )
 from fixtures.runbook.section import _shifted
 from fixtures.runbook.text import Section, parse_runbook, placeholders, read_runbook
+from tests.unit.test_find import archive
 
 SCRIPT = "/root/.runbook.md"
 
@@ -138,14 +137,9 @@ def test_a_program_of_a_script_is_found_by_its_verbs(verb, line):
 
 def export(volume, pack):
     """The first blocks of an export."""
-    content = io.BytesIO()
-    with tarfile.open(fileobj=content, mode="w") as archive:
-        index = f"name: {volume}\nbackend: btrfs\n".encode()
-        for name, data in (("index.yaml", index), ("volume.bin", bytes(range(256)) * 1172)):
-            entry = tarfile.TarInfo(f"backup/{name}")
-            entry.size = len(data)
-            archive.addfile(entry, io.BytesIO(data))
-    return pack(content.getvalue())[:4096]
+    index = f"name: {volume}\nbackend: btrfs\n".encode()
+    files = {"backup/index.yaml": index, "backup/volume.bin": bytes(range(256)) * 1172}
+    return pack(archive(files))[:4096]
 
 
 PACKINGS = {"none": bytes, "gzip": gzip.compress, "bzip2": bz2.compress, "xz": lzma.compress}
