@@ -5,8 +5,7 @@ import pytest
 from drills.test_runbook import test_section_makes_backups_and_prunes_them as make_and_prune
 from drills.test_runbook import test_section_recovers as recover
 from fixtures.evidence.judge import judge_audit
-from fixtures.evidence.record import AuditVerdict, Verdict
-from tests.runbook.conftest import new_drill
+from fixtures.evidence.record import AuditVerdict
 
 pytestmark = pytest.mark.runbook
 
@@ -68,20 +67,3 @@ def test_a_script_that_makes_half_and_prunes_nothing(audit, nightly, performance
     assert "and still there: backup/" in broken["step-ca: encrypted-tarball pruned"].detail
     found = [each.what for each in nightly.by.drill.findings]
     assert any("an export of volume step-ca01-data" in what for what in found), found
-
-
-def test_a_full_rebuild_that_hides_its_errors_restores_nothing(stage, performance, broker):
-    drill = new_drill(stage, broker[0].spec)
-    text = (
-        "## Restore\n\n```bash\nfor each in mosquitto01; do\n"
-        '  incus stop "$each" 2>/dev/null || true\n'
-        '  incus storage volume delete local "$each-data" 2>/dev/null || true\n'
-        '  incus storage volume import local "./$each.tar.gz" "$each-data" 2>/dev/null || true\n'
-        '  incus start "$each" 2>/dev/null || true\ndone\n```\n'
-    )
-    by = performance(text, drill)
-    done = by.run(by.runbook.section("Restore"), {})
-    assert done.status == 0
-    assert [finding.line for finding in drill.findings] == [6, 7]
-    assert "in use" in drill.findings[0].what
-    assert drill.record().verdict is Verdict.NOT_VERIFIED, "nothing was looked at"

@@ -1,5 +1,7 @@
 """Runbooks of many shapes, each performed after a real loss: the right verdict and findings."""
 
+import textwrap
+
 import pytest
 
 from fixtures.evidence.record import Verdict
@@ -18,7 +20,7 @@ def fenced(text, info="bash"):
 
 
 def indented(text):
-    return "# Broker\n\n## Restore\n\n" + "".join(f"    {line}\n" for line in text.splitlines())
+    return "# Broker\n\n## Restore\n\n" + textwrap.indent(text, "    ")
 
 
 def listing(prompt, noise=""):
@@ -30,9 +32,7 @@ RECOVERING = {
     "a fence of tildes and sh": fenced(RESTORE, "sh").replace("```", "~~~"),
     "no language": fenced(RESTORE, ""),
     "indented": indented(RESTORE),
-    "in a list": "## Restore\n\n1. Go:\n   ```shell\n   "
-    + RESTORE.replace("\n", "\n   ").rstrip()
-    + "\n   ```\n",
+    "in a list": "## Restore\n\n1. Go:\n" + textwrap.indent(f"```shell\n{RESTORE}```\n", "   "),
     "a listing": fenced(listing("anna@atlas:~$ sudo ", "done.\n"), "console"),
     "a listing of dollars": indented(listing("$ ", "| NAME | STATE |\n")),
     "a listing of root": fenced(listing("# "), ""),
@@ -72,18 +72,16 @@ def test_what_restores_recovers(perform, name):
     assert any("snapshot restore" in command.command for command in drill.commands)
 
 
+PLACEHOLDER = "a placeholder that nothing fills"
 FAILING = {
-    "a wrong verb": (
-        fenced(RESTORE.replace("snapshot restore", "restore")),
-        'unknown command "restore"',
-    ),
+    "a wrong verb": (fenced(RESTORE.replace("snapshot restore", "restore")), 'command "restore"'),
     "a placeholder": (
         indented(RESTORE.replace("before", "<name of the snapshot>")),
-        "line 6: a placeholder that nothing fills: <name of the snapshot>",
+        f"line 6: {PLACEHOLDER}: <name of the snapshot>",
     ),
     "a placeholder in quotes": (
         fenced(RESTORE.replace("before", '"<snapshot>"')),
-        "line 9: a placeholder that nothing fills: <snapshot>",
+        f"line 9: {PLACEHOLDER}: <snapshot>",
     ),
     "the other client": (fenced(RESTORE.replace("incus", "lxc")), "lxc: command not found"),
     "a confirmation": (
@@ -96,10 +94,7 @@ FAILING = {
         "The storage volume is still in use",
     ),
     "nothing that restores": (fenced("incus list\n"), ""),
-    "a service left stopped": (
-        fenced("".join(RESTORE.splitlines(keepends=True)[:2])),
-        "is Stopped",
-    ),
+    "a service left stopped": (fenced(RESTORE.rpartition("incus start")[0]), "is Stopped"),
 }
 
 

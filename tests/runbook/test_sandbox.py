@@ -1,7 +1,7 @@
 """A section reaches nothing but the lab's Incus and what it was lent."""
 
 import socket
-import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -39,16 +39,9 @@ def test_everything_removed_is_the_sandbox_alone(run, sandbox, stage, tmp_path):
 
 
 FORBIDDEN = (
-    "ls /proc/1/root/",
-    "mount -t tmpfs none /mnt",
-    "mknod /root/disk b 254 0",
-    "chroot / true",
-    "unshare --mount true",
-    "nsenter --target 1 --mount true",
-    "ip link set lo down",
-    "hostname production",
-    "sysctl -w kernel.domainname=x",
-    "losetup /dev/loop0 /etc/passwd",
+    *("ls /proc/1/root/", "mount -t tmpfs none /mnt", "mknod /root/disk b 254 0", "chroot / true"),
+    *("unshare --mount true", "nsenter --target 1 --mount true", "ip link set lo down"),
+    *("hostname production", "sysctl -w kernel.domainname=x", "losetup /dev/loop0 /etc/passwd"),
     "modprobe dummy",
 )
 
@@ -66,22 +59,11 @@ def test_processes_of_the_host_are_not_seen(run):
 
 def test_the_network_of_the_host_is_not_reached(run):
     with socket.create_server(("127.0.0.1", 0)) as server:
-        port = server.getsockname()[1]
-        heard = []
-
-        def listen():
-            server.settimeout(5)
-            try:
-                heard.append(server.accept())
-            except OSError:
-                return
-
-        listener = threading.Thread(target=listen)
-        listener.start()
-        done = run(f"exec 3<>/dev/tcp/127.0.0.1/{port}")
-        listener.join()
+        server.settimeout(0.5)
+        done = run(f"exec 3<>/dev/tcp/127.0.0.1/{server.getsockname()[1]}")
+        with pytest.raises(TimeoutError):
+            server.accept()
     assert done.status != 0
-    assert not heard
 
 
 def test_other_labs_and_files_of_the_host_are_not_seen(run, stage):
@@ -96,7 +78,7 @@ def test_nothing_goes_on_after_the_end(run, stage, sandbox):
     assert done.status == 0
     beat = sandbox.files / "root" / "beat"
     before = beat.read_text()
-    threading.Event().wait(0.3)
+    time.sleep(0.3)
     assert beat.read_text() == before
 
 

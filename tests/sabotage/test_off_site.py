@@ -48,7 +48,7 @@ def test_a_tarball_recovers_by_sftp_and_says_that_it_was_off_site(drilled, by_sf
 @needs_ssh
 def test_a_connection_cut_in_the_import_leaves_no_volume(drilled, by_sftp, server, monkeypatch):
     restoring, volumes = [], []
-    opened = remote.Sftp.open
+    opened = remote._Sftp.open
 
     def open_and_cut(self, path):
         read = opened(self, path)
@@ -72,21 +72,12 @@ def test_a_connection_cut_in_the_import_leaves_no_volume(drilled, by_sftp, serve
 
         existing.restore = restore
 
-    monkeypatch.setattr(remote.Sftp, "open", open_and_cut)
+    monkeypatch.setattr(remote._Sftp, "open", open_and_cut)
     drill = drilled("mosquitto", "tarball", sabotage, where=by_sftp)
     assert drill.verdict is Verdict.NOT_VERIFIED
     assert "backups at sftp://backups: " in drill.reason
     assert volumes == [False]
     assert drill.rto is None
-
-
-@needs_ssh
-def test_a_wrong_host_key_is_refused(drilled, by_sftp, server, tmp_path):
-    other = sshd.make_key(tmp_path / "other")
-    server.known_hosts.write_text(f"[127.0.0.1]:{server.port} {other}\n")
-    drill = drilled("mosquitto", "tarball", where=by_sftp)
-    assert drill.verdict is Verdict.NOT_VERIFIED
-    assert "the host key is not trusted" in drill.reason
 
 
 @needs_ssh
@@ -170,7 +161,7 @@ def test_a_tarball_recovers_from_s3(drilled, by_s3, place):
             for f in backups.files
         }
 
-    assert shown(by_s3) == shown(replace(place))
+    assert shown(by_s3) == shown(place)
     drill = drilled("mosquitto", "tarball", where=by_s3)
     assert drill.verdict is Verdict.RECOVERED, drill.reason
     assert drill.backup.source.startswith("s3://")

@@ -7,7 +7,6 @@ from dataclasses import replace
 
 import pytest
 
-from fixtures.backups.streams import DecompressedReader
 from fixtures.backups.tarball import inspect, write_tarball
 from fixtures.errors import BackupDamaged, IncusError
 from fixtures.recovery.drill import Form
@@ -17,9 +16,6 @@ KINDS = (
     *(Form("none", optimized=True), Form("zstd", optimized=True)),
 )
 """Missing: bzip2, whose program Incus' packages do not bring, and squashfs, which is no stream."""
-
-CHECKED = ("gzip", "zstd", "xz")
-"""Compressions that have a checksum of their own; a bare tar and lzma have none."""
 
 
 def contents(volume):
@@ -33,38 +29,20 @@ def contents(volume):
         return found
 
 
-def unpacked(data):
-    """The content; None if it is damaged.
-
-    A flipped bit may leave it as it is: where gzip points back to the same bytes elsewhere.
-    """
-    try:
-        return DecompressedReader(io.BytesIO(data), "").read()
-    except BackupDamaged:
-        return None
-
-
-def must_be_seen_damaged(tarball, kind, tmp_path):
+def must_be_seen_damaged(tarball):
+    """Where it is cut, and where a bit is flipped."""
     whole = tarball.path.read_bytes()
     for part in (0.0, 0.3, 0.6, 0.99, 1.0):
         at = min(int(len(whole) * part), len(whole) - 1)
-        other = tmp_path / tarball.path.name
-        other.write_bytes(whole[:at])
+        tarball.path.write_bytes(whole[:at])
         with pytest.raises(BackupDamaged, match=f"{tarball.path.name} is damaged: "):
-            inspect(other, volume=tarball.volume)
-        flipped = bytearray(whole)
-        flipped[at] ^= 1
-        tarball.path.write_bytes(flipped)
+            inspect(tarball.path, volume=tarball.volume)
+        tarball.path.write_bytes(whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :])
         with (
             pytest.raises(BackupDamaged, match="is damaged: its sha256 is"),
             tarball.content() as content,
         ):
             content.read()
-        if kind.compression in CHECKED and at and unpacked(flipped) != unpacked(whole):
-            other.write_bytes(flipped)
-            # The flip is seen in the archive's headers, or at the latest by the stream's sum.
-            with pytest.raises(BackupDamaged, match=f"{tarball.path.name} is damaged: "):
-                inspect(other, volume=tarball.volume)
 
 
 def test_each_kind_restores_every_byte_and_is_damaged_where_it_is_cut_or_flipped(healthy, tmp_path):
@@ -85,7 +63,7 @@ def test_each_kind_restores_every_byte_and_is_damaged_where_it_is_cut_or_flipped
             assert contents(other) == held, kind
         finally:
             other.delete()
-        must_be_seen_damaged(tarball, kind, tmp_path)
+        must_be_seen_damaged(tarball)
 
 
 def test_another_kind_than_was_ordered_and_a_changed_stream_of_the_pool_are_refused(healthy):

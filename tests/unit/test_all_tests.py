@@ -3,7 +3,6 @@
 import os
 import subprocess
 import sys
-from functools import partial
 from pathlib import Path
 
 import pytest
@@ -52,15 +51,16 @@ def test_one_share_that_fails_fails_all_and_each_has_a_lab_of_its_own(small, tmp
     assert all_tests.main([]) == pytest.ExitCode.NO_TESTS_COLLECTED, "no tests are no pass"
 
 
-def content_of(path):
-    if not path.exists() or not path.read_text():
-        raise NotYet(f"{path} is not written")
-    return path.read_text()
-
-
 def must_be_gone(pids):
     if left := [pid for pid in pids if Path(f"/proc/{pid}/cmdline").exists()]:
         raise NotYet(f"{left} live")
+
+
+def pids_in(tmp_path):
+    pids = [path.read_text() for path in (tmp_path / "a", tmp_path / "b") if path.is_file()]
+    if len(pids) < 2 or not all(pids):
+        raise NotYet("not both run")
+    return pids
 
 
 def test_who_ends_it_ends_its_shares(small, tmp_path):
@@ -73,10 +73,7 @@ def test_who_ends_it_ends_its_shares(small, tmp_path):
     process = subprocess.Popen(
         [sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": str(TESTS.parent)}
     )
-    pids = [
-        int(wait_until(partial(content_of, tmp_path / name), label=f"test {name} runs", timeout=60))
-        for name in "ab"
-    ]
+    pids = wait_until(lambda: pids_in(tmp_path), label="both run", timeout=60)
     process.terminate()
     assert process.wait(timeout=60) != 0
     wait_until(lambda: must_be_gone(pids), label="shares are gone", timeout=60)

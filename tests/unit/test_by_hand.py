@@ -162,8 +162,8 @@ def test_where_the_runbook_was_left():
 
 def test_a_section_is_shown_with_its_deeper_headings_and_no_other():
     book = parse_runbook("# A\n\n## B\none\n\n### C\n```\nls\n```\n\n## D\nnot\n")
-    assert book.words_of(book.section("B")) == "## B\none\n\n### C\n```\nls\n```\n\n"
-    assert book.words_of(book.section("A")).endswith("not\n")
+    assert book.section("B").words == "## B\none\n\n### C\n```\nls\n```\n\n"
+    assert book.section("A").words.endswith("not\n")
 
 
 def run_of(*by_hand, **more):

@@ -52,50 +52,49 @@ def find_files(places, passphrase=None):
     return BackupFiles(places=tuple(places), passphrase=passphrase).files
 
 
-def encrypt(data, passphrase):
-    argv = [
-        "gpg",
-        "--batch",
-        "--symmetric",
-        "--cipher-algo",
-        "AES256",
-        "--compress-algo",
-        "none",
-        "--s2k-count",
-        "65536",
-    ]
-    argv += ["--pinentry-mode", "loopback", "--passphrase-file", str(passphrase)]
+def gpg(data, *options):
+    argv = ["gpg", "--batch", "--no-autostart", "--pinentry-mode", "loopback", *options]
     return subprocess.run(argv, input=data, capture_output=True, check=True).stdout
 
 
-@pytest.mark.parametrize("name", ["x", "mosquitto01-data.tar.gz", "a/b/c/20250101-copy.bin"])
+def encrypt(data, passphrase, *options):
+    quickly = ("--s2k-count", "65536", "--compress-algo", "none", "--cipher-algo", "AES256")
+    return gpg(data, *options, *quickly, "--symmetric", "--passphrase-file", str(passphrase))
+
+
+@pytest.fixture
+def words(tmp_path):
+    """The file of the passphrase."""
+    file = tmp_path / ".words"
+    file.write_text("correct horse\n")
+    return file
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("x", "mosquitto01-data.tar.gz", "a/b/c/20250101-copy.bin"),
+        *("a\nb", "caf\udce9", "GRAFANA01-DATA.TAR", "\x1b[2J.tar"),
+    ],
+)
 def test_a_name_and_a_place_say_nothing_against_the_content(tmp_path, name):
     path = tmp_path / name
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(gzip.compress(export()))
     os.utime(path, (0, 0))
-    (found,) = find_files([tmp_path])
-    assert (found.kind, found.names, found.taken_at) == ("tarball", "grafana01-data", MADE)
-    assert found.dated_by == "index"
+    (found,) = find_files([tmp_path, tmp_path])
+    assert (found.path, found.kind, found.names) == (path, "tarball", "grafana01-data")
+    assert (found.taken_at, found.dated_by) == (MADE, "index")
 
 
 def test_what_lies_next_to_backups_is_none(tmp_path):
     whole = export()
     (tmp_path / "v.tar").write_bytes(whole)
-    for name in (
-        "v.tar.sha256",
-        "v.tar.md5",
-        "v.tar.PARTIAL",
-        ".v.tar.Xy1Ab2",
-        "v.log",
-        "v.tar.sig",
-    ):
+    sums, half, others = ("v.tar.sha256", "v.tar.md5"), "v.tar.PARTIAL", ("v.log", "v.tar.sig")
+    for name in (*sums, half, ".v.tar.Xy1Ab2", *others, ".git/objects/x.tar", "lost+found/w.tar"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_bytes(whole)
     (tmp_path / "v.tar.asc").write_text("-----BEGIN PGP SIGNATURE-----\n\niQEzBAAB\n")
-    (tmp_path / ".git" / "objects").mkdir(parents=True)
-    (tmp_path / ".git" / "objects" / "x.tar").write_bytes(whole)
-    (tmp_path / "lost+found").mkdir()
-    (tmp_path / "lost+found" / "w.tar").write_bytes(whole)
     (tmp_path / "link.tar").symlink_to(tmp_path / "v.tar")
     (tmp_path / "README").write_text("how to restore")
     (tmp_path / "dangling.tar").symlink_to(tmp_path / "nowhere")
@@ -107,9 +106,7 @@ def test_what_lies_next_to_backups_is_none(tmp_path):
     assert [found.path.name for found in find_files([tmp_path])] == ["v.tar"]
 
 
-def test_an_encrypted_file_is_known_by_its_index_if_the_passphrase_is(tmp_path):
-    words = tmp_path / "words"
-    words.write_text("correct horse\n")
+def test_an_encrypted_file_is_known_by_its_index_if_the_passphrase_is(tmp_path, words):
     path = tmp_path / "20260101-of-the-ca.gpg"
     path.write_bytes(encrypt(gzip.compress(export("step-ca01-data")), words))
     known = identify(path, Secret("correct horse"))
@@ -124,32 +121,6 @@ def test_an_encrypted_file_is_known_by_its_index_if_the_passphrase_is(tmp_path):
     assert identify(path).kind == "tarball"
 
 
-@pytest.mark.parametrize(
-    "name, content, problem",
-    [
-        ("v.tar.gz", b"", "is empty"),
-        ("V.TAR.GZ", b"", "is empty"),
-        ("v.tar.gz", gzip.compress(export())[:20], "is damaged"),
-        ("v.tar.zst", b"\x28\xb5\x2f\xfdxxxx", "is damaged"),
-        ("v.tar", b"text", "is no archive"),
-        ("v.tar", bytes(10240), "is no archive"),
-        ("v.tar.gz", gzip.compress(b"x" * 4096), "is no archive"),
-        ("v.tar.gpg", b"text", "is no archive"),
-        (
-            "v.tar",
-            archive({"backup/index.yaml": b"\0", "backup/volume/a": b""}),
-            "index.yaml cannot",
-        ),
-        ("v.bin", archive({"backup/volume/a": b"a"}), "index.yaml is missing"),
-    ],
-)
-def test_what_is_damaged_says_why(tmp_path, name, content, problem):
-    (tmp_path / name).write_bytes(content)
-    (found,) = find_files([tmp_path])
-    assert problem in found.problem
-    assert (found.state, found.names) == ("damaged", "")
-
-
 def image(compression=gzip.compress):
     return compression(archive({"metadata.yaml": b"a: b\n", "rootfs/etc/passwd": b""}))
 
@@ -159,58 +130,74 @@ def repacked(prefix):
     return archive({f"{prefix}volume/a": b"a", f"{prefix}index.yaml": index})
 
 
+BAD_INDEX = archive({"backup/index.yaml": b"\0", "backup/volume/a": b""})
+LARGE_WINDOW = b"\x28\xb5\x2f\xfd\x00\xa8" + (1 | 8 << 3).to_bytes(3, "little") + b"12345678"
+"""A frame header of zstd that claims 2 GiB (RFC 8878, 3.1.1.1.2), then a raw block."""
+
+
 @pytest.mark.parametrize(
-    "name, content, problem",
+    "state, name, content, problem",
     [
-        ("v.tar.lz4", b"\x04\x22\x4d\x18xxxx", "is lz4, which is not read here"),
-        ("v.tar.gz", b"\x02\x21\x4c\x18xxxx", "is lz4 of the old format"),
-        ("v", b"hsqs" + bytes(99), "is squashfs"),
-        ("v.tar", export(kind="container"), "is an export of an instance"),
-        ("v.tar", export(kind="virtual-machine"), "is an export of an instance"),
-        ("v.tar.gz", image(), "is an image"),
-        ("v.tar", repacked("./backup/"), "was repacked"),
-        ("v.tar", repacked("20261128/backup/"), "was repacked"),
-        ("syslog.1.gz", gzip.compress(b"a line\n" * 99), "holds no tar archive"),
+        ("damaged", "v.tar.gz", b"", "is empty"),
+        ("damaged", "V.TAR.GZ", b"", "is empty"),
+        ("damaged", "v.tar.gz", gzip.compress(export())[:20], "is damaged"),
+        ("damaged", "v.tar.zst", b"\x28\xb5\x2f\xfdxxxx", "is damaged"),
+        ("damaged", "v.tar", b"text", "is no archive"),
+        ("damaged", "v.tar", bytes(10240), "is no archive"),
+        ("damaged", "v.tar.gz", gzip.compress(b"x" * 4096), "is no archive"),
+        ("damaged", "v.tar.gpg", b"text", "is no archive"),
+        ("damaged", "v.tar.gpg", gpg(export(), "--store"), "not encrypted"),
+        ("damaged", "v.tar", BAD_INDEX, "index.yaml cannot"),
+        ("damaged", "v.bin", archive({"backup/volume/a": b"a"}), "index.yaml is missing"),
+        ("other", "v.tar.lz4", b"\x04\x22\x4d\x18xxxx", "is lz4, which is not read here"),
+        ("other", "v.tar.gz", b"\x02\x21\x4c\x18xxxx", "is lz4 of the old format"),
+        ("other", "v", b"hsqs" + bytes(99), "is squashfs"),
+        ("other", "v.tar", export(kind="container"), "is an export of an instance"),
+        ("other", "v.tar", export(kind="virtual-machine"), "is an export of an instance"),
+        ("other", "v.tar.gz", image(), "is an image"),
+        ("other", "v.tar", repacked("./backup/"), "was repacked"),
+        ("other", "v.tar", repacked("20261128/backup/"), "was repacked"),
+        ("other", "v.tar.zst", LARGE_WINDOW, "--long"),
+        ("other", "syslog.1.gz", gzip.compress(b"a line\n" * 99), "holds no tar archive"),
     ],
 )
-def test_another_kind_is_listed_with_its_reason_and_never_damaged(tmp_path, name, content, problem):
+def test_what_is_damaged_or_of_another_kind_says_why(tmp_path, state, name, content, problem):
     (tmp_path / name).write_bytes(content)
     (found,) = find_files([tmp_path])
-    assert (problem in found.problem, found.state) == (True, "other"), found.problem
-    assert "damaged" not in found.problem
+    assert (problem in found.problem, found.state) == (True, state), found.problem
+    assert state == "damaged" or "damaged" not in found.problem
+    assert state == "other" or not found.names
 
 
-def test_dates_in_names():
-    dates = {
-        "backup-20261128.tar.gz": datetime(2026, 11, 28, tzinfo=UTC),
-        "2026-11-28/v.tar": datetime(2026, 11, 28, tzinfo=UTC),
-        "20261128T020000Z/v.tar": MADE,
-        "v-20261128T0200Z.tar": MADE,
-        "v-20261128T0330+0130.tar": MADE,
-        "v-2026-11-28_02-00-00.tar": MADE,
-        "v-20261128-0200.tar": MADE,
-        "v-20261128-020000-654321.tar.zst": MADE,
-        "2026.11.28/v.tar": datetime(2026, 11, 28, tzinfo=UTC),
-        "v-20261399.tar": None,
-        "120261128.tar": None,
-        "v.tar": None,
-    }
-    assert {path: date_in(Path("/srv") / path) for path in dates} == dates
+DAY = datetime(2026, 11, 28, tzinfo=UTC)
 
 
-def test_a_directory_below_the_place_and_the_place_itself_may_have_the_date():
-    day = datetime(2026, 11, 28, tzinfo=UTC)
-    for path in ("20261128/volumes/a/v.tar", "2026/11/28/v.tar"):
-        assert date_in(Path("/srv/20250101") / path, Path("/srv/20250101")) == day
-    assert date_in(Path("/srv/20261128/v.tar"), Path("/srv/20261128")) == day
-    assert date_in(Path("/20250101/srv/a/v.tar"), Path("/20250101/srv")) is None
+@pytest.mark.parametrize(
+    "place, path, date",
+    [
+        *((None, f"/srv/{path}", DAY) for path in ("backup-20261128.tar.gz", "2026-11-28/v.tar")),
+        *((None, f"/srv/v-{at}.tar", MADE) for at in ("20261128T0200Z", "20261128T0330+0130")),
+        *((None, f"/srv/v-{at}.tar", MADE) for at in ("2026-11-28_02-00-00", "20261128-0200")),
+        (None, "/srv/20261128T020000Z/v.tar", MADE),
+        (None, "/srv/v-20261128-020000-654321.tar.zst", MADE),
+        (None, "/srv/2026.11.28/v.tar", DAY),
+        *((None, f"/srv/{path}", None) for path in ("v-20261399.tar", "120261128.tar", "v.tar")),
+        # A directory below the place, and the place itself, may have it; none above.
+        ("/srv/20250101", "/srv/20250101/20261128/volumes/a/v.tar", DAY),
+        ("/srv/20250101", "/srv/20250101/2026/11/28/v.tar", DAY),
+        ("/srv/20261128", "/srv/20261128/v.tar", DAY),
+        ("/20250101/srv", "/20250101/srv/a/v.tar", None),
+    ],
+)
+def test_a_date_is_that_of_the_name_else_of_the_nearest_directory(place, path, date):
+    assert date_in(Path(path), place and Path(place)) == date
 
 
 DIGESTS = {
     name: hashlib.new(name, b"whole").hexdigest()
     for name in ("md5", "sha1", "sha224", "sha256", "sha384", "sha512")
 }
-SHA256 = DIGESTS["sha256"]
+SHA256, BLAKE2 = DIGESTS["sha256"], hashlib.blake2b(b"whole", digest_size=32)
 OTHER = hashlib.sha256(b"other").hexdigest()
 
 
@@ -229,10 +216,7 @@ OTHER = hashlib.sha256(b"other").hexdigest()
         ("v.sha256", f"{SHA256}  v.tar\n"),
         *((f"v.tar.{algorithm}", digest) for algorithm, digest in DIGESTS.items()),
         ("v.tar.b2", hashlib.blake2b(b"whole").hexdigest() + "  v.tar"),
-        (
-            "B2SUMS",
-            f"BLAKE2b-256 (v.tar) = {hashlib.blake2b(b'whole', digest_size=32).hexdigest()}",
-        ),
+        ("B2SUMS", f"BLAKE2b-256 (v.tar) = {BLAKE2.hexdigest()}"),
         ("SHA256SUMS", f"{OTHER}  w.tar\n{SHA256} *v.tar\n{OTHER}  20261128/v.tar\n"),
         ("MD5SUMS", f"{DIGESTS['md5']}  ./v.tar\n"),
         ("sha256sum.txt", f"{SHA256}  v.tar\0{OTHER}  w.tar\0"),
@@ -251,23 +235,23 @@ def test_a_file_is_compared_with_the_checksums_next_to_it(tmp_path, name, said):
         check_sum(path)
 
 
-def test_a_sidecar_that_says_nothing_is_no_proof(tmp_path):
-    path = tmp_path / "v.tar"
-    path.write_bytes(b"whole")
-    for said in ("", "0" * 64 + "  v.tar\n", "nonsense", f"{SHA256}  w.tar\n{SHA256}  x.tar\n"):
-        (tmp_path / "v.tar.sha256").write_text(said)
-        with pytest.raises(BackupDamaged, match="is not what was written"):
-            check_sum(path)
-
-
-def test_a_list_above_names_files_below_and_no_others(tmp_path):
-    (tmp_path / "20261128").mkdir()
+@pytest.mark.parametrize(
+    "name, said",
+    [
+        *(("v.tar.sha256", said) for said in ("", "0" * 64 + "  v.tar\n", "nonsense")),
+        ("v.tar.sha256", f"{SHA256}  w.tar\n{SHA256}  x.tar\n"),
+        ("../SHA256SUMS", f"{OTHER}  v.tar\n{OTHER}  ./20261128/v.tar\n"),
+    ],
+)
+def test_a_sidecar_that_says_nothing_is_no_proof(tmp_path, name, said):
     path = tmp_path / "20261128" / "v.tar"
+    path.parent.mkdir()
     path.write_bytes(b"whole")
+    # A list above names files below, and no others.
     (tmp_path / "SHA256SUMS").write_text(f"{OTHER}  v.tar\n{SHA256}  20261128/v.tar\n")
     assert check_sum(path) == SHA256
-    (tmp_path / "SHA256SUMS").write_text(f"{OTHER}  v.tar\n{OTHER}  ./20261128/v.tar\n")
-    with pytest.raises(BackupDamaged):
+    (path.parent / name).write_text(said)
+    with pytest.raises(BackupDamaged, match="is not what was written"):
         check_sum(path)
 
 
@@ -291,18 +275,13 @@ def test_what_cannot_be_read_is_listed_and_the_rest_is_found(tmp_path, monkeypat
     (tmp_path / "locked").mkdir()
     listed, opened = os.scandir, os.open
 
-    def refuse_to_list(path):
-        if str(path).endswith("locked"):
-            raise PermissionError(13, "Permission denied", str(path))
-        return listed(path)
+    def refuse(path, end, error, do):
+        if str(path).endswith(end):
+            raise OSError(error, os.strerror(error), str(path))
+        return do()
 
-    def refuse_to_open(path, *more, **options):
-        if str(path).endswith("b.tar"):
-            raise OSError(5, "Input/output error", str(path))
-        return opened(path, *more, **options)
-
-    monkeypatch.setattr(os, "scandir", refuse_to_list)
-    monkeypatch.setattr(os, "open", refuse_to_open)
+    monkeypatch.setattr(os, "scandir", lambda p: refuse(p, "locked", 13, lambda: listed(p)))
+    monkeypatch.setattr(os, "open", lambda p, *a: refuse(p, "b.tar", 5, lambda: opened(p, *a)))
     found = {file.path.name: (file.state, file.problem) for file in find_files([tmp_path])}
     assert found == {
         "a.tar": ("whole", ""),
@@ -311,34 +290,17 @@ def test_what_cannot_be_read_is_listed_and_the_rest_is_found(tmp_path, monkeypat
     }
 
 
-def test_a_large_window_of_zstd_is_no_damage(tmp_path):
-    # A frame header that claims a window of 2 GiB (RFC 8878, 3.1.1.1.2), then a raw block.
-    frame = b"\x28\xb5\x2f\xfd\x00\xa8" + (1 | 8 << 3).to_bytes(3, "little") + b"12345678"
-    (tmp_path / "v.tar.zst").write_bytes(frame)
-    (found,) = find_files([tmp_path])
-    assert found.state == "other" and "--long" in found.problem
-
-
-@pytest.mark.parametrize("name", ["a\nb", "caf\udce9", "GRAFANA01-DATA.TAR", "\x1b[2J.tar"])
-def test_any_name_is_found(tmp_path, name):
-    (tmp_path / name).write_bytes(export())
-    (found,) = find_files([tmp_path, tmp_path])
-    assert (found.path.name, found.names) == (name, "grafana01-data")
-
-
 @pytest.mark.parametrize(
     "compress, encrypted",
     [(bytes, False), (gzip.compress, False), (bz2.compress, False), (gzip.compress, True)],
 )
-def test_an_index_behind_the_content_is_found(tmp_path, compress, encrypted):
+def test_an_index_behind_the_content_is_found(tmp_path, words, compress, encrypted):
     """As `tar -c backup` packs it, in the order of the directory."""
     index = {"type": "custom", "name": "v", "pool": "local", "config": {"volume": {"name": "v"}}}
     noise = random.Random(1).randbytes(3 << 20)
     files = {"backup/volume/a": noise, "backup/index.yaml": yaml.safe_dump(index).encode()}
     content = compress(archive(files))
-    (tmp_path / "words").write_text("correct horse\n")
-    if encrypted:
-        content = encrypt(content, tmp_path / "words")
+    content = encrypt(content, words) if encrypted else content
     (tmp_path / "x.bin").write_bytes(content)
     (found,) = find_files([tmp_path], Secret("correct horse"))
     assert (found.names, found.state, found.dated_by) == ("v", "whole", "index")
@@ -358,40 +320,17 @@ def test_an_index_without_a_time_leaves_the_date_to_the_name(tmp_path):
     assert found == [(MADE, "name"), (MADE + timedelta(seconds=60), "file")]
 
 
-def gpg(tmp_path, *options, data):
-    home = tmp_path / ".home"
-    home.mkdir(mode=0o700, exist_ok=True)
-    argv = ["gpg", "--homedir", str(home), "--batch", "--no-autostart"]
-    argv += ["--pinentry-mode", "loopback", *options]
-    return subprocess.run(argv, input=data, capture_output=True, check=True).stdout
-
-
 @pytest.mark.parametrize(
     "suffix, armour",
     [(".gpg", []), (".pgp", []), (".asc", ["--armor"]), (".GPG", ["--armor"]), ("", [])],
 )
-def test_every_form_of_a_symmetric_message_is_known(tmp_path, suffix, armour):
-    words = tmp_path / ".words"
-    words.write_text("correct horse\n")
-    data = gzip.compress(export("step-ca01-data"))
-    argv = [*armour, "--symmetric", "--passphrase-file", str(words), "--s2k-count", "65536"]
-    (tmp_path / f"step-ca01-backup-20261128.tar.gz{suffix}").write_bytes(
-        gpg(tmp_path, *argv, data=data)
-    )
+def test_every_form_of_a_symmetric_message_is_known(tmp_path, words, suffix, armour):
+    whole = encrypt(gzip.compress(export("step-ca01-data")), words, *armour)
+    (tmp_path / f"step-ca01-backup-20261128.tar.gz{suffix}").write_bytes(whole)
     (found,) = find_files([tmp_path], Secret("correct horse"))
-    assert (found.kind, found.names, found.state) == (
-        "encrypted-tarball",
-        "step-ca01-data",
-        "whole",
-    )
+    assert (found.names, found.state) == ("step-ca01-data", "whole")
+    assert found.kind == "encrypted-tarball"
     assert inspect(found.path, volume="step-ca01-data", passphrase=Secret("correct horse"))
-
-
-def test_a_message_that_is_only_signed_or_compressed_is_not_encrypted(tmp_path):
-    data = gpg(tmp_path, "--store", data=export())
-    (tmp_path / "v.tar.gpg").write_bytes(data)
-    (found,) = find_files([tmp_path])
-    assert found.state == "damaged" and "not encrypted" in found.problem
 
 
 def test_no_binary_file_is_taken_for_a_message_by_its_first_byte(tmp_path):
@@ -455,17 +394,12 @@ def test_a_key_is_found_across_the_edges_of_what_is_read_at_once(monkeypatch):
     text = base64.b64encode(KEY)
     for at in (0, 1, 63, 64, 65, 100, 127, 128, 200):
         for content in (KEY, text[:20] + b"\n" + text[20:]):
-            assert searched({"a": b"." * at + content + b"." * 90}) == ["a"]
+            assert searched({"backup/index.yaml": b"x", "a": b"." * at + content + b".."}) == ["a"]
 
 
 def test_what_cannot_be_searched_says_nothing():
-    with pytest.raises(CouldNotLook, match="holds no file"):
-        search(iter([archive({})]), {"key": KEY})
-    for content in (b"no archive" * 1000, archive({"a": b"x" * 5000})[:3000]):
-        with pytest.raises(CouldNotLook, match="cannot be searched"):
-            search(iter([content]), {"key": KEY})
-
-
-def test_an_index_is_searched_like_every_other_file():
-    assert searched({"backup/index.yaml": b"name: v\n", "a": KEY}) == ["a"]
     assert searched({"backup/index.yaml": KEY, "a": b"x"}) == ["backup/index.yaml"]
+    no_archive, cut = b"no archive" * 1000, archive({"a": b"x" * 5000})[:3000]
+    for content, why in ((archive({}), "holds no file"), (no_archive, "cannot"), (cut, "cannot")):
+        with pytest.raises(CouldNotLook, match=why):
+            search(iter([content]), {"key": KEY})

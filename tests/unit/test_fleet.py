@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from fixtures.errors import UsageError
 from fixtures.fleet.load import HINT, SCHEMA, load_fleet, schema_text
-from fixtures.fleet.model import UNITS, declared_cells, filled, parse_size
+from fixtures.fleet.model import declared_cells, filled, parse_size
 from fixtures.lab.settings import IMAGES
 from fixtures.services.registry import SERVICES
 
@@ -34,16 +34,14 @@ DAY = 86400
 
 def loaded(tmp_path, text):
     path = tmp_path / "f.yaml"
-    path.write_text(text)
+    path.write_bytes(text.encode() if isinstance(text, str) else text)
     return load_fleet(path)
 
 
 def error_of(tmp_path, text):
     """Return the error for a file of that content, without the directory."""
-    path = tmp_path / "f.yaml"
-    path.write_bytes(text.encode() if isinstance(text, str) else text)
     with pytest.raises(UsageError) as caught:
-        load_fleet(path)
+        loaded(tmp_path, text)
     return str(caught.value).replace(f"{tmp_path}/", "")
 
 
@@ -59,7 +57,6 @@ def test_small_fleets_are_valid(tmp_path):
     assert (service.kind, service.owner.uid, service.image) == ("one", 10, None)
     assert service.volumes[0].size_bytes == 1024**3
     canary = loaded(tmp_path, GENERIC).services[0].canary
-    assert canary is not None
     assert (canary.user, canary.initialise, canary.observe, canary.absent) == (None, None, {}, ())
     assert filled(canary.write, id="a", value="b") == ["put", "a", "b"]
 
@@ -84,7 +81,8 @@ def is_refused(path):
     try:
         load_fleet(path)
     except UsageError as error:
-        assert str(path) in error.message and len(error.message) < 20_000
+        lines = error.message.splitlines()
+        assert all(line.startswith(str(path)) for line in lines) and len(error.message) < 20_000
         assert error.message.isprintable() or "\n" in error.message
         return True
     return False
@@ -108,13 +106,8 @@ def test_strange_content_and_what_is_no_file_are_refused_in_words(tmp_path):
     for name in ("", "none", "pipe", "loop", "x" * 300, "pipe/x"):
         assert is_refused(tmp_path / name)
     assert is_refused(Path("/dev/zero")) and is_refused(Path("/proc/self/mem"))
-    assert "no such file" in str(error_at(tmp_path / "none"))
-
-
-def error_at(path):
-    with pytest.raises(UsageError) as caught:
-        load_fleet(path)
-    return caught.value
+    with pytest.raises(UsageError, match="no such file"):
+        load_fleet(tmp_path / "none")
 
 
 VALUES = [
@@ -163,19 +156,14 @@ def rename(mapping, index):
 def test_any_key_dropped_or_renamed_is_valid_or_reported(tmp_path, change):
     path = tmp_path / "f.yaml"
     root = yaml.compose(ATLAS_FILE.read_text(), Loader=yaml.SafeLoader)
-    assert root is not None
-    errors = []
+    refused = 0
     for mapping, index in random.Random(3).sample(list(keys(root)), 60):
         before = list(mapping.value)
         change(mapping, index)
         path.write_text(yaml.serialize(root, Dumper=yaml.SafeDumper))
         mapping.value = before
-        try:
-            load_fleet(path)
-        except UsageError as error:
-            errors += error.message.splitlines()
-    assert errors
-    assert all(line.removeprefix(f"{path}:").split(":")[0].isdigit() for line in errors)
+        refused += is_refused(path)
+    assert refused
 
 
 @pytest.mark.parametrize(
@@ -204,11 +192,8 @@ def test_a_field_that_means_something_else_is_refused(tmp_path, old, new, error)
 @pytest.mark.parametrize(
     "old, new",
     [
-        ("retention: 7d", "retention: 1w 3d"),
-        ("retention: 7d", "retention: '07d'"),
-        ('"@daily"', '"@Daily"'),
-        ('"@daily"', '"0  2 * * *"'),
-        ('"@daily"', '"@daily, 0 12 * * *"'),
+        *(("retention: 7d", f"retention: {kept}") for kept in ("1w 3d", "'07d'")),
+        *(('"@daily"', f'"{at}"') for at in ("@Daily", "0  2 * * *", "@daily, 0 12 * * *")),
         ("    unit:", '    live: "10.0.0.1:9999"\n    unit:'),
     ],
 )
@@ -219,14 +204,8 @@ def test_a_field_as_incus_takes_it_is_taken(tmp_path, old, new):
 def test_other_braces_are_no_placeholders_and_tokens_are_not_filled_in_again(tmp_path):
     text = GENERIC.replace("[one, --version]", "[awk, '{ print $1 }', '[0-9]{3}', '{\"a\": {}}']")
     canary = loaded(tmp_path, text).services[0].canary
-    assert canary is not None
     assert filled(canary.version) == ["awk", "{ print $1 }", "[0-9]{3}", '{"a": {}}']
     assert filled(("{id}{value}",), id="{value}", value="v") == ["{value}v"]
-
-
-@given(st.integers(min_value=1, max_value=7), st.sampled_from(sorted(UNITS)))
-def test_a_size_is_its_number_times_its_unit(number, unit):
-    assert parse_size(f"{number}{unit}") == number * UNITS[unit]
 
 
 @given(st.text())
@@ -270,36 +249,16 @@ def test_fleets_agree_with_the_images_of_the_lab():
     assert set(ATLAS.images) == set(IMAGES)
 
 
-def test_the_backups_of_atlas():
-    snapshots = {s.name: s.backups["snapshot"] for s in ATLAS.services}
-    stopped = {name for name, policy in snapshots.items() if policy.consistency == "stop"}
-    assert stopped == {"mosquitto", "loki", "alertmanager"}
-    daily = {name for name, policy in snapshots.items() if policy.rpo_seconds == DAY}
-    assert daily == {"grafana", "alertmanager", "mosquitto"}
-    assert {policy.rpo_seconds for policy in snapshots.values()} == {DAY, 7 * DAY}
-    for service in ATLAS.services:
-        tarball = service.backups["tarball"]
-        assert (tarball.consistency, tarball.compression) == ("stop", "zstd")
-        assert tarball.why and "runbook-defects 16" in tarball.why
+def test_the_fleet_of_the_runbook():
     ca = ATLAS.service("step-ca").backups
     assert ca["encrypted-tarball"].offsite and ca["encrypted-tarball"].rpo_seconds == 7 * DAY
     assert ca["tarball"].schedule is None, "a plaintext copy of the keys is made by nobody"
-    weekly = {s.name for s in ATLAS.services if s.backups["tarball"].schedule == "@weekly"}
-    assert weekly == {s.name for s in ATLAS.services} - {"step-ca"}
-    assert ATLAS.buckets[0].backups["native"].rpo_seconds == DAY
-
-
-def test_the_targets_are_those_of_the_runbook():
+    others = [service.backups for service in ATLAS.services if service.name != "step-ca"]
+    assert {backups["tarball"].rpo_seconds for backups in others} == {7 * DAY}
     minutes = {name: target.seconds / 60 for name, target in ATLAS.targets.items()}
     assert minutes == {
-        "snapshot": 15,
-        "tarball": 30,
-        "encrypted-tarball": 30,
-        "native": 15,
-        "rebuild": 15,
-        "full-rebuild": 30,
-        "full-rebuild-with-data": 60,
-        "key-compromise": 120,
+        **{"snapshot": 15, "tarball": 30, "encrypted-tarball": 30, "native": 15, "rebuild": 15},
+        **{"full-rebuild": 30, "full-rebuild-with-data": 60, "key-compromise": 120},
     }
     assumed = [name for name, target in ATLAS.targets.items() if target.source == "assumed"]
     assert assumed == ["encrypted-tarball", "native"]

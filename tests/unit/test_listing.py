@@ -6,7 +6,6 @@ import json
 import struct
 import subprocess
 import tarfile
-import tracemalloc
 
 import pytest
 
@@ -42,7 +41,8 @@ def export(*entries, shift=SHIFT):
         info.size = len(text)
         archive.addfile(info, io.BytesIO(text))
         for path, kind, mode, uid, more, *fields in entries:
-            info = tarfile.TarInfo(f"backup/volume{path and '/'}{path}")
+            between = "/" if path and not path.startswith("-") else ""
+            info = tarfile.TarInfo(f"backup/volume{between}{path}")
             info.type, info.mode, info.uid, info.gid, info.mtime = kind, mode, uid, uid, 1000
             for field in fields:
                 vars_of(info, **field)
@@ -78,11 +78,8 @@ def test_owners_are_compared_as_they_are_inside_whatever_the_shift():
     unshifted = [(p, k, m, uid - 1000000, x) for p, k, m, uid, x in (ROOT, FILE)]
     assert differences(listed(ROOT, FILE), listed(*unshifted, shift=[])) == []
     assert listed(ROOT, FILE).owner(listed(ROOT, FILE).entries["."]) == ("100", "100")
-
-
-def test_an_owner_outside_of_the_shift_is_nobody():
-    root = ("", tarfile.DIRTYPE, 0o750, 100, "")
-    (told,) = differences(listed(ROOT, FILE), listed(root, FILE))
+    outside = ("", tarfile.DIRTYPE, 0o750, 100, "")
+    (told,) = differences(listed(ROOT, FILE), listed(outside, FILE))
     assert told.startswith(". is owned by 100 of the server (nobody inside):")
 
 
@@ -92,6 +89,8 @@ def test_an_owner_outside_of_the_shift_is_nobody():
         (("a", tarfile.REGTYPE, 0o600, 1000100, b"some"), "a has mode 0600, had 0640"),
         (("a", tarfile.REGTYPE, 0o640, 1000000, b"some"), "a is owned by 0:0, was by 100:100"),
         (("a", tarfile.REGTYPE, 0o640, 1000100, b"so"), "a has 2 bytes, had 4"),
+        (("a", tarfile.REGTYPE, 0o640, 1000100, b"sOme"), "a has other content"),
+        (("a", tarfile.LNKTYPE, 0o640, 1000100, "gone"), "a is a hard link to gone, was a file"),
         (("a", tarfile.FIFOTYPE, 0o640, 1000100, ""), "a is a named pipe, was a file"),
         (("a", tarfile.SYMTYPE, 0o640, 1000100, "b"), "a is a symbolic link to b, was a file"),
     ],
@@ -110,18 +109,7 @@ def test_what_is_missing_or_added_is_told_with_any_name():
 
 def test_what_lies_beside_the_volume_is_no_part_of_it():
     beside = ("-snapshots/s/a", tarfile.REGTYPE, 0o640, 1000100, b"")
-    data = b"".join(export(ROOT, beside)).replace(b"volume/-snapshots", b"volume-snapshots/")
-    assert list(listing_of(iter([summed(data)]), "x").entries) == ["."]
-
-
-def summed(data):
-    """The archive with the checksums of its headers put right."""
-    made = bytearray(data)
-    for at in range(0, len(made), 512):
-        if made[at + 257 : at + 262] == b"ustar":
-            made[at + 148 : at + 156] = b" " * 8
-            made[at + 148 : at + 156] = b"%06o\0 " % sum(made[at : at + 512])
-    return bytes(made)
+    assert list(listed(ROOT, beside).entries) == ["."]
 
 
 def link(path, target):
@@ -147,11 +135,6 @@ def test_hard_links_are_compared_whichever_name_comes_first():
     ]
 
 
-def test_a_link_to_what_the_archive_has_not_named_is_told_as_one():
-    was, now = listed(ROOT, FILE), listed(ROOT, link("a", "gone"))
-    assert differences(was, now)[0].startswith("a is a hard link to gone, was a file")
-
-
 def test_each_file_has_the_sha256_of_its_content():
     sizes = (0, 1, 511, 512, 513, (1 << 18) - 1, 1 << 18, (3 << 19) + 7)
     files = [
@@ -163,11 +146,6 @@ def test_each_file_has_the_sha256_of_its_content():
     }
 
 
-def test_a_changed_byte_is_told_although_size_and_time_are_the_same():
-    other = (*FILE[:4], b"sOme")
-    assert differences(listed(ROOT, FILE), listed(ROOT, other)) == ["a has other content"]
-
-
 def test_times_are_compared_as_incus_rounds_them():
     """Measured: Incus' exports have whole seconds, the nearest; a repacked tarball has all."""
     exact, later = (*FILE, {"mtime": 1000.5}), (*FILE, {"mtime": 1001})
@@ -175,11 +153,8 @@ def test_times_are_compared_as_incus_rounds_them():
     assert differences(listed(ROOT, FILE), listed(ROOT, later)) == [
         "a was last written at 1970-01-01T00:16:41+00:00, not 1970-01-01T00:16:40+00:00"
     ]
-
-
-def test_a_time_beside_all_calendars_is_told_too():
-    odd = (*FILE, {"mtime": 1e15})
-    (told,) = differences(listed(ROOT, FILE), listed(ROOT, odd))
+    beside_all_calendars = (*FILE, {"mtime": 1e15})
+    (told,) = differences(listed(ROOT, FILE), listed(ROOT, beside_all_calendars))
     assert told.startswith("a was last written at 1000000000000000 s, not ")
 
 
@@ -269,29 +244,6 @@ def test_content_that_ends_early_is_damage():
             listing_of(iter([cut]), "x")
 
 
-def test_fifty_thousand_files_are_compared_in_bounded_memory():
-    number, data = 50_000, bytearray(unended(ROOT))
-    info = tarfile.TarInfo()
-    info.size, info.uid, info.gid = 600, 1000100, 1000100
-    for n in range(number):
-        info.name, info.mtime = f"backup/volume/{n % 100:02}/a-file-with-a-name-{n}\udcff", n
-        data += info.tobuf(tarfile.GNU_FORMAT, errors="surrogateescape") + bytes(1024)
-    data += bytes(1024)
-    was = listing_of(iter([bytes(data)]), "x")
-    data[-2048] = 1
-    changed = bytes(data)
-    tracemalloc.start()
-    try:
-        now = listing_of(iter([changed]), "x")
-        found = differences(was, now)
-        peak = tracemalloc.get_traced_memory()[1]
-    finally:
-        tracemalloc.stop()
-    assert len(was.contents) == number
-    assert found == [r"99/a-file-with-a-name-49999\udcff has other content"]
-    assert peak < 60 << 20, f"{peak >> 20} MiB for one of two"
-
-
 def test_of_what_the_service_has_written_since_nothing_is_said():
     was, now = listed(ROOT, FILE), listed(ROOT, FILE)
     entry = now.entries["a"]
@@ -303,10 +255,9 @@ def test_of_what_the_service_has_written_since_nothing_is_said():
 
 
 def test_an_index_that_tells_no_owners_is_damage():
-    with pytest.raises(BackupDamaged, match="an export: its index does not tell owners"):
-        Listing().read_index(b"config: 3", "an export")
-    with pytest.raises(BackupDamaged, match="its index does not tell owners"):
-        Listing().read_index(None, "an export")
+    for text in (b"config: 3", None):
+        with pytest.raises(BackupDamaged, match="an export: its index does not tell owners"):
+            Listing().read_index(text, "an export")
 
 
 def test_the_first_ten_are_named():

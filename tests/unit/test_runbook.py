@@ -2,9 +2,8 @@
 
 import bz2
 import gzip
-import io
 import lzma
-import tarfile
+from datetime import timedelta
 
 import pytest
 
@@ -20,6 +19,7 @@ from fixtures.runbook.perform import (
 )
 from fixtures.runbook.section import _shifted
 from fixtures.runbook.text import Section, parse_runbook, placeholders, read_runbook
+from tests.unit.test_find import archive
 
 SCRIPT = "/root/.runbook.md"
 
@@ -112,49 +112,34 @@ def test_questions(text):
     assert is_question(Section("x", 1, {1: text}), 1) is QUESTIONS[text]
 
 
-def performed(lines, *runs, **more):
-    section = Section("x", 1, lines)
-    return Performed(section, section, 0, 1.0, tuple(runs), **more)
-
-
-def test_a_failure_of_what_cannot_be_had_here_is_none():
-    run = CommandRun(1, ("incus", "stop", "grafana01"), 0.0, 0.1, 1)
-    lines = {1: "incus stop grafana01"}
-    assert failures(performed(lines, run))
-    assert not failures(performed(lines, run, absent=frozenset({"grafana01"})))
-
-
 @pytest.mark.parametrize(
-    "argv, status", [(("grep", "x"), 1), (("test", "x"), 1), (("cat",), 141), (("incus",), 0)]
+    "argv, status, absent, is_failure",
+    [
+        (("incus", "stop", "grafana01"), 1, (), True),
+        (("incus", "stop", "grafana01"), 1, ("grafana01",), False),
+        *((argv, 1, (), False) for argv in (("grep", "x"), ("test", "x"))),
+        (("cat",), 141, (), False),
+        (("incus",), 0, (), False),
+    ],
 )
-def test_an_answer_is_no_failure(argv, status):
-    assert not failures(performed({1: "x"}, CommandRun(1, argv, 0.0, 0.1, status)))
+def test_an_answer_and_what_cannot_be_had_here_is_no_failure(argv, status, absent, is_failure):
+    section, run = Section("x", 1, {1: "x"}), CommandRun(1, argv, 0.0, 0.1, status)
+    done = Performed(section, section, 0, 1.0, (run,), absent=frozenset(absent))
+    assert bool(failures(done)) is is_failure
 
 
-def test_a_program_of_a_script_is_found_by_its_verbs():
+@pytest.mark.parametrize("verb, line", [("delete", 9), ("show", None)])
+def test_a_program_of_a_script_is_found_by_its_verbs(verb, line):
     source = Section("x", 1, {4: "./do.sh", 9: 'incus storage volume delete local "$1"'})
-    run = CommandRun(
-        4, ("incus", "storage", "volume", "delete", "local", "v"), 0, 0, 1, "", True, True
-    )
-    assert line_of(source, run) == 9
-    shown = CommandRun(
-        4, ("incus", "storage", "volume", "show", "local", "v"), 0, 0, 1, "", True, True
-    )
-    assert line_of(source, shown) is None
+    run = CommandRun(4, ("incus", "storage", "volume", verb, "local", "v"), is_nested=True)
+    assert line_of(source, run) == line
 
 
-def export(volume, pack=lambda data: data):
+def export(volume, pack):
     """The first blocks of an export."""
-    content = io.BytesIO()
-    with tarfile.open(fileobj=content, mode="w") as archive:
-        index = f"name: {volume}\nbackend: btrfs\n".encode()
-        entry = tarfile.TarInfo("backup/index.yaml")
-        entry.size = len(index)
-        archive.addfile(entry, io.BytesIO(index))
-        data = tarfile.TarInfo("backup/volume.bin")
-        data.size = 300_000
-        archive.addfile(data, io.BytesIO(bytes(range(256)) * 1172))
-    return pack(content.getvalue())
+    index = f"name: {volume}\nbackend: btrfs\n".encode()
+    files = {"backup/index.yaml": index, "backup/volume.bin": bytes(range(256)) * 1172}
+    return pack(archive(files))[:4096]
 
 
 PACKINGS = {"none": bytes, "gzip": gzip.compress, "bzip2": bz2.compress, "xz": lzma.compress}
@@ -162,7 +147,7 @@ PACKINGS = {"none": bytes, "gzip": gzip.compress, "bzip2": bz2.compress, "xz": l
 
 @pytest.mark.parametrize("name", PACKINGS)
 def test_an_export_is_found_on_the_disk_however_it_is_packed(name):
-    head = export("step-ca01-data", PACKINGS[name])[:4096]
+    head = export("step-ca01-data", PACKINGS[name])
     part = bytes(8192) + head + bytes(4096)
     (found,) = plaintext_on_disk([part], ["grafana01-data", "step-ca01-data"], {})
     assert "an export of volume step-ca01-data" in found.what
@@ -171,14 +156,16 @@ def test_an_export_is_found_on_the_disk_however_it_is_packed(name):
 
 
 def test_a_heading_is_found_by_its_beginning_if_that_is_one_heading(tmp_path):
-    book = parse_runbook("# Restore (fast)\n\n    incus stop a\n\n# Restores\n\n    incus stop b\n")
+    text = "# Restore (fast)\n\n    incus stop a\n\n# Restores\n\n    incus stop b\n"
+    book = parse_runbook(f"{text}\n# Prose\n\nCall somebody.\n")
     assert book.section("Restore (").line == 1
-    with pytest.raises(UsageError, match="2 headings 'Restore'"):
-        book.section("Restore")
-    with pytest.raises(UsageError, match="no heading 'Nothing'"):
-        book.section("Nothing")
-    with pytest.raises(UsageError, match="nothing is to be typed below 'Prose'"):
-        parse_runbook("# Prose\n\nCall somebody.\n").section("Prose")
+    for heading, why in (
+        ("Restore", "2 headings 'Restore'"),
+        ("Nothing", "no heading 'Nothing'"),
+        ("Prose", "nothing is to be typed below 'Prose'"),
+    ):
+        with pytest.raises(UsageError, match=why):
+            book.section(heading)
     with pytest.raises(UsageError, match="runbook"):
         read_runbook(tmp_path / "missing.md")
 
@@ -194,10 +181,13 @@ def test_comments_have_no_placeholders():
     assert placeholders(section) == [(3, "<a b>"), (3, "{{ c }}")]
 
 
-def test_dates_in_names_go_back():
-    from datetime import timedelta
-
-    by = timedelta(days=2)
-    assert _shifted("daily-20240301", by) == "daily-20240228"
-    assert _shifted("x-2024-03-01T02.tar", by) == "x-2024-02-28T02.tar"
-    assert _shifted("n20249999-123456789", by) == "n20249999-123456789"
+@pytest.mark.parametrize(
+    "name, shifted",
+    [
+        ("daily-20240301", "daily-20240228"),
+        ("x-2024-03-01T02.tar", "x-2024-02-28T02.tar"),
+        ("n20249999-123456789", "n20249999-123456789"),
+    ],
+)
+def test_dates_in_names_go_back(name, shifted):
+    assert _shifted(name, timedelta(days=2)) == shifted

@@ -18,40 +18,28 @@ HOUR, DAY = 3600, 86400
 
 
 @pytest.mark.parametrize(
-    ("schedule", "seconds"),
-    [
-        ("@hourly", HOUR),
-        ("@daily", DAY),
-        ("@midnight", DAY),
-        ("@weekly", 7 * DAY),
-        ("@monthly", 31 * DAY),
-        ("@annually", 366 * DAY),
-        ("0 2 * * *", DAY),
-        ("*/15 * * * *", 900),
-        ("0 6,18 * * *", 12 * HOUR),
-        ("0 8-17 * * *", 15 * HOUR),
-        ("0 2 * * mon-fri", 3 * DAY),
-        ("0 0 * * 0,7", 7 * DAY),
-        ("0 0 1 * 1", 7 * DAY),
-        ("0 0 29 2 *", (4 * 365 + 1) * DAY),
-        ("30 1 31 * *", 61 * DAY),
-    ],
-)
-def test_the_longest_gap(schedule, seconds):
-    assert longest_gap(schedule) == seconds
-
-
-@pytest.mark.parametrize(
     "schedule, shortest, longest",
     [
+        *((alias, DAY, DAY) for alias in ("@daily", "@midnight", "0 2 * * *", "@Daily, @weekly")),
+        ("@hourly", HOUR, HOUR),
+        ("@weekly", 7 * DAY, 7 * DAY),
+        ("0 0 * * 0,7", 7 * DAY, 7 * DAY),
+        ("@monthly", 28 * DAY, 31 * DAY),
+        ("@annually", 365 * DAY, 366 * DAY),
+        ("@yearly", 365 * DAY, 366 * DAY),
+        ("*/15 * * * *", 900, 900),
+        ("0 6,18 * * *", 12 * HOUR, 12 * HOUR),
+        ("0 8-17 * * *", HOUR, 15 * HOUR),
+        ("0 2 * * mon-fri", DAY, 3 * DAY),
+        ("0 0 1 * 1", DAY, 7 * DAY),
+        ("0 0 29 2 *", (4 * 365 + 1) * DAY, (4 * 365 + 1) * DAY),
+        ("30 1 31 * *", 31 * DAY, 61 * DAY),
         ("0 6 * * *, 0 7 * * *", HOUR, 23 * HOUR),
         ("0 0,23 * * mon", 23 * HOUR, 7 * DAY - 23 * HOUR),
-        ("@Daily, @weekly", DAY, DAY),
         ("0 0 * * mon, 0 12 * * thu", 3 * DAY + 12 * HOUR, 3 * DAY + 12 * HOUR),
-        ("@yearly", 365 * DAY, 366 * DAY),
     ],
 )
-def test_the_gaps_of_several_schedules_are_those_of_all_their_runs(schedule, shortest, longest):
+def test_gaps_are_those_between_all_runs(schedule, shortest, longest):
     assert (shortest_gap(schedule), longest_gap(schedule)) == (shortest, longest)
 
 
@@ -75,9 +63,6 @@ def test_a_schedule_that_is_refused_is_refused_in_words():
             "as in '0 2 * * *'; several with a comma and a blank between them",
         ),
         ("every day at two oclock", "'every' is no minute; cron has 0 to 59"),
-        ("0 24 * * *", "'24' is no hour; cron has 0 to 23"),
-        ("0 0 0 * *", "'0' is no day of month; cron has 1 to 31"),
-        ("0 0 * 13 *", "'13' is no month; cron has 1 to 12"),
         ("0 0 * * fri-mon", "'fri-mon' is no day of week; cron has 0 to 7"),
         ("*/0 * * * *", "'*/0' is no minute; cron has 0 to 59"),
         ("0 0 30 2 *", "'0 0 30 2 *' never comes: no such day in any year"),
@@ -99,12 +84,6 @@ def test_any_text_is_a_schedule_or_a_value_error(text):
     except ValueError as error:
         words = ("is not a schedule", "; cron has", "never comes")
         assert any(word in str(error) for word in words)
-
-
-@settings(deadline=None, max_examples=20)
-@given(st.integers(0, 59), st.integers(0, 23))
-def test_once_a_day_is_a_day_apart_at_any_time(minute, hour):
-    assert longest_gap(f"{minute} {hour} * * *") == DAY
 
 
 def test_schedules_are_compared_by_when_they_come():

@@ -8,13 +8,10 @@ from fixtures.plugin.options import redact_logs
 from fixtures.secrets import Secret, mark_public, redact
 
 
-def test_a_secret_shows_nothing():
+def test_a_secret_shows_nothing_and_text_is_redacted_longest_first():
     secret = Secret("correct horse battery staple")
     assert "correct" not in f"{secret} {secret!r} {[secret]}"
     assert secret.reveal() == "correct horse battery staple"
-
-
-def test_text_is_redacted_longest_first():
     Secret("hunter2")
     Secret("hunter2-and-more")
     assert redact("a hunter2-and-more b hunter2 c") == "a [redacted] b [redacted] c"

@@ -23,13 +23,6 @@ INDEX = "name: {name}\ntype: {kind}\npool: local\nconfig:\n  volume:\n    name: 
 MEMORY_KIB = 60_000
 """What an inspection may take on top of the interpreter and its modules."""
 
-PEAK = """
-def peak():
-    with open("/proc/self/status") as status:
-        return next(int(row.split()[1]) for row in status if row.startswith("VmHWM"))
-"""
-# Not ru_maxrss: a child begins with that of the process that started it.
-
 
 def export(name=VOLUME, kind="custom", inner=None, *, index=True):
     """Return the bytes of an export as Incus writes it, uncompressed."""
@@ -49,17 +42,20 @@ def export(name=VOLUME, kind="custom", inner=None, *, index=True):
     return out.getvalue()[:end] + bytes(1024)
 
 
+PACK = {
+    "none": bytes,
+    "gzip": gzip.compress,
+    "zstd": lambda data: (
+        subprocess.run(["zstd", "-qc"], input=data, capture_output=True, check=True).stdout
+    ),
+    "xz": lzma.compress,
+    "bzip2": bz2.compress,
+    "lzma": lambda data: lzma.compress(data, format=lzma.FORMAT_ALONE),
+}
+
+
 def packed(data, compression):
-    if compression == "gzip":
-        return gzip.compress(data)
-    if compression in ("xz", "lzma"):
-        how = lzma.FORMAT_XZ if compression == "xz" else lzma.FORMAT_ALONE
-        return lzma.compress(data, format=how)
-    if compression == "bzip2":
-        return bz2.compress(data)
-    if compression == "zstd":
-        return subprocess.run(["zstd", "-qc"], input=data, capture_output=True, check=True).stdout
-    return data
+    return PACK[compression](data)
 
 
 @pytest.fixture
@@ -72,7 +68,7 @@ def inspected(tmp_path):
     return at
 
 
-@pytest.mark.parametrize("compression", ["none", "gzip", "zstd", "xz", "bzip2", "lzma"])
+@pytest.mark.parametrize("compression", PACK)
 def test_a_file_is_read_to_its_last_byte_and_damaged_where_it_is_cut(inspected, compression):
     data = packed(export(), compression)
     seen = inspected(data)
@@ -85,7 +81,7 @@ def test_a_file_is_read_to_its_last_byte_and_damaged_where_it_is_cut(inspected, 
             inspected(data[:cut])
 
 
-@pytest.mark.parametrize("compression", ["gzip", "zstd", "xz", "bzip2", "lzma"])
+@pytest.mark.parametrize("compression", PACK.keys() - {"none"})
 def test_a_flipped_bit_is_damage_or_harmless(inspected, compression):
     data = packed(export(), compression)
     whole, named = inspected(data), 0
@@ -113,32 +109,20 @@ def members(data, size=20_000):
     return [gzip.compress(data[n : n + size]) for n in range(0, len(data), size)]
 
 
-ONE, MANY = gzip.compress(export()), members(export())
+MANY = members(export())
 
 
-def with_second(place):
-    return b"".join([MANY[0], changed(MANY[1], place), *MANY[2:]])
-
-
-GZIP_DAMAGE = {
-    "flip in the CRC": changed(ONE, -6),
-    "flip in the length": changed(ONE, -2),
-    "trailer cut by a byte": ONE[:-1],
-    "no trailer": ONE[:-8],
-    "garbage after the end": ONE + b"garbage",
-    "garbage after padding": ONE + bytes(512) + b"garbage",
-    "half a header after the end": ONE + b"\x1f\x8b\x08",
-    "CRC of the second member": with_second(-6),
-    "length of the second member": with_second(-2),
-    "content of the second member": with_second(2000),
-    "magic of the second member": with_second(0),
-    "last member left out": b"".join(MANY[:-1]),
-    "second member left out": b"".join([MANY[0], *MANY[2:]]),
-}
-
-
-@pytest.mark.parametrize("data", GZIP_DAMAGE.values(), ids=GZIP_DAMAGE)
-def test_every_part_of_a_gzip_stream_is_checked(inspected, data):
+@pytest.mark.parametrize(
+    "data",
+    [
+        gzip.compress(export()) + bytes(512) + b"garbage",
+        b"".join([MANY[0], changed(MANY[1], -2), *MANY[2:]]),
+        b"".join(MANY[:-1]),
+        b"".join([MANY[0], *MANY[2:]]),
+    ],
+    ids=["garbage after padding", "length of a member", "no last member", "no second member"],
+)
+def test_every_member_of_a_gzip_stream_is_checked(inspected, data):
     with pytest.raises(BackupDamaged, match="is damaged"):
         inspected(data)
 
@@ -180,24 +164,19 @@ def test_a_header_that_cannot_be_read_is_not_the_end_of_the_archive(inspected):
     for damaged in (changed(data, header), zeros):
         with pytest.raises(BackupDamaged, match=f"what follows byte {header} of the archive"):
             inspected(damaged)
-    entry = tarfile.TarInfo("././@LongLink")
-    entry.type, entry.size = tarfile.GNUTYPE_LONGNAME, 1 << 32
-    with pytest.raises(BackupDamaged, match="a header of"):
-        inspected(entry.tobuf(tarfile.GNU_FORMAT) + data)
-    entry = tarfile.TarInfo("backup/index.yaml")
-    entry.size = 1 << 32
-    with pytest.raises(BackupDamaged, match="an index of"):
-        inspected(entry.tobuf() + data)
+    large = {"size": 1 << 32}
+    for added, what in (
+        (entry("././@LongLink", tarfile.GNUTYPE_LONGNAME, **large), "a header of"),
+        (entry("backup/index.yaml", **large), "an index of"),
+    ):
+        with pytest.raises(BackupDamaged, match=what):
+            inspected(added.tobuf(tarfile.GNU_FORMAT) + data)
 
 
 @pytest.mark.parametrize(
     ("data", "kind", "message"),
     [
-        (
-            export("loki01-data"),
-            BackupDamaged,
-            f"is a backup of volume loki01-data, not of {VOLUME}",
-        ),
+        (export("loki01-data"), BackupDamaged, f"a backup of volume loki01-data, not of {VOLUME}"),
         (export(inner="loki01-data"), BackupDamaged, f"names both {VOLUME} and loki01-data"),
         (export(index=False), BackupDamaged, "is no Incus export: backup/index.yaml is missing"),
         (b"", BackupDamaged, "is damaged"),
@@ -220,11 +199,8 @@ def test_what_is_no_export_of_this_volume_is_named(inspected, data, kind, messag
 
 
 def test_exports_of_operators_are_read(inspected, tmp_path):
-    entries = {
-        **{"good.tar.zst": 4, "two-members.tar.gz": 4, "padded.tar.gz": 4},
-        **{"skippable-first.tar.zst": 4, "empty-volume.tar.gz": 2},
-    }
-    for name, count in entries.items():
+    whole = ("good.tar.zst", "two-members.tar.gz", "padded.tar.gz", "skippable-first.tar.zst")
+    for name, count in {**dict.fromkeys(whole, 4), "empty-volume.tar.gz": 2}.items():
         seen = inspect(CASES / name, volume=VOLUME)
         assert (seen.volume, seen.entries, seen.remarks) == (VOLUME, count, ())
     with pytest.raises(CouldNotLook, match="No such file"):
@@ -263,10 +239,6 @@ REFUSED = {
     "hard link out": [entry(f"{V}/h", tarfile.LNKTYPE, linkname="/etc/shadow")],
     "hard link upwards": [entry(f"{V}/h", tarfile.LNKTYPE, linkname=f"{V}/../../x")],
     "behind a link": [entry(f"{V}/l", tarfile.SYMTYPE, linkname="/etc"), entry(f"{V}/l/passwd")],
-    "deep behind a link": [
-        entry(f"{V}/d/l", tarfile.SYMTYPE, linkname="../.."),
-        entry(f"{V}/d/l/a/b"),
-    ],
 }
 
 
@@ -300,8 +272,8 @@ def test_what_incus_writes_is_read(tmp_path):
     assert with_entries(tmp_path, *map(entry, names)).volume == VOLUME
 
 
-def archives(directory):
-    """Return archives of every kind that tarfile and GNU tar write: name -> bytes."""
+def archives():
+    """Return archives of every kind that tarfile writes: name -> bytes."""
     long = "backup/volume/" + "/".join(["directory-of-a-long-name"] * 12) + "/file"
     index = INDEX.format(name=VOLUME, kind="custom", inner=VOLUME).encode()
     made = {}
@@ -321,17 +293,6 @@ def archives(directory):
             for kind in (tarfile.DIRTYPE, tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.FIFOTYPE):
                 archive.addfile(entry(f"{V}/{kind.decode()}", kind, linkname=f"{V}/block"))
         made[name] = out.getvalue()
-    (directory / V).mkdir(parents=True)
-    (directory / "backup/index.yaml").write_bytes(index)
-    for number in range(3):
-        with (directory / V / f"sparse{number}").open("wb") as file:
-            for place in range(0, 40 << 20, 1 << 20):
-                file.seek(place)
-                file.write(b"data")
-            file.truncate(50 << 20)
-    for how in ("gnu", "pax"):
-        argv = ["tar", "-C", str(directory), "-c", "--sparse", f"--format={how}", "backup"]
-        made[f"sparse {how}"] = subprocess.run(argv, capture_output=True, check=True).stdout
     return made
 
 
@@ -339,29 +300,14 @@ def facts(entry):
     return (entry.name, entry.size, entry.type, entry.offset_data, entry.mtime, entry.pax_headers)
 
 
-def test_every_archive_is_read_as_tarfile_reads_it(inspected, tmp_path):
-    for name, data in archives(tmp_path).items():
+def test_every_archive_is_read_as_tarfile_reads_it(inspected):
+    for name, data in archives().items():
         seen = []
         read_archive(io.BytesIO(data), "x", lambda _, entry, seen=seen: seen.append(facts(entry)))
         with tarfile.open(fileobj=io.BytesIO(data)) as archive:
             assert seen == [facts(entry) for entry in archive], name
         whole = inspected(gzip.compress(data, 1))
         assert (whole.entries, whole.content_bytes) == (len(seen), len(data)), name
-        for cut in (len(data) - 20_000, len(data) - 1):
-            with pytest.raises(BackupDamaged):
-                inspected(gzip.compress(data[:cut], 1))
-
-
-def test_a_finished_tarball_has_the_checksum_of_what_was_sent(tmp_path):
-    data = packed(export(), "zstd")
-    tarball = write_tarball(iter([data[:100], data[100:]]), tmp_path, VOLUME, "zstd")
-    assert tarball.path.read_bytes() == data
-    assert tarball.sha256 == inspect(tarball.path, volume=VOLUME).sha256
-    with tarball.content() as content:
-        assert content.read(len(data)) == data
-    tarball.path.write_bytes(data[:-1])
-    with pytest.raises(BackupDamaged, match="it was not imported"), tarball.content() as content:
-        content.read()
 
 
 def test_an_interrupted_export_leaves_no_file(tmp_path):
@@ -377,7 +323,8 @@ def test_an_interrupted_export_leaves_no_file(tmp_path):
 @pytest.mark.parametrize("size", [1, 100, BUFFER, BUFFER + 1, 3 * BUFFER, 3 * BUFFER + 5])
 def test_the_last_bytes_of_another_file_are_withheld(tmp_path, size):
     data = random.Random(1).randbytes(size)
-    tarball = write_tarball(iter([data]), tmp_path, VOLUME, "none")
+    tarball = write_tarball(iter([data[:70], data[70:]]), tmp_path, VOLUME, "none")
+    assert tarball.sha256 == hashlib.sha256(data).hexdigest()
     with tarball.content() as content:
         assert b"".join(iter(lambda: content.read(70_000), b"")) == data
     for damaged in (changed(data, 0), changed(data, -1), data[:-1], data + b"x"):
@@ -391,6 +338,21 @@ def test_the_last_bytes_of_another_file_are_withheld(tmp_path, size):
                 given += piece
             pytest.fail("an importer would have taken the upload for complete")
         assert len(given) < len(damaged) or not damaged
+
+
+# Not ru_maxrss: a child begins with that of the process that started it.
+PEAK = """
+def peak():
+    with open("/proc/self/status") as status:
+        return next(int(row.split()[1]) for row in status if row.startswith("VmHWM"))
+"""
+MEASURE = f"""{PEAK}
+import sys; from pathlib import Path
+from fixtures.backups.tarball import inspect
+before = peak()
+seen = inspect(Path(sys.argv[1]), volume=sys.argv[2])
+print(peak() - before, seen.entries)
+"""
 
 
 @pytest.mark.parametrize(("kind", "count"), [("large", 2), ("many", 60_001)])
@@ -407,14 +369,7 @@ def test_memory_is_bounded_whatever_the_size(tmp_path, kind, count):
             pax = {"SCHILY.xattr.user.number": str(number)}
             name = f"{V}/{number:064}/a-file-of-a-long-name-{number}"
             archive.addfile(entry(name, pax_headers=pax))
-    code = (
-        "import sys; from pathlib import Path;"
-        "from fixtures.backups.tarball import inspect;"
-        "before = peak();"
-        "seen = inspect(Path(sys.argv[1]), volume=sys.argv[2]);"
-        "print(peak() - before, seen.entries)"
-    )
-    argv = [sys.executable, "-c", PEAK + code, str(file), VOLUME]
+    argv = [sys.executable, "-c", MEASURE, str(file), VOLUME]
     done = subprocess.run(argv, capture_output=True, text=True, check=True).stdout
     grown, entries = map(int, done.split())
     assert entries == count
