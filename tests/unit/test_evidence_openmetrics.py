@@ -69,11 +69,9 @@ def test_what_proves_nothing_has_no_rto(golden, changed):
 
 
 def test_what_was_not_measured_has_no_sample(golden):
-    samples = parsed(golden)
-    failed = labels("mosquitto", "tarball", "rehearsal")
-    assert ("dr_drill_rto_target_seconds", failed) in samples
-    assert ("dr_drill_rto_seconds", failed) not in samples
-    assert ("dr_drill_rpo_seconds", failed) not in samples
+    samples, failed = parsed(golden), labels("mosquitto", "tarball", "rehearsal")
+    figures = ("rto_target_seconds", "rto_seconds", "rpo_seconds")
+    assert [(f"dr_drill_{name}", failed) in samples for name in figures] == [True, False, False]
     unfinished = parsed(golden.model_copy(update={"finished": None}))
     assert ("dr_run_finished_timestamp_seconds", ()) not in unfinished
 
@@ -105,6 +103,9 @@ def after(golden, *older, **changed):
 
 
 GREEN, RED = {"verdict": Verdict.RECOVERED}, {"verdict": Verdict.WRONG_DATA}
+
+
+EXISTING = {**GREEN, "origin": "existing"}
 
 
 def proof(golden, samples):
@@ -140,6 +141,7 @@ def test_of_several_drills_of_a_cell_in_one_run_the_worst_counts(golden):
         {"target": "another"},
         {"begun": datetime(2099, 1, 1, tzinfo=UTC)},
         {"service": "gone"},
+        {"is_older": True},
     ],
 )
 def test_what_says_nothing_of_the_cell_is_no_proof(golden, changes):
@@ -149,11 +151,10 @@ def test_what_says_nothing_of_the_cell_is_no_proof(golden, changes):
 
 
 def test_an_old_backup_that_was_asked_for_proves_nothing_of_the_newest(golden):
-    """--as-of leaves no RPO in the history."""
-    existing = {**GREEN, "origin": "existing"}
+    """--as-of leaves no RPO in the history; older suites left nothing else."""
     place = ("dr_proof_recovered_timestamp_seconds", labels("prometheus", "tarball", "existing"))
-    assert place not in after(golden, (5, {**existing, "rpo": None}))
-    assert place in after(golden, (5, {**existing, "rpo": 3.0}))
+    assert place not in after(golden, (5, {**EXISTING, "rpo": None}))
+    assert place in after(golden, (5, {**EXISTING, "rpo": 3.0}))
 
 
 def test_a_proof_is_valid_until_the_programme_says(golden):
