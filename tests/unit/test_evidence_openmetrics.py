@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from fixtures.evidence.openmetrics import Proofs, metrics
+from fixtures.evidence.openmetrics import metrics, newest_proofs
 from fixtures.evidence.record import Verdict
 from fixtures.evidence.writer import history_lines
 from tests.unit.test_evidence_judge import SKIPPED, run
@@ -97,9 +97,7 @@ def after(golden, *older, **changed):
         run = {"run": f"run-{days}", "drills": [drill.model_copy(update={"begun": begun})]}
         lines = history_lines(golden.model_copy(update=run))
         history += [line.model_copy(update=changes) for line in lines]
-    proofs = Proofs(now)
-    assert list(proofs.passing(history)) == history
-    return parsed(now.model_copy(update={"proofs": proofs.records()}))
+    return parsed(now.model_copy(update={"proofs": newest_proofs(now, history)}))
 
 
 GREEN, RED = {"verdict": Verdict.RECOVERED}, {"verdict": Verdict.WRONG_DATA}
@@ -161,5 +159,5 @@ def test_a_proof_is_valid_until_the_programme_says(golden):
     name = "dr_proof_valid_until_timestamp_seconds"
     assert not any(found == name for found, _ in parsed(golden))
     ends = {CELL: datetime(2027, 1, 1, tzinfo=UTC)}
-    known = golden.model_copy(update={"proofs": Proofs(golden).records(ends)})
+    known = golden.model_copy(update={"proofs": newest_proofs(golden, (), ends)})
     assert parsed(known)[name, labels(*CELL)] == 1798761600

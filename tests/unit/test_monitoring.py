@@ -10,7 +10,7 @@ import pytest
 import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
-from fixtures.evidence.openmetrics import Proofs, metrics
+from fixtures.evidence.openmetrics import metrics, newest_proofs
 from fixtures.evidence.writer import read_evidence
 
 ROOT = Path(__file__).parents[2]
@@ -46,7 +46,7 @@ def expressions(dashboard):
 def series(run):
     """Return name and labels -> value, as they stand in metrics.prom; time 0 is the run's end."""
     ends = {(d.service, d.scenario, d.origin): run.finished for d in run.drills}
-    known = run.model_copy(update={"proofs": Proofs(run).records(ends)})
+    known = run.model_copy(update={"proofs": newest_proofs(run, (), ends)})
     end = run.finished.timestamp()
     return {
         sample.name + "{" + ",".join(f'{k}="{v}"' for k, v in sample.labels.items()) + "}": (
