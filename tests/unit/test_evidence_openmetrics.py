@@ -29,28 +29,26 @@ def labels(*values):
     return tuple(sorted(values))
 
 
-def test_each_drill_has_exactly_one_verdict(golden):
-    samples = parsed(golden)
+def verdicts_of(samples, name, cell):
+    """Return which verdicts of a cell have 1; each of the others has 0, or none has a sample."""
+    values = {x: samples.get((name, labels(*cell, x.replace(" ", "-")))) for x in Verdict}
+    assert set(values.values()) in ({0.0, 1.0}, {None})
+    return [verdict for verdict, value in values.items() if value]
+
+
+def test_figures_and_verdicts_are_those_of_the_evidence(golden):
+    samples, late = parsed(golden), golden.drills[1]
     for drill in golden.drills:
-        cell = (drill.service, drill.scenario, drill.origin)
-        states = {
-            verdict: samples["dr_drill_verdict", labels(*cell, verdict.replace(" ", "-"))]
-            for verdict in Verdict
-        }
-        assert states == {verdict: float(verdict is drill.verdict) for verdict in Verdict}
-
-
-def test_figures_are_those_of_the_evidence(golden):
-    samples = parsed(golden)
-    cell = labels("prometheus", "tarball", "rehearsal")
-    late = golden.drills[1]
-    assert late.restore is not None and late.backup is not None
-    assert samples["dr_drill_rto_seconds", cell] == late.rto
-    assert samples["dr_drill_rto_target_seconds", cell] == 1800
-    assert samples["dr_drill_rpo_seconds", cell] == late.rpo
-    assert samples["dr_drill_restored_bytes", cell] == late.restore.bytes
-    assert samples["dr_drill_restore_bytes_per_second", cell] == late.restore.throughput
-    assert samples["dr_drill_backup_file_bytes", cell] == late.backup.file_bytes
+        assert verdicts_of(samples, "dr_drill_verdict", drill.place) == [drill.verdict]
+    figures = {
+        "rto_seconds": late.rto,
+        "rto_target_seconds": 1800,
+        "rpo_seconds": late.rpo,
+        "restored_bytes": late.restore.bytes,
+        "restore_bytes_per_second": late.restore.throughput,
+        "backup_file_bytes": late.backup.file_bytes,
+    }
+    assert {x: samples[f"dr_drill_{x}", labels(*late.place)] for x in figures} == figures
     assert samples["dr_run_finished_timestamp_seconds", ()] == 1795452183
     assert samples["dr_run_objects_left", ()] == 1
     assert samples["dr_run_not_verified_cells", ()] == 8 * 8 * 2 - 6
@@ -108,15 +106,13 @@ EXISTING = {**GREEN, "origin": "existing"}
 
 def proof(golden, samples):
     """Return the verdict of the cell's proof, its age and that of the last green one, in days."""
-    verdicts = [
-        v for v in Verdict if samples.get(("dr_proof_verdict", labels(*CELL, v.replace(" ", "-"))))
-    ]
 
     def days(name):
         moment = samples.get((f"dr_proof_{name}timestamp_seconds", labels(*CELL)))
         return None if moment is None else round((golden.begun.timestamp() - moment) / 86400)
 
-    return verdicts, days(""), days("recovered_")
+    found = verdicts_of(samples, "dr_proof_verdict", CELL)
+    return found, days(""), days("recovered_")
 
 
 def test_what_failed_in_june_is_not_repaired_by_a_run_of_others(golden):
