@@ -212,65 +212,55 @@ def test_items_are_all_that_is_no_pass_but_what_was_not_selected_and_the_follow_
     }
 
 
-def open_of(reports, **given):
+def open_of(reports, fleet=RUN["fleet"], **given):
     warnings = []
-    found = open_actions(reports, RUN["fleet"], warnings.append, **given)
+    found = open_actions(reports, fleet, warnings.append, **given)
     return found, warnings
 
 
-def test_an_open_action_travels_until_a_green_drill_of_its_cell(tmp_path):
+@pytest.fixture
+def fixed(tmp_path):
+    """Reports with a run in which a fix of CELL was decided."""
     reviewed(tmp_path, run_of("r1", 1, **LATE), fix(CELL))
-    assert [(a.item, a.run, a.due) for a in open_of(tmp_path)[0]] == [(CELL, "r1", DUE)]
-    append_history(run_of("r2", 2, **LATE), tmp_path / "history.jsonl")
-    assert len(open_of(tmp_path)[0]) == 1
-    append_history(run_of("r3", 3), tmp_path / "history.jsonl")
-    assert [a.closed for a in open_of(tmp_path, newest="r3")[0]] == [True]
-    assert open_of(tmp_path)[0] == []
-    assert open_of(tmp_path, newest="r4")[0] == []
+    return tmp_path
 
 
-OTHER = {**BACKUP, "source": "/elsewhere"}
+def test_an_open_action_travels_until_a_green_drill_of_its_cell(fixed):
+    ((action,), _) = open_of(fixed)
+    assert (action.item, action.run, action.due, action.target) == (CELL, "r1", DUE, "unix")
+    assert open_of(fixed, fleet="another") == ([], [])
+    append_history(run_of("r2", 2, **LATE), fixed / "history.jsonl")
+    assert len(open_of(fixed)[0]) == 1
+    append_history(run_of("r3", 3), fixed / "history.jsonl")
+    assert [a.closed for a in open_of(fixed, newest="r3")[0]] == [True]
+    assert open_of(fixed)[0] == []
+    assert open_of(fixed, newest="r4")[0] == []
 
 
-@pytest.mark.parametrize(
-    "green",
-    [
-        run_of("r0", 1),
-        run_of("r2", 2, origin="rehearsal"),
-        run_of("r2", 2, service="loki"),
-        run_of("r2", 2, scenario="tarball"),
-        run_of("r2", 2, backup=OTHER),
-        run_of("r2", 2, variant="sample-1"),
-        run_of("r2", 2).model_copy(update={"as_of": NOW}),
-        run_of("r2", 2).model_copy(update={"incus": None}),
-    ],
-    ids=["earlier", "rehearsal", "service", "scenario", "source", "sample", "as-of", "target"],
-)
-def test_no_other_green_drill_closes_it(tmp_path, green):
-    reviewed(tmp_path, run_of("r1", 1, **LATE), fix(CELL))
-    append_history(green, tmp_path / "history.jsonl")
-    assert [action.closed for action in open_of(tmp_path)[0]] == [False]
+GREEN, RED = run_of("r2", 2), run_of("r2", 2, variant="copy", **LATE)
+NO_REPAIR = {
+    "earlier": run_of("r0", 1),
+    "rehearsal": run_of("r2", 2, origin="rehearsal"),
+    "service": run_of("r2", 2, service="loki"),
+    "scenario": run_of("r2", 2, scenario="tarball"),
+    "source": run_of("r2", 2, backup={**BACKUP, "source": "/elsewhere"}),
+    "sample": run_of("r2", 2, variant="sample-1"),
+    "as-of": GREEN.model_copy(update={"as_of": NOW}),
+    "target": GREEN.model_copy(update={"incus": None}),
+    "one red variant": GREEN.model_copy(update={"drills": [*GREEN.drills, *RED.drills]}),
+}
 
 
-def test_another_fleet_has_its_own_actions(tmp_path):
-    reviewed(tmp_path, run_of("r1", 1, **LATE), fix(CELL))
-    assert open_actions(tmp_path, "another", pytest.fail) == []
-    assert [action.target for action in open_of(tmp_path)[0]] == ["unix"]
+@pytest.mark.parametrize("run", NO_REPAIR.values(), ids=NO_REPAIR)
+def test_no_other_green_drill_closes_it(fixed, run):
+    append_history(run, fixed / "history.jsonl")
+    assert [action.closed for action in open_of(fixed)[0]] == [False]
 
 
-def test_one_red_variant_keeps_it_open(tmp_path):
-    reviewed(tmp_path, run_of("r1", 1, **LATE), fix(CELL))
-    green, red = run_of("r2", 2), run_of("r2", 2, variant="copy", **LATE)
-    both = green.model_copy(update={"drills": [*green.drills, *red.drills]})
-    append_history(both, tmp_path / "history.jsonl")
-    assert len(open_of(tmp_path)[0]) == 1
-
-
-def test_a_later_decision_takes_the_place_of_an_earlier_and_shows_how_often(tmp_path):
-    reviewed(tmp_path, run_of("r1", 1, **LATE), fix(CELL))
+def test_a_later_decision_takes_the_place_of_an_earlier_and_shows_how_often(fixed):
     later = DUE + timedelta(days=30)
-    reviewed(tmp_path, run_of("r2", 2, **LATE), fix(CELL, by=later))
-    ((action,), _) = open_of(tmp_path)
+    reviewed(fixed, run_of("r2", 2, **LATE), fix(CELL, by=later))
+    ((action,), _) = open_of(fixed)
     assert (action.run, action.due, action.decisions) == ("r1", later, 2)
 
 
@@ -286,10 +276,9 @@ def test_an_audit_in_order_closes_its_action(tmp_path):
     assert open_of(tmp_path)[0] == []
 
 
-def test_a_damaged_review_is_a_warning(tmp_path):
-    reviewed(tmp_path, run_of("r1", 1, **LATE), fix(CELL))
-    (tmp_path / "r1" / REVIEW_FILE).write_bytes(b"{}\n")
-    found, (warning,) = open_of(tmp_path)
+def test_a_damaged_review_is_a_warning(fixed):
+    (fixed / "r1" / REVIEW_FILE).write_bytes(b"{}\n")
+    found, (warning,) = open_of(fixed)
     assert found == [] and "line 1 is no entry" in warning
 
 
