@@ -161,27 +161,23 @@ def test_a_test_that_ran_again_has_one_record_and_its_report_the_verdict_alone(t
 
 
 def test_history_has_one_line_for_each_drill_and_survives_a_torn_one(golden, tmp_path, caplog):
-    path = tmp_path / "history.jsonl"
-    assert list(read_history(path)) == []
-    append_history(golden.model_copy(update={"drills": []}), path, "00")
-    assert list(read_history(path)) == []
-    (nothing,) = read_lines(path)
-    assert isinstance(nothing, RunLine) and (nothing.run, nothing.drills) == (golden.run, 0)
-    path.unlink()
+    path, whole = tmp_path / "history.jsonl", len(golden.drills)
+    assert list(read_lines(path)) == []
     append_history(golden, path, "00")
-    lines, whole = list(read_history(path)), len(golden.drills)
-    as_read = [line.model_copy(update={"previous": None}) for line in lines]
-    assert as_read == history_lines(golden)
+    *lines, last = read_lines(path)
+    assert last == run_line(golden, "00")
+    assert [x.model_copy(update={"previous": None}) for x in lines] == history_lines(golden)
     assert (lines[0].verdict, lines[0].rto, lines[0].copied) == ("recovered", 2.14, False)
     assert '"begun": "2026-11-23T16:40:12Z"' in path.read_text()
-    assert list(read_lines(path)) == [*lines, run_line(golden, "00")]
     *drills, _ = path.read_bytes().splitlines(keepends=True)
     path.write_bytes(b"".join(drills)[:-25])
     with caplog.at_level(logging.WARNING):
         assert len(list(read_history(path))) == whole - 1
     assert caplog.messages == [f"history {path}: line {whole} is left out: not JSON"]
-    append_history(golden, path, "00")
-    assert len(list(read_history(path))) == 2 * whole - 1
+    append_history(golden.model_copy(update={"drills": []}), path, "00")
+    assert len(list(read_history(path))) == whole - 1
+    *_, nothing = read_lines(path)
+    assert isinstance(nothing, RunLine) and (nothing.run, nothing.drills) == (golden.run, 0)
 
 
 def test_each_line_holds_the_sha256_of_what_stands_before_it(golden, tmp_path):
