@@ -35,6 +35,12 @@ def line(**changed):
     return OLDER.model_copy(update=changed)
 
 
+def test_a_line_of_an_older_suite_without_an_rpo_is_of_an_older_backup():
+    assert line(origin="existing").is_of_older
+    said = [{}, {"origin": "existing", "rpo": 3.0}, {"origin": "existing", "is_older": False}]
+    assert not any(line(**changed).is_of_older for changed in said)
+
+
 def row(run, history, scenario):
     """Return the row of `scenario`."""
     (found,) = (x for x in benchmark_rows(run, history, TITLES) if x.scenario == scenario)
