@@ -34,75 +34,62 @@ def words(html):
     return " ".join(unescape(re.sub(r"<[^>]+>", " ", html)).split())
 
 
+def said(run, **changed):
+    """The text of the page of a run."""
+    return words(render_summary(run.model_copy(update=changed)))
+
+
 def render_drill(drill):
     """Return the card of a drill in the page of its run."""
     page = render_summary(run(drills=[drill]))
     return page.partition(f'id="drill-{drill.id}">')[2].partition("</article>")[0]
 
 
-def test_every_verdict_is_a_word_and_comes_with_its_reason(golden):
+def test_verdicts_reasons_and_leftovers_are_in_words(golden):
     assert {drill.verdict for drill in golden.drills} == set(Verdict)
     for made in golden.drills:
         text = words(render_drill(made))
         assert f" {made.verdict} " in text, made.id
         assert made.reason is None or made.reason in text
-
-
-def test_the_verdict_of_the_run_is_one_sentence(golden):
+    text = said(golden)
     assert (
         "1 of 6 drills recovered within target; 1 wrong data, 1 not recovered, 2 not verified, "
         "1 recovered late, but the run itself had 2 faults."
-    ) in words(render_summary(golden))
+    ) in text
+    assert "1 object left behind." in text
+    assert golden.cleanup.command and golden.cleanup.command in text
+    listed = text.rpartition("Not verified ")[2]
+    reasons = {cell.reason for cell in golden.not_verified}
+    assert len(reasons) >= 4 and all(reason in listed for reason in reasons)
+    page = render_page(golden)
+    assert "<script>alert" not in page and "&lt;script&gt;alert(1)&lt;/script&gt;" in page
 
 
 def test_gaps_have_a_band_of_their_own_with_services_and_reason():
-    html = render_summary(run(skipped=[SKIPPED]))
-    hero = html.partition("<section")[2].partition("</section>")[0]
-    assert "v-gaps" in hero
-    assert "recovered, with gaps: grafana The only drill that could be made recovered" in words(
-        hero
+    html, skipped = (
+        render_summary(run(skipped=[SKIPPED])),
+        f"grafana (9 drills skipped): {NO_PACKAGE}",
     )
-    assert f"grafana (9 drills skipped): {NO_PACKAGE}" in words(hero)
+    hero = html.partition("<section")[2].partition("</section>")[0]
+    assert "v-gaps" in hero and skipped in words(hero)
+    only = "recovered, with gaps: grafana The only drill that could be made recovered"
+    assert only in words(hero)
     wrong = render_summary(run(drills=[drill(verdict=Verdict.WRONG_DATA)], skipped=[SKIPPED]))
-    assert "v-gaps" not in wrong
-    assert f"grafana (9 drills skipped): {NO_PACKAGE}" in words(wrong)
+    assert "v-gaps" not in wrong and skipped in words(wrong)
     assert "could not be had" not in render_summary(run())
 
 
-def test_every_reason_is_visible_outside_its_cell(golden):
-    listed = words(render_summary(golden).partition("<h3>Not verified</h3>")[2])
-    reasons = {cell.reason for cell in golden.not_verified}
-    assert len(reasons) >= 4
-    assert all(reason in listed for reason in reasons)
-
-
-def test_an_unexplained_cell_is_a_defect_in_words(golden):
-    assert "unexplained" not in render_summary(golden)
-    bare = golden.model_copy(update={"not_verified": []})
-    assert "122 cells unexplained" in words(render_summary(bare))
-
-
-def test_what_is_not_promised_is_counted_and_its_columns_are_left_out(golden):
+def test_an_unexplained_cell_is_a_defect_and_what_is_not_promised_is_counted(golden):
+    assert "unexplained" not in said(golden)
+    assert "122 cells unexplained" in said(golden, not_verified=[])
     cells = [
         cell.model_copy(update={"promised": cell.scenario != "native"})
         for cell in golden.not_verified
     ]
-    text = words(render_summary(golden.model_copy(update={"not_verified": cells})))
+    text = said(golden, not_verified=cells)
     left_out = "Columns left out, since no service is promised them: native, rehearsal; native,"
     assert left_out in text
     assert "For 16 further cells of service by scenario by origin" in text
-
-
-def test_a_leftover_comes_with_its_command(golden):
-    text = words(render_summary(golden))
-    assert "1 object left behind." in text
-    assert golden.cleanup.command and golden.cleanup.command in text
-
-
-def test_records_are_escaped(golden):
-    page = render_page(golden)
-    assert "<script>alert" not in page
-    assert "&lt;script&gt;alert(1)&lt;/script&gt;" in page
 
 
 SAID_ON_CARDS = [
@@ -141,20 +128,16 @@ def test_facts_overrule_the_recorded_verdict(golden):
     assert f"{lie} not verified: a stand-in was drilled, not the real service" in text
 
 
-def test_a_run_that_did_nothing_renders(golden):
+def test_a_run_that_did_nothing_renders_and_rehearsals_alone_prove_no_backup(golden):
     nothing = {"incus": None, "source": None, "finished": None}
-    for name in ("drills", "benchmark", "services", "scenarios", "not_verified"):
-        nothing[name] = []
-    text = words(render_summary(golden.model_copy(update=nothing)))
+    empty = ("drills", "benchmark", "services", "scenarios", "not_verified")
+    text = said(golden, **nothing, **{name: [] for name in empty})
     assert "? not verified No drill was made: this run proves nothing." in text
     assert "was not reached" in text
-
-
-def test_rehearsals_alone_prove_no_backup(golden):
     note = "the procedure is proven, no existing backup is"
     only = [drill for drill in golden.drills if drill.origin == "rehearsal"]
-    assert note in words(render_summary(golden.model_copy(update={"drills": only})))
-    assert note not in words(render_summary(golden))
+    assert note in said(golden, drills=only) and note not in said(golden)
+    assert "Existing backups If the source" not in said(golden, drills=only)
 
 
 def test_what_was_not_looked_at_stands_on_the_card_and_is_no_fault():
@@ -163,28 +146,22 @@ def test_what_was_not_looked_at_stands_on_the_card_and_is_no_fault():
     assert judge_drill(blind) is Verdict.RECOVERED
 
 
+def existing(**facts):
+    return drill(id="loki-snapshot-existing", service="loki", origin="existing", **facts)
+
+
 def test_existing_backups_have_a_table_of_what_would_be_lost(golden):
-    found = drill(
-        id="loki-snapshot-existing",
-        service="loki",
-        origin="existing",
-        rpo=1.5 * DAY,
-        target_rpo=1.1 * DAY,
-        compared_with="the note next to the backup",
-    )
-    text = words(render_summary(golden.model_copy(update={"drills": [*golden.drills, found]})))
+    note = "the note next to the backup"
+    found = existing(rpo=1.5 * DAY, target_rpo=1.1 * DAY, compared_with=note)
+    text = said(golden, drills=[*golden.drills, found])
     assert "Existing backups If the source burned now" in text
     assert "1 d 12 h of 1 d 2 h" in text
     assert "! recovered late compared with the note next to the backup" in text
     assert "age of its data; the schedule allows 1 d 2 h" in words(render_drill(found))
-    rehearsed = [drill for drill in golden.drills if drill.origin == "rehearsal"]
-    alone = golden.model_copy(update={"drills": rehearsed})
-    assert "Existing backups If the source" not in words(render_summary(alone))
 
 
 def test_with_as_of_no_age_of_now_is_reported(golden):
-    found = drill(id="loki-snapshot-existing", service="loki", origin="existing", rpo=7200.0)
-    now = golden.model_copy(update={"drills": [*golden.drills, found]})
+    now = golden.model_copy(update={"drills": [*golden.drills, existing(rpo=7200.0)]})
     assert 'dr_drill_rpo_seconds{origin="existing"' in metrics(now)
     assert history_lines(now)[-1].rpo == 7200.0
     then = now.model_copy(update={"as_of": datetime(2026, 1, 10, tzinfo=UTC)})

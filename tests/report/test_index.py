@@ -52,11 +52,7 @@ def keep(reports, *records):
         append_history(each, reports / "history.jsonl")
 
 
-PROMETHEUS = [
-    cell
-    for cell in [(p.service, p.scenario, p.origin) for p in promises(ATLAS)]
-    if cell[0] == "prometheus"
-]
+PROMETHEUS = [p.place for p in promises(ATLAS) if p.service == "prometheus"]
 MOSQUITTO = ("mosquitto", "snapshot", "rehearsal")
 NATIVE = ("prometheus", "native", "rehearsal")
 LOKI = [("loki", "snapshot", "rehearsal"), ("loki", "tarball", "rehearsal")]
@@ -107,7 +103,7 @@ def test_the_calendar_says_when_a_proof_counted(reports):
     standing = {s.cell: s for s in programme.standings}
     months = programme.calendar(standing[CELL])
     assert len(months) == 13 and months[0].begin == datetime(2025, 11, 1, tzinfo=UTC)
-    assert [m.begin.month for m in months if m.answers] == [8]
+    assert [m.begin.month for m in months if m.verdict] == [8]
     assert [round(m.covered, 2) for m in months[-4:]] == [0.02, 1, 1, 1], "until today's other one"
     later = read_runs(reports, NOW + timedelta(days=20)).programmes[0]
     (void,) = [s for s in later.standings if s.cell == CELL]
@@ -160,11 +156,8 @@ def test_what_is_amiss_with_the_reports_is_said(reports, tmp_path):
 
 def test_text_of_a_history_is_text(browser, tmp_path):
     evil = "<script>document.title='owned'</script><img src=x onerror=alert(1)>"
-    keep(tmp_path, record(0, [NATIVE], software=evil))
-    keep(
-        tmp_path,
-        record(1, [CELL], software="Prometheus 1.2.3").model_copy(update={"operator": evil}),
-    )
+    named = record(1, [CELL], software="Prometheus 1.2.3").model_copy(update={"operator": evil})
+    keep(tmp_path, record(0, [NATIVE], software=evil), named)
     page = open_page(browser, write_index(tmp_path, NOW), 1280, "light")
     assert page.title() == "Recovery drills: all runs"
     assert page.locator("img").count() == 0
@@ -179,19 +172,18 @@ def test_a_history_of_an_older_suite_has_its_runs_and_no_programme(tmp_path):
     assert "no evidence here has a programme" in render_index(tmp_path, NOW)
 
 
-def test_the_command_makes_it_again(reports, tmp_path):
+def test_the_command_makes_it_again_and_needs_a_history(reports, tmp_path, capsys):
     command = [sys.executable, "-m", "fixtures.evidence.html", str(reports)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
     assert (done.returncode, done.stdout) == (0, f"{reports}/index.html\n"), done.stderr
     assert (reports / "index.html").stat().st_mode & 0o777 == 0o640
-
-
-def test_a_directory_without_a_history_is_refused_in_words(tmp_path, capsys):
-    assert main([str(tmp_path)]) == 1
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    assert main([str(empty)]) == 1
     assert "nothing was written\nHINT: " in capsys.readouterr().err
-    (tmp_path / "history.jsonl").mkdir()
-    assert main([str(tmp_path)]) == 1
-    assert list(tmp_path.iterdir()) == [tmp_path / "history.jsonl"]
+    (empty / "history.jsonl").mkdir()
+    assert main([str(empty)]) == 1
+    assert list(empty.iterdir()) == [empty / "history.jsonl"]
 
 
 RUNS, SECONDS = 1000, 3.0
@@ -199,7 +191,7 @@ RUNS, SECONDS = 1000, 3.0
 
 def test_a_history_of_a_thousand_runs_is_a_page_in_seconds(tmp_path):
     """Processor time: what else runs on this machine must not decide."""
-    cells = [(p.service, p.scenario, p.origin) for p in promises(ATLAS)][:41]
+    cells = [p.place for p in promises(ATLAS)][:41]
     keep(tmp_path, record(0, cells, software="Any 1.2.3"))
     text = (tmp_path / "history.jsonl").read_text()
     lines = []

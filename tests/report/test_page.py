@@ -72,17 +72,13 @@ def report(tmp_path_factory, golden):
     return page
 
 
-@pytest.fixture
-def alone(tmp_path, golden):
-    """The page that is rendered from evidence without pytest."""
-    return write_page(golden, tmp_path)
-
-
-@pytest.fixture
-def gaps(tmp_path, golden):
-    """The page of a run whose services could not all be had."""
+@pytest.fixture(scope="session")
+def pages(tmp_path_factory, golden, report):
+    """The same page alone, rendered from evidence without pytest; and with gaps."""
     recovered = {"drills": golden.drills[:1], "skipped": [SKIPPED], "errors": []}
-    return write_page(golden.model_copy(update=recovered), tmp_path)
+    runs = {"alone": golden, "gaps": golden.model_copy(update=recovered)}
+    made = {name: write_page(run, tmp_path_factory.mktemp(name)) for name, run in runs.items()}
+    return {"report": report, **made}
 
 
 def write_page(run, directory):
@@ -106,14 +102,14 @@ def open_page(browser, path, width, scheme):
 
 @pytest.mark.parametrize("kind", ["report", "alone"])
 @pytest.mark.parametrize("width", [1280, 390])
-def test_no_page_scrolls_sideways(browser, kind, width, request):
-    page = open_page(browser, request.getfixturevalue(kind), width, "light")
+def test_no_page_scrolls_sideways(browser, kind, width, pages):
+    page = open_page(browser, pages[kind], width, "light")
     page.evaluate("document.querySelectorAll('details').forEach(d => d.open = true)")
     assert page.evaluate("document.documentElement.scrollWidth") <= width
 
 
-def test_paper_holds_the_whole_width(browser, alone):
-    page = open_page(browser, alone, 718, "light")
+def test_paper_holds_the_whole_width(browser, pages):
+    page = open_page(browser, pages["alone"], 718, "light")
     page.emulate_media(media="print")
     wide = page.evaluate(
         "Math.max(...[...document.querySelectorAll('.dr *')].map(e => e.scrollWidth))"
@@ -123,8 +119,8 @@ def test_paper_holds_the_whole_width(browser, alone):
 
 @pytest.mark.parametrize("kind", ["alone", "gaps"])
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_text_has_enough_contrast(browser, kind, scheme, request):
-    page = open_page(browser, request.getfixturevalue(kind), 1280, scheme)
+def test_text_has_enough_contrast(browser, kind, scheme, pages):
+    page = open_page(browser, pages[kind], 1280, scheme)
     faint = page.evaluate(
         """() => {
         const parse = c => c.match(/[\\d.]+/g).map(Number);
@@ -146,8 +142,8 @@ def test_text_has_enough_contrast(browser, kind, scheme, request):
     assert faint == []
 
 
-def test_the_page_says_its_age_and_runs_nothing_of_a_record(browser, alone):
-    page = open_page(browser, alone, 390, "light")
+def test_the_page_says_its_age_and_runs_nothing_of_a_record(browser, pages):
+    page = open_page(browser, pages["alone"], 390, "light")
     dialogs = []
     page.on("dialog", lambda dialog: dialogs.append(dialog.message))
     page.reload()
@@ -156,25 +152,15 @@ def test_the_page_says_its_age_and_runs_nothing_of_a_record(browser, alone):
     assert dialogs == []
 
 
-def test_pytest_s_duration_is_nowhere_next_to_an_rto(browser, report):
+def test_each_test_links_to_its_card_and_no_duration_of_pytest_is_next_to_an_rto(browser, report):
     page = open_page(browser, report, 1280, "light")
     assert page.locator("#results-table .col-duration").count() == 0
-    assert page.locator("#results-table-head th").all_inner_texts() == [
-        "Result",
-        "Test",
-        "Verdict",
-        "RTO",
-        "Target",
-        "Details",
-    ]
+    head = page.locator("#results-table-head th").all_inner_texts()
+    assert head == ["Result", "Test", "Verdict", "RTO", "Target", "Details"]
     rto = page.locator("#results-table .col-rto").all_inner_texts()
     # Each test slept 1.2 s; the golden RTOs are others, and one in doubt is a dash.
     assert sorted(rto) == ["2.14 s", "39 min 57 s", "—", "—", "—", "—"]
     assert not page.get_by_text(" took ").first.is_visible()
-
-
-def test_every_test_links_to_the_card_of_its_drill(browser, report):
-    page = open_page(browser, report, 1280, "light")
     links = page.locator("#results-table .col-details a")
     targets = [link.get_attribute("href") for link in links.all()]
     assert len(targets) == len(set(targets)) == 6
@@ -182,9 +168,7 @@ def test_every_test_links_to_the_card_of_its_drill(browser, report):
 
 
 def test_nothing_is_loaded_from_elsewhere(browser, report):
-    context = browser.new_context()
-    page = context.new_page()
-    asked = []
+    page, asked = browser.new_page(), []
     page.on("request", lambda request: asked.append(request.url))
     page.goto(report.as_uri())
     assert asked == [report.as_uri()]

@@ -65,12 +65,10 @@ def test_the_record_is_two_sheets_with_lines_for_signatures(browser, red_page):
 
 @pytest.mark.parametrize("name", PAGES)
 def test_it_is_read_in_the_dark(browser, name):
-    colours = []
-    for scheme in ("light", "dark"):
-        page = opened(browser, SAMPLE / name, 1000, scheme)
-        colours.append(page.evaluate(COLOURS))
-        page.close()
-    light, dark = colours
+    light, dark = (
+        opened(browser, SAMPLE / name, 1000, scheme).evaluate(COLOURS)
+        for scheme in ("light", "dark")
+    )
     assert light[0] != dark[0]
     assert light[1] != dark[1]
     assert dark[0] != dark[1]

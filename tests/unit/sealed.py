@@ -6,14 +6,7 @@ from pathlib import Path
 
 from fixtures.evidence.html import PAGE_FILE, render_page, renderer
 from fixtures.evidence.openmetrics import METRICS_FILE, metrics
-from fixtures.evidence.record import (
-    ClockRecord,
-    MachineRecord,
-    ProjectRecord,
-    SuiteRecord,
-    TargetRecord,
-    TextRecord,
-)
+from fixtures.evidence.record import TextRecord
 from fixtures.evidence.seal import SEAL_FILE, Signer, digest_of, statement_of
 from fixtures.evidence.writer import HISTORY_FILE, append_history, write_evidence
 from tests.unit.test_evidence_judge import drill, run
@@ -42,16 +35,12 @@ def record(number=0, signer=None, **changed):
         "promised": {"step-ca": {"snapshot": ["rehearsal"]}},
         "not_verified": [],
         "exercise": "functional",
-        "suite": SuiteRecord(
-            commit="c0ffee" * 6 + "c0ff", changed=[], lock_sha256="11" * 32, renderer=renderer()
-        ),
-        "machine": MachineRecord(
-            **{"cores": 2, "memory_bytes": 1 << 34, "architecture": "x86_64", "kernel": "6.1"},
-            python="3.11.2",
-            clock=ClockRecord(synchronised=True, max_error=0.02),
-        ),
-        "targets": {"snapshot": TargetRecord(title="Snapshot", seconds=900, source="assumed")},
-        "drill_projects": [ProjectRecord(name="drill-1", config={"restricted": "true"})],
+        "suite": {"commit": "c0ffee" * 6 + "c0ff", "changed": [], "lock_sha256": "11" * 32}
+        | {"renderer": renderer()},
+        "machine": {"cores": 2, "memory_bytes": 1 << 34, "architecture": "x86_64", "kernel": "6.1"}
+        | {"python": "3.11.2", "clock": {"synchronised": True, "max_error": 0.02}},
+        "targets": {"snapshot": {"title": "Snapshot", "seconds": 900, "source": "assumed"}},
+        "drill_projects": [{"name": "drill-1", "config": {"restricted": "true"}}],
         "fleet_file": FLEET,
         "fleet_sha256": FLEET.sha256,
         "runbook_file": RUNBOOK,

@@ -15,30 +15,23 @@ from tests.unit.sealed import new_key
 
 ROOT = Path(__file__).parents[2]
 CI = ROOT / "docs" / "ci"
+SCRIPTS = ("script", "after_script")
 
 
 def typed():
     """(file, words) of every call of `./run` in the definitions."""
     github = yaml.safe_load((CI / "github-actions.yml").read_text())
     gitlab = yaml.safe_load((CI / "gitlab-ci.yml").read_text())
-    found = [
-        ("github-actions.yml", step["run"])
-        for job in github["jobs"].values()
-        for step in job["steps"]
-        if "run" in step
-    ]
-    found += [
-        ("gitlab-ci.yml", line)
-        for job in gitlab.values()
-        if isinstance(job, dict)
-        for line in [*job.get("script", []), *job.get("after_script", [])]
-    ]
+    jobs = [job for job in gitlab.values() if isinstance(job, dict)]
+    steps = [step for job in github["jobs"].values() for step in job["steps"]]
+    lines = [line for job in jobs for key in SCRIPTS for line in job.get(key, [])]
+    found = [("github-actions.yml", step["run"]) for step in steps if "run" in step]
+    found += [("gitlab-ci.yml", line) for line in lines]
     for unit in sorted(CI.glob("*.service")):
         parser = configparser.RawConfigParser(strict=False)
         parser.optionxform = str
         parser.read(unit)
-        exec_keys = [key for key in parser["Service"] if key.startswith("Exec")]
-        found += [(unit.name, parser["Service"][key]) for key in exec_keys]
+        found += [(unit.name, x) for key, x in parser["Service"].items() if key.startswith("Exec")]
     return [(name, shlex.split(line)) for name, line in found]
 
 
@@ -46,15 +39,13 @@ TYPED = typed()
 
 
 def test_every_definition_types_something():
-    assert {name for name, _ in TYPED} == {
-        *("github-actions.yml", "gitlab-ci.yml", "atlas-drills.service"),
-        *("atlas-backup.service", "atlas-backup-start.service"),
-    }
-    programs = {(name, words[0].rpartition("/")[2]) for name, words in TYPED}
-    assert programs == {
-        *(("github-actions.yml", "run"), ("gitlab-ci.yml", "run")),
-        *(("atlas-drills.service", "run"), ("atlas-backup.service", "atlas-backup.sh")),
-        *(("atlas-backup-start.service", "atlas-backup.sh"), ("atlas-drills.service", "sh")),
+    assert {(name, words[0].rpartition("/")[2]) for name, words in TYPED} == {
+        ("github-actions.yml", "run"),
+        ("gitlab-ci.yml", "run"),
+        ("atlas-drills.service", "run"),
+        ("atlas-drills.service", "sh"),
+        ("atlas-backup.service", "atlas-backup.sh"),
+        ("atlas-backup-start.service", "atlas-backup.sh"),
     }
 
 
@@ -132,11 +123,10 @@ def test_evidence_is_kept_for_years():
 def test_the_metrics_of_the_newest_run_are_copied(tmp_path):
     (line,) = [words[2] for name, words in TYPED if words[0] == "-/bin/sh"]
     reports, exporter = tmp_path / "reports", tmp_path / "exporter"
-    places = {
-        "/var/lib/atlas-drills/reports": reports,
-        "/var/lib/prometheus/node-exporter": exporter,
-    }
-    for place, here in places.items():
+    for place, here in (
+        ("/var/lib/atlas-drills/reports", reports),
+        ("/var/lib/prometheus/node-exporter", exporter),
+    ):
         assert place in line
         here.mkdir()
         line = line.replace(place, str(here))

@@ -1,17 +1,16 @@
 """Audits as evidence: how they are judged and reported, and that they prove no recovery."""
 
 import pytest
-from prometheus_client.parser import text_string_to_metric_families
 
 from fixtures.evidence.html import render_summary, table_cells
 from fixtures.evidence.judge import judge_audit, judge_audits, judge_run
-from fixtures.evidence.openmetrics import metrics
 from fixtures.evidence.record import AuditRecord, AuditVerdict, CheckRecord, Verdict
 from fixtures.evidence.wording import audit_sentence, findings, why_not_in_order
-from fixtures.evidence.writer import append_history, read_evidence, read_history, write_evidence
+from fixtures.evidence.writer import append_history, read_evidence, read_lines, write_evidence
 from fixtures.plugin.terminal import WIDTH, summary_lines
 from tests.report.test_html import words
 from tests.unit.test_evidence_judge import BEGUN, HELD, UNSEEN, drill, run
+from tests.unit.test_evidence_openmetrics import labels, parsed
 
 FOUND = CheckRecord(
     name="newest snapshot",
@@ -20,21 +19,17 @@ FOUND = CheckRecord(
     advice="incus snapshot this\nand that",
     where="line 17",
 )
+FACTS = {"id": "a", "subject": "step-ca", "topic": "backup regime", "begun": BEGUN, "seconds": 0.5}
 
 
 def audit(**changed):
     """An audit that is in order, except for what is changed."""
-    return AuditRecord(
-        **{
-            "id": "step-ca-backup-regime",
-            "subject": "step-ca",
-            "topic": "backup regime",
-            "begun": BEGUN,
-            "seconds": 0.5,
-            "checks": [HELD],
-            **changed,
-        }
-    )
+    return AuditRecord(**{**FACTS, "checks": [HELD], **changed})
+
+
+def audited(*audits, **changed):
+    """A run of audits alone."""
+    return run(drills=[], audits=list(audits), **changed)
 
 
 SOUND, BAD, BLIND = audit(), audit(checks=[HELD, FOUND]), audit(checks=[HELD, UNSEEN])
@@ -58,7 +53,7 @@ def test_an_audit_is_judged_by_what_was_seen(record, verdict):
 
 
 def test_audits_never_make_a_run_better():
-    assert judge_run(run(drills=[], audits=[SOUND])) is Verdict.NOT_VERIFIED
+    assert judge_run(audited(SOUND)) is Verdict.NOT_VERIFIED
     assert judge_run(run(audits=[SOUND])) is Verdict.RECOVERED
     assert judge_run(run(audits=[SOUND, BAD])) is Verdict.NOT_VERIFIED
     wrong = drill(verdict=Verdict.WRONG_DATA)
@@ -67,18 +62,16 @@ def test_audits_never_make_a_run_better():
 
 @pytest.mark.parametrize("fault", [{"errors": ["cut"]}, {"interrupted": True}, {"finished": None}])
 def test_a_fault_of_the_run_leaves_no_audit_in_order(fault):
-    assert judge_audits(run(drills=[], audits=[SOUND])) is AuditVerdict.IN_ORDER
-    assert judge_audits(run(drills=[], audits=[SOUND], **fault)) is AuditVerdict.NOT_VERIFIED
+    assert judge_audits(audited(SOUND)) is AuditVerdict.IN_ORDER
+    assert judge_audits(audited(SOUND, **fault)) is AuditVerdict.NOT_VERIFIED
 
 
 def test_what_is_broken_comes_before_what_was_not_looked_at():
     rows = findings(run(audits=[BLIND, SOUND, BAD]))
     assert [row.check.outcome for row in rows] == ["broken", "not looked"]
-    assert audit_sentence(run(audits=[BLIND, SOUND, BAD])) == (
-        "3 audits: 1 finding in 1 of them; 1 promise not looked at."
-    )
+    sentence = "3 audits: 1 finding in 1 of them; 1 promise not looked at."
+    assert audit_sentence(run(audits=[BLIND, SOUND, BAD])) == sentence
     assert audit_sentence(run(audits=[SOUND])) == "1 audit: 1 promise looked at, all in order."
-    assert audit_sentence(run()) == ""
 
 
 def test_a_failed_test_says_what_is_wrong_and_what_to_do():
@@ -92,7 +85,7 @@ def test_a_failed_test_says_what_is_wrong_and_what_to_do():
 
 
 def test_the_terminal_shows_findings_and_that_nothing_was_recovered():
-    lines = summary_lines(run(drills=[], audits=[SOUND, BAD]))
+    lines = summary_lines(audited(SOUND, BAD))
     assert lines == [
         "verdict of the audit: findings",
         "2 audits: 1 finding in 1 of them. No drill was made: this run proves no recovery.",
@@ -104,60 +97,10 @@ def test_the_terminal_shows_findings_and_that_nothing_was_recovered():
         "        and that",
     ]
     assert max(map(len, lines)) <= WIDTH
-    both = summary_lines(run(audits=[SOUND, BAD]))
-    assert both[:2] == [
-        "verdict of the run: not verified",
-        "The only drill recovered within target, but 1 of 2 audits not in order.",
-    ]
-    assert not any("in order" in line for line in both[4:]), "next to drills, only what is wrong"
-
-
-def test_the_page_shows_findings_with_their_advice():
-    broken = audit(trace="Traceback <i>", reason="a defect", notes=["read by half"])
-    html = render_summary(run(drills=[], audits=[SOUND, BAD, BLIND, broken]))
-    text = words(html)
-    assert "Traceback &lt;i&gt;" in html and "a defect read by half" in text
-    assert "audit: findings" in text
-    assert "No drill was made: this run proves no recovery." in text
-    assert "nothing was restored, so it proves no recovery" in text
-    assert "9 days old &lt;b&gt;" in html
-    assert "incus snapshot this" in text
-    assert "v-recovered" not in html.partition("<h3>Benchmark</h3>")[0]
-    assert 'id="audit"' not in render_summary(run())
-    cells = [words(cell) for cell in table_cells(BAD)]
-    assert cells == ["✕ audit: findings", "—", "—", "audit"], "an audit has no RTO"
-    assert "✕ findings step-ca backup regime, read in 0.50 s" in text
-
-
-def test_audits_have_metrics_of_their_own():
-    def samples(record):
-        return {
-            f"{sample.name}{sorted(sample.labels.values())}": sample.value
-            for family in text_string_to_metric_families(metrics(record))
-            for sample in family.samples
-        }
-
-    seen = samples(run(drills=[], audits=[BAD]))
-    place = "['backup-regime', 'step-ca']"
-    assert seen[f"dr_audit_findings{place}"] == 1
-    assert seen[f"dr_audit_not_looked{place}"] == 0
-    assert seen["dr_audit_verdict['backup-regime', 'findings', 'step-ca']"] == 1
-    assert seen["dr_audit_verdict['backup-regime', 'in-order', 'step-ca']"] == 0
-    assert not any(name.startswith("dr_run_verdict") for name in seen)
-    assert not any(name.startswith("dr_audit_") for name in samples(run()))
-    assert any(name.startswith("dr_run_verdict") for name in samples(run(audits=[BAD])))
-
-
-def test_audits_survive_the_file_and_stand_in_the_history(tmp_path):
-    record = run(audits=[SOUND, BAD])
-    assert read_evidence(write_evidence(record, tmp_path)) == record
-    path = tmp_path / "history.jsonl"
-    append_history(record, path, "00")
-    append_history(run(drills=[], audits=[SOUND]), path, "00")
-    warnings = []
-    assert [line.service for line in read_history(path, warnings.append)] == ["step-ca"]
-    assert warnings == []
-    assert path.read_text().count('"topic": "backup regime", "verdict": "findings"') == 1
+    first, second, *others = summary_lines(run(audits=[SOUND, BAD]))
+    assert first == "verdict of the run: not verified"
+    assert second == "The only drill recovered within target, but 1 of 2 audits not in order."
+    assert not any("in order" in line for line in others[2:]), "next to drills, only what is wrong"
 
 
 SURVIVORS = [
@@ -170,31 +113,59 @@ SURVIVORS = [
 ]
 
 
-def test_the_page_shows_what_survives():
-    html = render_summary(run(drills=[], audits=[audit(survivors=SURVIVORS), audit()]))
+def test_the_page_shows_findings_with_their_advice_and_what_survives():
+    broken = audit(trace="Traceback <i>", reason="a defect", notes=["read by half"])
+    html = render_summary(audited(audit(survivors=SURVIVORS), BAD, BLIND, broken))
+    text = words(html)
+    assert "Traceback &lt;i&gt;" in html and "a defect read by half" in text
+    assert "No drill was made: this run proves no recovery." in text
+    assert "nothing was restored, so it proves no recovery" in text
+    assert "9 days old &lt;b&gt;" in html and "incus snapshot this" in text
+    assert "v-recovered" not in html.partition("<h3>Benchmark</h3>")[0]
+    assert "✕ findings step-ca backup regime, read in 0.50 s" in text
     table = words(html.partition('aria-label="What survives"')[2].partition("</table>")[0])
     assert "✓ survives 1 d of 2 d snapshot, in its pool" in table
     assert "✕ too old 9 d of 8 d tarball, on the server's machine" in table
-    assert "? not looked 8 d allowed" in table
-    assert "loss accepted nothing survives it" in table
+    assert "? not looked 8 d allowed" in table and "loss accepted nothing survives it" in table
     assert 'title="s&lt;1&gt;, ' in html
-    assert "What survives" not in render_summary(run(drills=[], audits=[audit()]))
+    assert "What survives" not in render_summary(audited(audit()))
+    assert 'id="audit"' not in render_summary(run())
+    cells = [words(cell) for cell in table_cells(BAD)]
+    assert cells == ["✕ audit: findings", "—", "—", "audit"], "an audit has no RTO"
 
 
-def test_what_survives_has_metrics():
-    def samples(record):
+def test_audits_and_survivors_have_metrics_of_their_own():
+    record = audited(BAD.model_copy(update={"survivors": audit(survivors=SURVIVORS).survivors}))
+    seen, place = parsed(record), ("backup-regime", "step-ca")
+    assert (seen["dr_audit_findings", place], seen["dr_audit_not_looked", place]) == (1, 0)
+    assert seen["dr_audit_verdict", labels(*place, "findings")] == 1
+    assert seen["dr_audit_verdict", labels(*place, "in-order")] == 0
+    assert not any(name == "dr_run_verdict" for name, _ in seen)
+    alone = parsed(run(audits=[BAD]))
+    assert any(name == "dr_run_verdict" for name, _ in alone)
+    assert not any(name.startswith("dr_audit_") for name, _ in parsed(run()))
+
+    def survivors(samples):
         return {
-            (sample.name.removeprefix("dr_survivor_"), sample.labels["loss"]): sample.value
-            for family in text_string_to_metric_families(metrics(record))
-            for sample in family.samples
-            if sample.name.startswith("dr_survivor_")
+            (name.removeprefix("dr_survivor_"), (set(values) - {"step-ca"}).pop()): value
+            for (name, values), value in samples.items()
+            if name.startswith("dr_survivor_")
         }
 
-    record = run(drills=[], audits=[audit(survivors=SURVIVORS)])
-    found = [row for row in record.audits[0].survivors if row.taken_at]
     limits = {("allowed_seconds", loss): 691200.0 for loss in ("pool", "machine")}
     limits["allowed_seconds", "volume"] = 172800
     ages = {("age_seconds", "volume"): 86400.0, ("age_seconds", "pool"): 777600.0}
-    taken = {("taken_timestamp_seconds", row.loss): row.taken_at.timestamp() for row in found}
-    assert samples(record) == ages | limits | taken
-    assert samples(record.model_copy(update={"as_of": BEGUN})) == limits
+    taken = {("taken_timestamp_seconds", x): BEGUN.timestamp() for x in ("volume", "pool")}
+    assert survivors(seen) == ages | limits | taken
+    assert survivors(parsed(record.model_copy(update={"as_of": BEGUN}))) == limits
+
+
+def test_audits_survive_the_file_and_stand_in_the_history(tmp_path):
+    record = run(audits=[SOUND, BAD])
+    assert read_evidence(write_evidence(record, tmp_path)) == record
+    path, warnings = tmp_path / "history.jsonl", list[str]()
+    append_history(record, path, "00")
+    kinds = [type(line).__name__ for line in read_lines(path, warnings.append)]
+    assert kinds == ["HistoryLine", "AuditLine", "AuditLine", "RunLine"] and warnings == []
+    assert path.read_text().count('"topic": "backup regime", "verdict": "findings"') == 1
+    assert '"begun": "2026-01-02T03:04:05+00:00"' in path.read_text(), "as older suites wrote it"

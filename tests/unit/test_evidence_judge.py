@@ -1,11 +1,15 @@
-"""Each rule of the judge over sane and pathological evidence."""
+"""Each rule of the judge over sane and pathological evidence; verdicts combine, the worst wins."""
 
 from datetime import UTC, datetime
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from fixtures.evidence.judge import ends_well, has_only_gaps, judge_drill, judge_run
 from fixtures.evidence.record import (
+    WORST_LAST,
+    AuditVerdict,
     CanaryRecord,
     CheckRecord,
     CleanupRecord,
@@ -15,6 +19,8 @@ from fixtures.evidence.record import (
     SkipRecord,
     SourceRecord,
     Verdict,
+    merge,
+    merge_audits,
 )
 from fixtures.evidence.wording import band, run_sentence, skips
 
@@ -57,12 +63,8 @@ RUN = {
     "services": ["step-ca"],
     "scenarios": ["snapshot"],
     "not_verified": [
-        {
-            "service": "step-ca",
-            "scenario": "snapshot",
-            "origin": "existing",
-            "reason": "not selected in this run",
-        }
+        {"service": "step-ca", "scenario": "snapshot", "origin": "existing"}
+        | {"reason": "not selected in this run"}
     ],
 }
 
@@ -124,6 +126,26 @@ CASES = {
 @pytest.mark.parametrize(("changed", "expected"), CASES.values(), ids=CASES)
 def test_a_drill_is_judged_by_its_facts(changed, expected):
     assert judge_drill(drill(**changed)) is expected
+
+
+SOME = st.lists(st.sampled_from(Verdict), min_size=1)
+
+
+@given(SOME, st.sampled_from(Verdict))
+def test_a_pass_needs_every_drill_and_one_more_never_improves_a_verdict(some, more):
+    assert merge(some).is_pass is (set(some) == {Verdict.RECOVERED})
+    worse = merge([*some, more])
+    assert worse is merge([merge(some), more])
+    assert WORST_LAST.index(worse) >= WORST_LAST.index(merge(some))
+
+
+def test_no_verdict_is_not_verified_and_an_unknown_one_raises():
+    assert (merge([]), merge_audits([])) == (Verdict.NOT_VERIFIED, AuditVerdict.NOT_VERIFIED)
+    assert ", ".join(WORST_LAST).startswith("recovered, recovered late, not verified, not rec")
+    with pytest.raises(ValueError, match="'green' is not a valid Verdict"):
+        merge([Verdict.RECOVERED, "green"])
+    with pytest.raises(ValueError, match="recovered"):
+        merge_audits(["recovered"])
 
 
 def test_a_whole_run_recovered():
@@ -211,18 +233,15 @@ def test_a_sound_backup_needs_each_of_its_parts():
         assert judge_drill(drill(**SOUND, checks=left)) is Verdict.NOT_VERIFIED
         assert judge_drill(drill(**SOUND, checks=[*left, unseen])) is Verdict.NOT_VERIFIED
     assert judge_drill(drill(**{**SOUND, "strength": None}, checks=SEEN)) is Verdict.NOT_VERIFIED
-
-
-def test_an_export_of_the_services_own_has_no_list_of_files():
     native = {**SOUND, "scenario": "native"}
-    assert judge_drill(drill(**native, checks=SEEN[1:])) is Verdict.RECOVERED
+    assert judge_drill(drill(**native, checks=SEEN[1:])) is Verdict.RECOVERED, "it lists no files"
 
 
 def test_each_service_of_a_fleet_is_proven_by_itself():
     """One that was not compared with anything needs all of its own checks."""
     one = {"service": "x", "strength": "sound", "healthy": 1.0}
     parts = [check.model_copy(update={"name": f"x: {check.name}"}) for check in SEEN]
-    whole = {**SOUND, "strength": "sound", "canaries": LEDGER, "members": [one]}
+    whole = {**SOUND, "canaries": LEDGER, "members": [one]}
     assert judge_drill(drill(**whole, checks=parts)) is Verdict.RECOVERED
     assert judge_drill(drill(**whole, checks=parts[1:])) is Verdict.NOT_VERIFIED
     assert judge_drill(drill(**whole, checks=SEEN)) is Verdict.NOT_VERIFIED

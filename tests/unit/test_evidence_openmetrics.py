@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from fixtures.evidence.openmetrics import Proofs, metrics
+from fixtures.evidence.openmetrics import metrics, newest_proofs
 from fixtures.evidence.record import Verdict
 from fixtures.evidence.writer import history_lines
 from tests.unit.test_evidence_judge import SKIPPED, run
@@ -29,28 +29,26 @@ def labels(*values):
     return tuple(sorted(values))
 
 
-def test_each_drill_has_exactly_one_verdict(golden):
-    samples = parsed(golden)
+def verdicts_of(samples, name, cell):
+    """Return which verdicts of a cell have 1; each of the others has 0, or none has a sample."""
+    values = {x: samples.get((name, labels(*cell, x.replace(" ", "-")))) for x in Verdict}
+    assert set(values.values()) in ({0.0, 1.0}, {None})
+    return [verdict for verdict, value in values.items() if value]
+
+
+def test_figures_and_verdicts_are_those_of_the_evidence(golden):
+    samples, late = parsed(golden), golden.drills[1]
     for drill in golden.drills:
-        cell = (drill.service, drill.scenario, drill.origin)
-        states = {
-            verdict: samples["dr_drill_verdict", labels(*cell, verdict.replace(" ", "-"))]
-            for verdict in Verdict
-        }
-        assert states == {verdict: float(verdict is drill.verdict) for verdict in Verdict}
-
-
-def test_figures_are_those_of_the_evidence(golden):
-    samples = parsed(golden)
-    cell = labels("prometheus", "tarball", "rehearsal")
-    late = golden.drills[1]
-    assert late.restore is not None and late.backup is not None
-    assert samples["dr_drill_rto_seconds", cell] == late.rto
-    assert samples["dr_drill_rto_target_seconds", cell] == 1800
-    assert samples["dr_drill_rpo_seconds", cell] == late.rpo
-    assert samples["dr_drill_restored_bytes", cell] == late.restore.bytes
-    assert samples["dr_drill_restore_bytes_per_second", cell] == late.restore.throughput
-    assert samples["dr_drill_backup_file_bytes", cell] == late.backup.file_bytes
+        assert verdicts_of(samples, "dr_drill_verdict", drill.place) == [drill.verdict]
+    figures = {
+        "rto_seconds": late.rto,
+        "rto_target_seconds": 1800,
+        "rpo_seconds": late.rpo,
+        "restored_bytes": late.restore.bytes,
+        "restore_bytes_per_second": late.restore.throughput,
+        "backup_file_bytes": late.backup.file_bytes,
+    }
+    assert {x: samples[f"dr_drill_{x}", labels(*late.place)] for x in figures} == figures
     assert samples["dr_run_finished_timestamp_seconds", ()] == 1795452183
     assert samples["dr_run_objects_left", ()] == 1
     assert samples["dr_run_not_verified_cells", ()] == 8 * 8 * 2 - 6
@@ -69,11 +67,9 @@ def test_what_proves_nothing_has_no_rto(golden, changed):
 
 
 def test_what_was_not_measured_has_no_sample(golden):
-    samples = parsed(golden)
-    failed = labels("mosquitto", "tarball", "rehearsal")
-    assert ("dr_drill_rto_target_seconds", failed) in samples
-    assert ("dr_drill_rto_seconds", failed) not in samples
-    assert ("dr_drill_rpo_seconds", failed) not in samples
+    samples, failed = parsed(golden), labels("mosquitto", "tarball", "rehearsal")
+    figures = ("rto_target_seconds", "rto_seconds", "rpo_seconds")
+    assert [(f"dr_drill_{name}", failed) in samples for name in figures] == [True, False, False]
     unfinished = parsed(golden.model_copy(update={"finished": None}))
     assert ("dr_run_finished_timestamp_seconds", ()) not in unfinished
 
@@ -99,25 +95,24 @@ def after(golden, *older, **changed):
         run = {"run": f"run-{days}", "drills": [drill.model_copy(update={"begun": begun})]}
         lines = history_lines(golden.model_copy(update=run))
         history += [line.model_copy(update=changes) for line in lines]
-    proofs = Proofs(now)
-    assert list(proofs.passing(history)) == history
-    return parsed(now.model_copy(update={"proofs": proofs.records()}))
+    return parsed(now.model_copy(update={"proofs": newest_proofs(now, history)}))
 
 
 GREEN, RED = {"verdict": Verdict.RECOVERED}, {"verdict": Verdict.WRONG_DATA}
 
 
+EXISTING = {**GREEN, "origin": "existing"}
+
+
 def proof(golden, samples):
     """Return the verdict of the cell's proof, its age and that of the last green one, in days."""
-    verdicts = [
-        v for v in Verdict if samples.get(("dr_proof_verdict", labels(*CELL, v.replace(" ", "-"))))
-    ]
 
     def days(name):
         moment = samples.get((f"dr_proof_{name}timestamp_seconds", labels(*CELL)))
         return None if moment is None else round((golden.begun.timestamp() - moment) / 86400)
 
-    return verdicts, days(""), days("recovered_")
+    found = verdicts_of(samples, "dr_proof_verdict", CELL)
+    return found, days(""), days("recovered_")
 
 
 def test_what_failed_in_june_is_not_repaired_by_a_run_of_others(golden):
@@ -140,6 +135,7 @@ def test_of_several_drills_of_a_cell_in_one_run_the_worst_counts(golden):
         {"target": "another"},
         {"begun": datetime(2099, 1, 1, tzinfo=UTC)},
         {"service": "gone"},
+        {"is_older": True},
     ],
 )
 def test_what_says_nothing_of_the_cell_is_no_proof(golden, changes):
@@ -149,16 +145,14 @@ def test_what_says_nothing_of_the_cell_is_no_proof(golden, changes):
 
 
 def test_an_old_backup_that_was_asked_for_proves_nothing_of_the_newest(golden):
-    """--as-of leaves no RPO in the history."""
-    existing = {**GREEN, "origin": "existing"}
     place = ("dr_proof_recovered_timestamp_seconds", labels("prometheus", "tarball", "existing"))
-    assert place not in after(golden, (5, {**existing, "rpo": None}))
-    assert place in after(golden, (5, {**existing, "rpo": 3.0}))
+    assert place not in after(golden, (5, {**EXISTING, "is_older": True}))
+    assert place in after(golden, (5, EXISTING))
 
 
 def test_a_proof_is_valid_until_the_programme_says(golden):
     name = "dr_proof_valid_until_timestamp_seconds"
     assert not any(found == name for found, _ in parsed(golden))
     ends = {CELL: datetime(2027, 1, 1, tzinfo=UTC)}
-    known = golden.model_copy(update={"proofs": Proofs(golden).records(ends)})
+    known = golden.model_copy(update={"proofs": newest_proofs(golden, (), ends)})
     assert parsed(known)[name, labels(*CELL)] == 1798761600

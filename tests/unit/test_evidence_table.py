@@ -35,6 +35,12 @@ def line(**changed):
     return OLDER.model_copy(update=changed)
 
 
+def test_a_line_of_an_older_suite_without_an_rpo_is_of_an_older_backup():
+    assert line(origin="existing").is_of_older
+    said = [{}, {"origin": "existing", "rpo": 3.0}, {"origin": "existing", "is_older": False}]
+    assert not any(line(**changed).is_of_older for changed in said)
+
+
 def row(run, history, scenario):
     """Return the row of `scenario`."""
     (found,) = (x for x in benchmark_rows(run, history, TITLES) if x.scenario == scenario)
@@ -49,28 +55,21 @@ def test_a_line_from_a_clock_that_was_too_fast_hides_no_failure(golden):
     assert row(golden, [never, line()], "rebuild").last_tested == line().begun
 
 
-def test_what_the_run_itself_drilled_is_the_newest(golden):
+def test_what_the_run_itself_drilled_is_the_newest_and_counted_once(golden):
     """Although another run began before it ended, or at the same moment."""
     drill = next(drill for drill in golden.drills if drill.scenario == "snapshot")
     parallel = line(scenario="snapshot", begun=golden.begun, run="parallel")
     early = drill.model_copy(update={"begun": golden.begun - timedelta(seconds=1)})
-    ours = golden.model_copy(update={"drills": [early]})
-    assert row(ours, [parallel], "snapshot").drills == 1
-    assert "figures of run" not in (row(ours, [parallel], "snapshot").reason or "")
-
-
-def test_a_run_in_the_history_is_not_counted_twice(golden):
+    found = row(golden.model_copy(update={"drills": [early]}), [parallel], "snapshot")
+    assert found.drills == 1 and "figures of run" not in (found.reason or "")
     own = line(run=golden.run, scenario="snapshot", rto=890.0)
     assert row(golden, [own], "snapshot").drills == 2
 
 
-def test_an_rto_of_wrong_data_is_no_actual(golden):
+def test_an_rto_of_wrong_data_is_no_actual_and_a_drill_without_a_title_has_a_row(golden):
     found = row(golden, [], "snapshot")
     assert (found.actual, found.verdict, found.drills) == (2.14, Verdict.WRONG_DATA, 2)
     assert found.reason == "alertmanager, rehearsal: wrong data"
-
-
-def test_what_was_drilled_without_a_title_has_a_row(golden):
     found = row(golden, [], "tarball")
     assert (found.actual, found.target_rto) == (golden.drills[1].rto, 1800.0)
     assert found.verdict is Verdict.NOT_RECOVERED
@@ -101,32 +100,33 @@ def test_the_newest_run_counts_with_its_slowest_drill(golden):
     assert found.reason == "not drilled in this run; figures of run newer"
 
 
-def test_a_figure_of_another_target_is_not_taken(golden):
+def test_a_figure_of_another_target_is_not_taken_and_over_the_row_s_target_is_late(golden):
     assert row(golden, [line()], "rebuild").actual == 60.0
     assert row(golden, [line(target="production")], "rebuild").actual is None
-
-
-def test_over_the_row_s_target_is_late(golden):
     slow = row(golden, [line(rto=1801.0, target_rto=9e9)], "rebuild")
     assert slow.verdict is Verdict.RECOVERED_LATE
 
 
+def test_the_person_answers_the_target_and_the_runbook_is_shown(golden):
+    others = [line(procedure="runbook", rto=1900.0), line(procedure="person", rto=1700.0)]
+    found = row(golden, [line(), *others], "rebuild")
+    assert (found.actual, found.runbook, found.person) == (60.0, 1900.0, 1700.0)
+    assert found.verdict is Verdict.RECOVERED
+    slow = row(golden, [line(), line(procedure="person", rto=1801.0)], "rebuild")
+    assert slow.verdict is Verdict.RECOVERED_LATE
+
+
 def test_a_row_names_what_was_skipped_in_it(golden):
-    run = golden.model_copy(update={"skipped": [SKIPPED]})
-    assert row(run, [], "snapshot").reason == (
-        "alertmanager, rehearsal: wrong data; skipped: grafana"
-    )
+    run, wrong = golden.model_copy(update={"skipped": [SKIPPED]}), "alertmanager, rehearsal: wrong"
+    assert row(run, [], "snapshot").reason == f"{wrong} data; skipped: grafana"
     unpromised = [cell.model_copy(update={"promised": False}) for cell in run.not_verified]
     run = run.model_copy(update={"not_verified": unpromised})
-    assert row(run, [], "snapshot").reason == "alertmanager, rehearsal: wrong data"
+    assert row(run, [], "snapshot").reason == f"{wrong} data"
 
 
 def test_an_imitation_of_an_older_suite_has_no_figure(golden):
-    history = [
-        line(rto=60.0),
-        line(verdict=Verdict.NOT_VERIFIED, only_stand_ins=["grafana"], rto=70.0, service="grafana"),
-    ]
-    found = row(golden, history, "rebuild")
+    imitation = line(verdict=Verdict.NOT_VERIFIED, only_stand_ins=["grafana"], service="grafana")
+    found = row(golden, [line(rto=60.0), imitation], "rebuild")
     assert (found.actual, found.verdict) == (60.0, Verdict.NOT_VERIFIED)
     assert found.reason == (
         "grafana, rehearsal: not verified; not drilled in this run; figures of run older"
@@ -182,8 +182,5 @@ def test_sizes_ages_and_numbers_in_words():
     assert ", ".join(map(size, values)) == "—, 0 B, 1023 B, 1.5 KiB, 150 MiB, 100 GiB"
     assert rate(2**20) == "1.0 MiB/s"
     assert [age(86400), age(9 * 86400 + 7200)] == ["1 d", "9 d 2 h"]
-    assert [count(1, "canary"), count(2, "canary"), count(0, "drill")] == [
-        "1 canary",
-        "2 canaries",
-        "0 drills",
-    ]
+    counted = [count(1, "canary"), count(2, "canary"), count(0, "drill")]
+    assert counted == ["1 canary", "2 canaries", "0 drills"]

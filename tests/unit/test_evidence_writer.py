@@ -84,9 +84,8 @@ DYING = """
 import os, signal, sys
 from pathlib import Path
 from tests.unit.test_evidence_writer import begin, end_test
-directory = Path(sys.argv[1])
-gathered = begin(directory)
-for number in range(int(sys.argv[2])):
+gathered = begin(Path(sys.argv[1]))
+for number in range(60):
     end_test(gathered, number)
 os.kill(os.getpid(), signal.SIGKILL)
 """
@@ -110,28 +109,26 @@ def end_test(gathered, number, **changed):
     return report
 
 
-def test_after_kill_9_every_drill_that_ended_is_read(tmp_path):
+def ids(directory):
+    return [drill.id for drill in read_evidence(directory / EVIDENCE_FILE).drills]
+
+
+def test_after_kill_9_every_drill_that_ended_is_read_but_one_that_the_kill_tore(tmp_path):
     done = subprocess.run(
-        [sys.executable, "-c", DYING, str(tmp_path), "60"],
+        [sys.executable, "-c", DYING, str(tmp_path)],
         env={**os.environ, "PYTHONPATH": str(ROOT)},
         check=False,
         capture_output=True,
         text=True,
     )
     assert done.returncode == -9, done.stderr
+    whole = [f"drill-{number}" for number in range(60)]
+    assert ids(tmp_path) == whole
     found = read_evidence(tmp_path / EVIDENCE_FILE)
-    assert found.finished is None
-    assert [drill.id for drill in found.drills] == [f"drill-{number}" for number in range(60)]
-    assert "the run did not finish" in render_summary(found)
-
-
-def test_a_line_that_the_kill_tore_is_left_out(tmp_path):
-    gathered = begin(tmp_path)
-    end_test(gathered, 0)
-    end_test(gathered, 1)
+    assert found.finished is None and "the run did not finish" in render_summary(found)
     journal = tmp_path / JOURNAL_FILE
     journal.write_bytes(journal.read_bytes()[:-9])
-    assert [drill.id for drill in read_evidence(tmp_path / EVIDENCE_FILE).drills] == ["drill-0"]
+    assert ids(tmp_path) == whole[:-1]
 
 
 @pytest.mark.parametrize("damage", ['"rtx":', '"rto" '])
@@ -147,50 +144,40 @@ def test_the_journal_of_another_run_is_not_read(tmp_path):
     begin_journal("another", tmp_path)
     add_to_journal("t[1]", drill(), tmp_path)
     write_evidence(run(finished=None, drills=[]), tmp_path)
-    assert read_evidence(tmp_path / EVIDENCE_FILE).drills == []
+    assert ids(tmp_path) == []
 
 
-def test_a_test_that_ran_again_has_one_record(tmp_path):
+def test_a_test_that_ran_again_has_one_record_and_its_report_the_verdict_alone(tmp_path):
     gathered = begin(tmp_path)
     end_test(gathered, 1)
     end_test(gathered, 2)
-    end_test(gathered, 1, rto=6.0)
+    report = end_test(gathered, 1, rto=6.0)
     read = read_evidence(tmp_path / EVIDENCE_FILE).drills
     assert read == list(gathered.drills.values())
     assert [(found.id, found.rto) for found in read] == [("drill-1", 6.0), ("drill-2", 5.0)]
-
-
-def test_the_report_of_a_test_keeps_the_verdict_alone(tmp_path):
-    gathered = begin(tmp_path)
-    report = end_test(gathered, 1)
     assert report.user_properties == [("verdict", "recovered")]
     gathered.take(report)
-    assert len((tmp_path / JOURNAL_FILE).read_text().splitlines()) == 2
+    assert len((tmp_path / JOURNAL_FILE).read_text().splitlines()) == 4
 
 
 def test_history_has_one_line_for_each_drill_and_survives_a_torn_one(golden, tmp_path, caplog):
-    path = tmp_path / "history.jsonl"
-    assert list(read_history(path)) == []
-    append_history(golden.model_copy(update={"drills": []}), path, "00")
-    assert list(read_history(path)) == []
-    (nothing,) = read_lines(path)
-    assert isinstance(nothing, RunLine) and (nothing.run, nothing.drills) == (golden.run, 0)
-    path.unlink()
+    path, whole = tmp_path / "history.jsonl", len(golden.drills)
+    assert list(read_lines(path)) == []
     append_history(golden, path, "00")
-    lines, whole = list(read_history(path)), len(golden.drills)
-    as_read = [line.model_copy(update={"previous": None}) for line in lines]
-    assert as_read == history_lines(golden)
+    *lines, last = read_lines(path)
+    assert last == run_line(golden, "00")
+    assert [x.model_copy(update={"previous": None}) for x in lines] == history_lines(golden)
     assert (lines[0].verdict, lines[0].rto, lines[0].copied) == ("recovered", 2.14, False)
     assert '"begun": "2026-11-23T16:40:12Z"' in path.read_text()
-    whole_run = run_line(golden).model_copy(update={"evidence": "00"})
-    assert list(read_lines(path)) == [*lines, whole_run]
     *drills, _ = path.read_bytes().splitlines(keepends=True)
     path.write_bytes(b"".join(drills)[:-25])
     with caplog.at_level(logging.WARNING):
         assert len(list(read_history(path))) == whole - 1
     assert caplog.messages == [f"history {path}: line {whole} is left out: not JSON"]
-    append_history(golden, path, "00")
-    assert len(list(read_history(path))) == 2 * whole - 1
+    append_history(golden.model_copy(update={"drills": []}), path, "00")
+    assert len(list(read_history(path))) == whole - 1
+    *_, nothing = read_lines(path)
+    assert isinstance(nothing, RunLine) and (nothing.run, nothing.drills) == (golden.run, 0)
 
 
 def test_each_line_holds_the_sha256_of_what_stands_before_it(golden, tmp_path):

@@ -10,7 +10,7 @@ import pytest
 import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
-from fixtures.evidence.openmetrics import Proofs, metrics
+from fixtures.evidence.openmetrics import metrics, newest_proofs
 from fixtures.evidence.writer import read_evidence
 
 ROOT = Path(__file__).parents[2]
@@ -45,8 +45,8 @@ def expressions(dashboard):
 
 def series(run):
     """Return name and labels -> value, as they stand in metrics.prom; time 0 is the run's end."""
-    ends = {(d.service, d.scenario, d.origin): run.finished for d in run.drills}
-    known = run.model_copy(update={"proofs": Proofs(run).records(ends)})
+    ends = {drill.place: run.finished for drill in run.drills}
+    known = run.model_copy(update={"proofs": newest_proofs(run, (), ends)})
     end = run.finished.timestamp()
     return {
         sample.name + "{" + ",".join(f'{k}="{v}"' for k, v in sample.labels.items()) + "}": (
@@ -110,27 +110,26 @@ def test_no_panel_lies_upon_another():
 
 def ringing(run, hours, directory, left_out="dr_proof_valid_until"):
     """Return alarm -> how many of it ring so many hours after the run, by promtool."""
-    input_series = [
-        {"series": name, "values": f"{value}x{hours}"}
-        for name, value in series(run).items()
-        if not name.startswith(left_out)
-    ]
-    test = {"interval": "1h", "input_series": input_series}
-    asked = 'count by (alertname) (ALERTS{alertstate="firing"})'
+    known = {name: x for name, x in series(run).items() if not name.startswith(left_out)}
     # promtool prints what it got where that is not what it was told to expect.
     expected = {
-        "expr": asked,
+        "expr": 'count by (alertname) (ALERTS{alertstate="firing"})',
         "eval_time": f"{hours}h",
         "exp_samples": [{"labels": "x", "value": 0}],
     }
-    said = run_cases(directory, cases={"tests": [{**test, "promql_expr_test": [expected]}]}).stderr
+    test = {
+        "interval": "1h",
+        "input_series": [{"series": x, "values": f"{y}x{hours}"} for x, y in known.items()],
+        "promql_expr_test": [expected],
+    }
+    said = run_cases(directory, cases={"tests": [test]}).stderr
     got = said.partition("got:")[2]
     return {name: int(float(n)) for name, n in re.findall(r'"Recovery(\w+)"\} ([\dE+.]+)', got)}
 
 
 def test_a_good_run_rings_nothing_until_it_is_too_old(tmp_path):
     run = read_evidence(SAMPLE)
-    cells = len({(drill.service, drill.scenario, drill.origin) for drill in run.drills})
+    cells = len({drill.place for drill in run.drills})
     stale = sum(s.allowed == 2 * DAY * 3600 for a in run.audits for s in a.survivors)
     assert ringing(run, 2, tmp_path) == {}
     assert ringing(run, 27, tmp_path) == {"TimerDead": 1}
@@ -142,9 +141,5 @@ def test_a_good_run_rings_nothing_until_it_is_too_old(tmp_path):
 
 
 def test_a_bad_run_rings_at_once(tmp_path, golden):
-    red = {
-        (drill.service, drill.scenario, drill.origin)
-        for drill in golden.drills
-        if drill.verdict != "recovered" or drill.stand_in
-    }
+    red = {x.place for x in golden.drills if x.verdict != "recovered" or x.stand_in}
     assert ringing(golden, 2, tmp_path) == {"DrillRed": len(red), "MetricsMissing": 1}

@@ -32,36 +32,27 @@ from tests.unit.test_evidence_judge import PASSING, RUN
 NOW = datetime(2026, 11, 29, 12, tzinfo=UTC)
 DUE = date(2026, 12, 20)
 LATE = {"rto": 1000.0, "verdict": "recovered late"}
-INCUS = {
-    "target": "unix",
-    "version": "7.0.2",
-    "server_name": "s",
-    "pool": "p",
-    "pool_driver": "dir",
-    "kernel": "6",
-}
+INCUS = {"target": "unix", "version": "7.0.2", "server_name": "s", "pool": "p"}
+INCUS |= {"pool_driver": "dir", "kernel": "6"}
 BACKUP = {"kind": "snapshot", "name": "b", "source": "atlas", "taken_at": NOW, "seconds": 1.0}
 CELL = "step-ca/snapshot/existing"
+REHEARSAL = {"service": "step-ca", "scenario": "snapshot", "origin": "rehearsal", "reason": "-k"}
+AUDIT = {"id": "a", "subject": "loki", "topic": "backup regime", "begun": NOW, "seconds": 1}
+BROKEN = {"name": "age", "outcome": "broken", "detail": "too old"}
 
 
-def run_of(name="r1", day=1, **drill):
+def run_of(name="r1", day=1, audits=(), fleet=RUN["fleet"], **drill):
     """A run of one existing drill on target unix, at noon of a day in November."""
     begun = datetime(2026, 11, day, 12, tzinfo=UTC)
     facts = {**PASSING, "origin": "existing", "begun": begun, "rpo": 9.0, "backup": BACKUP, **drill}
-    cells = [
-        {"service": "step-ca", "scenario": "snapshot", "origin": "rehearsal", "reason": "-k"},
-    ]
-    return RunRecord.model_validate(
-        {
-            **RUN,
-            "run": name,
-            "begun": begun,
-            "finished": begun,
-            "incus": INCUS,
-            "drills": [facts],
-            "not_verified": [{**cells[0], "promised": False}],
-        }
-    )
+    about = {"run": name, "begun": begun, "finished": begun, "incus": INCUS, "fleet": fleet}
+    cells = [{**REHEARSAL, "promised": False}]
+    made = {"drills": [facts], "not_verified": cells, "audits": list(audits)}
+    return RunRecord.model_validate({**RUN, **about, **made})
+
+
+def person(name):
+    return {"name": name, "role": "IT"}
 
 
 def text_of(**said):
@@ -76,36 +67,39 @@ def accept(*items, until=DUE):
     return {"items": list(items), "accept": {"owner": "Bo Dahl", "until": until, "why": "no room"}}
 
 
-def reviewed(reports, run, *actions, now=NOW, **said):
+def reviewed(reports, run, *actions, **said):
     """Write a run below `reports`, append it to the history, and review it."""
     write_evidence(run, reports / run.run)
     append_history(run, reports / "history.jsonl")
-    return add_entry(reports / run.run, run, text_of(actions=actions, **said), user="root", now=now)
+    return added(reports / run.run, run, actions=actions, **said)
 
 
-def test_the_evidence_stays_as_it_was_byte_for_byte(tmp_path):
+def added(directory, run, four_eyes=False, sign=None, **said):
+    text = text_of(**said)
+    return add_entry(directory, run, text, user="root", now=NOW, four_eyes=four_eyes, sign=sign)
+
+
+@pytest.fixture
+def late(tmp_path):
+    """A run that recovered late, with its evidence in tmp_path."""
     run = run_of(**LATE)
-    before = write_evidence(run, tmp_path / "r1").read_bytes()
-    add_entry(tmp_path / "r1", run, text_of(observations=["slow disk"]), user="root")
-    assert (tmp_path / "r1" / "evidence.json").read_bytes() == before
-    assert read_review(tmp_path / "r1").entries[0].evidence_sha256 == (
-        hashlib.sha256(before).hexdigest()
-    )
+    write_evidence(run, tmp_path)
+    return run
 
 
-def test_entries_are_appended_and_the_newest_word_counts(tmp_path):
-    run = run_of(**LATE)
-    ada, bo = {"name": "Ada Berg", "role": "on call"}, {"name": "Bo Dahl", "role": "head of IT"}
-    reviewed(tmp_path, run, fix(CELL), operator=ada, observations=["one"])
-    first = (tmp_path / "r1" / REVIEW_FILE).read_bytes()
-    later = text_of(actions=[accept(CELL)], lead=bo, observations=["two"])
-    review = add_entry(tmp_path / "r1", run, later, user="root", now=NOW)
-    assert (tmp_path / "r1" / REVIEW_FILE).read_bytes().startswith(first)
-    assert review == read_review(tmp_path / "r1")
-    assert review.last("operator").name == "Ada Berg"
-    assert review.last("lead").role == "head of IT"
+def test_entries_are_appended_beside_the_evidence_and_the_newest_word_counts(tmp_path, late):
+    before = (tmp_path / "evidence.json").read_bytes()
+    added(tmp_path, late, actions=[fix(CELL)], operator=person("Ada Berg"), observations=["one"])
+    first = (tmp_path / REVIEW_FILE).read_bytes()
+    later = {"actions": [accept(CELL)], "lead": person("Bo Dahl"), "observations": ["two"]}
+    review = added(tmp_path, late, **later)
+    assert (tmp_path / REVIEW_FILE).read_bytes().startswith(first)
+    assert review == read_review(tmp_path)
+    assert (review.last("operator").name, review.last("lead").name) == ("Ada Berg", "Bo Dahl")
     assert review.every("observations") == ["one", "two"]
     assert review.decided[CELL].kind == "accept"
+    assert (tmp_path / "evidence.json").read_bytes() == before
+    assert review.entries[0].evidence_sha256 == hashlib.sha256(before).hexdigest()
 
 
 @pytest.mark.parametrize(
@@ -119,53 +113,43 @@ def test_entries_are_appended_and_the_newest_word_counts(tmp_path):
         (lambda lines: [lines[0].replace(b'"run"', b'"ran"'), lines[1]], "line 1: "),
     ],
 )
-def test_a_changed_review_is_named(tmp_path, spoil, seen):
-    run = run_of(**LATE)
-    reviewed(tmp_path, run, observations=["one"])
-    add_entry(tmp_path / "r1", run, text_of(observations=["again"]), user="root")
-    file = tmp_path / "r1" / REVIEW_FILE
+def test_a_changed_review_is_named(tmp_path, late, spoil, seen):
+    for word in ("one", "again"):
+        added(tmp_path, late, observations=[word])
+    file = tmp_path / REVIEW_FILE
     file.write_bytes(b"\n".join(spoil(file.read_bytes().splitlines())) + b"\n")
     with pytest.raises(ValueError, match=seen):
-        read_review(tmp_path / "r1")
+        read_review(tmp_path)
 
 
-def test_a_review_of_other_evidence_is_named(tmp_path):
-    reviewed(tmp_path, run_of(**LATE), observations=["one"])
-    write_evidence(run_of(), tmp_path / "r1")
+def test_a_review_of_other_evidence_is_named(tmp_path, late):
+    added(tmp_path, late, observations=["one"])
+    write_evidence(run_of(), tmp_path)
     with pytest.raises(ValueError, match="speaks of other evidence"):
-        read_review(tmp_path / "r1")
+        read_review(tmp_path)
 
 
-def test_two_at_once_keep_the_chain(tmp_path):
-    run = run_of(**LATE)
-    write_evidence(run, tmp_path)
-
-    def add(number):
-        add_entry(tmp_path, run, text_of(observations=[f"note {number}"]), user="root")
-
+def test_two_at_once_keep_the_chain(tmp_path, late):
     with ThreadPoolExecutor(8) as pool:
-        list(pool.map(add, range(24)))
+        list(pool.map(lambda n: added(tmp_path, late, observations=[f"note {n}"]), range(24)))
     assert len(read_review(tmp_path).entries) == 24
 
 
-def test_a_key_signs_each_entry(tmp_path):
-    run, seen = run_of(**LATE), []
+def test_a_key_signs_each_entry(tmp_path, late):
+    seen = []
 
     def sign(data):
         seen.append(data)
         return {"payload": len(data)}
 
-    write_evidence(run, tmp_path)
-    review = add_entry(tmp_path, run, text_of(basis="BIA 2026"), user="root", sign=sign)
-    assert review.signed == 1
+    assert added(tmp_path, late, basis="BIA 2026", sign=sign).signed == 1
     line = json.loads((tmp_path / REVIEW_FILE).read_bytes())
     assert line["envelope"] == {"payload": len(seen[0])}
     assert json.loads(seen[0]) == line["entry"]
+    added(tmp_path, late, basis="none")
     again = read_review(tmp_path)
-    assert (again.signed, again.envelopes) == (1, ({"payload": len(seen[0])},))
+    assert (again.signed, again.envelopes) == (1, ({"payload": len(seen[0])}, None))
     assert canonical(again.entries[0]) == seen[0]
-    add_entry(tmp_path, run, text_of(basis="none"), user="root")
-    assert (read_review(tmp_path).signed, len(read_review(tmp_path).entries)) == (1, 2)
 
 
 @pytest.mark.parametrize(
@@ -176,11 +160,9 @@ def test_a_key_signs_each_entry(tmp_path):
         ({"reviewer": {"name": "Bo", "role": "IT"}}, "1 items are not decided: step-ca/snapshot"),
     ],
 )
-def test_what_is_wrong_is_refused_and_nothing_is_written(tmp_path, said, seen):
-    run = run_of(**LATE)
-    write_evidence(run, tmp_path)
+def test_what_is_wrong_is_refused_and_nothing_is_written(tmp_path, late, said, seen):
     with pytest.raises(UsageError, match=seen):
-        add_entry(tmp_path, run, text_of(**said), user="root", now=NOW)
+        added(tmp_path, late, **said)
     assert not (tmp_path / REVIEW_FILE).exists()
 
 
@@ -192,186 +174,123 @@ def test_what_is_wrong_is_refused_and_nothing_is_written(tmp_path, said, seen):
         (None, "Bo Dahl", "needs the name of the operator"),
     ],
 )
-def test_four_eyes(tmp_path, operator, reviewer, seen):
-    run = run_of(**LATE)
-    write_evidence(run, tmp_path)
-    people = {"reviewer": {"name": reviewer, "role": "IT"}}
+def test_four_eyes(tmp_path, late, operator, reviewer, seen):
+    said = {"actions": [fix(CELL)], "reviewer": person(reviewer)}
     if operator:
-        people["operator"] = {"name": operator, "role": "on call"}
-    text = text_of(actions=[fix(CELL)], **people)
+        said["operator"] = person(operator)
     with pytest.raises(UsageError, match=seen):
-        add_entry(tmp_path, run, text, user="root", now=NOW, four_eyes=True)
-    assert add_entry(tmp_path, run, text, user="root", now=NOW).last("reviewer")
+        added(tmp_path, late, four_eyes=True, **said)
+    assert added(tmp_path, late, **said).last("reviewer")
 
 
-def test_nor_may_the_reviewer_become_the_operator_later(tmp_path):
-    run = run_of(**LATE)
-    write_evidence(run, tmp_path)
-    ada, bo = ({"name": name, "role": "IT"} for name in ("Ada Berg", "Bo Dahl"))
-    text = text_of(actions=[fix("*")], operator=ada, reviewer=bo)
-    add_entry(tmp_path, run, text, user="root", now=NOW, four_eyes=True)
+def test_another_person_reviews_who_may_not_become_the_operator_later(tmp_path, late):
+    ada, bo = person("Ada Berg"), person("Bo Dahl")
+    said = {"actions": [fix("*")], "operator": ada, "reviewer": bo}
+    assert not added(tmp_path, late, four_eyes=True, **said).undecided(late)
     for said in ({"operator": bo}, {"reviewer": ada}):
         with pytest.raises(UsageError, match="is the operator too"):
-            add_entry(tmp_path, run, text_of(**said), user="root", now=NOW, four_eyes=True)
+            added(tmp_path, late, four_eyes=True, **said)
     assert len(read_review(tmp_path).entries) == 1
 
 
-def test_another_person_reviews(tmp_path):
-    run = run_of(**LATE)
-    write_evidence(run, tmp_path)
-    people = {name: {"name": name, "role": "IT"} for name in ("operator", "reviewer")}
-    text = text_of(actions=[fix("*")], **people)
-    review = add_entry(tmp_path, run, text, user="root", now=NOW, four_eyes=True)
-    assert not review.undecided(run)
-
-
-def test_items_are_all_that_is_no_pass_but_what_was_not_selected(golden):
+def test_items_are_all_that_is_no_pass_but_what_was_not_selected_and_the_follow_up(golden):
     keys = [item.key for item in items_of(golden)]
-    assert keys
-    assert len(keys) == len(set(keys))
-    cell = {"service": "a", "scenario": "snapshot", "origin": "existing"}
-    run = run_of().model_copy(
-        update={
-            "not_verified": RunRecord.model_validate(
-                {
-                    **RUN,
-                    "not_verified": [
-                        {**cell, "reason": "not selected in this run"},
-                        {**cell, "service": "b", "reason": "no directory"},
-                        {**cell, "service": "c", "reason": "no such recovery", "promised": False},
-                    ],
-                }
-            ).not_verified
-        }
-    )
-    found = {item.key for item in items_of(run)} & {f"{x}/snapshot/existing" for x in "abc"}
-    assert found == {"b/snapshot/existing"}
+    assert keys and len(keys) == len(set(keys))
+    cell = {**REHEARSAL, "origin": "existing"}
+    cells = [
+        {**cell, "service": "a", "reason": "not selected in this run"},
+        {**cell, "service": "b", "reason": "no directory"},
+        {**cell, "service": "c", "reason": "no such recovery", "promised": False},
+    ]
+    audits = [{**AUDIT, "checks": [BROKEN], "topic": x} for x in ("backup regime", "follow-up")]
+    run = RunRecord.model_validate({**RUN, "not_verified": cells, "audits": audits})
+    found = {item.key: item.reason for item in items_of(run)}
+    existing = {f"{x}/snapshot/existing" for x in "abc"}
+    assert found.keys() & existing == {"b/snapshot/existing"}
+    assert {key: why for key, why in found.items() if key.startswith("audit/")} == {
+        "audit/loki/backup regime": "age: too old"
+    }
 
 
-def test_the_findings_of_an_audit_are_an_item_but_those_of_the_follow_up(golden):
-    check = {"name": "age", "outcome": "broken", "detail": "too old"}
-    audit = {"id": "a", "subject": "loki", "begun": NOW, "seconds": 1, "checks": [check]}
-    audits = [{**audit, "topic": topic} for topic in ("backup regime", "follow-up")]
-    run = RunRecord.model_validate({**RUN, "audits": audits, "not_verified": []})
-    (item,) = [item for item in items_of(run) if item.key.startswith("audit/")]
-    assert (item.key, item.reason) == ("audit/loki/backup regime", "age: too old")
-
-
-def open_of(reports, **given):
+def open_of(reports, fleet=RUN["fleet"], **given):
     warnings = []
-    found = open_actions(reports, RUN["fleet"], warnings.append, **given)
+    found = open_actions(reports, fleet, warnings.append, **given)
     return found, warnings
 
 
-def test_an_open_action_travels_until_a_green_drill_of_its_cell(tmp_path):
+@pytest.fixture
+def fixed(tmp_path):
+    """Reports with a run in which a fix of CELL was decided."""
     reviewed(tmp_path, run_of("r1", 1, **LATE), fix(CELL))
-    assert [(a.item, a.run, a.due) for a in open_of(tmp_path)[0]] == [(CELL, "r1", DUE)]
-    append_history(run_of("r2", 2, **LATE), tmp_path / "history.jsonl")
-    assert len(open_of(tmp_path)[0]) == 1
-    append_history(run_of("r3", 3), tmp_path / "history.jsonl")
-    assert [a.closed for a in open_of(tmp_path, newest="r3")[0]] == [True]
-    assert open_of(tmp_path)[0] == []
-    assert open_of(tmp_path, newest="r4")[0] == []
+    return tmp_path
 
 
-OTHER = {**BACKUP, "source": "/elsewhere"}
+def test_an_open_action_travels_until_a_green_drill_of_its_cell(fixed):
+    ((action,), _) = open_of(fixed)
+    assert (action.item, action.run, action.due, action.target) == (CELL, "r1", DUE, "unix")
+    assert open_of(fixed, fleet="another") == ([], [])
+    append_history(run_of("r2", 2, **LATE), fixed / "history.jsonl")
+    assert len(open_of(fixed)[0]) == 1
+    append_history(run_of("r3", 3), fixed / "history.jsonl")
+    assert [a.closed for a in open_of(fixed, newest="r3")[0]] == [True]
+    assert open_of(fixed)[0] == []
+    assert open_of(fixed, newest="r4")[0] == []
 
 
-@pytest.mark.parametrize(
-    "green",
-    [
-        run_of("r0", 1),
-        run_of("r2", 2, origin="rehearsal"),
-        run_of("r2", 2, service="loki"),
-        run_of("r2", 2, scenario="tarball"),
-        run_of("r2", 2, backup=OTHER),
-        run_of("r2", 2, variant="sample-1"),
-        run_of("r2", 2).model_copy(update={"as_of": NOW}),
-        run_of("r2", 2).model_copy(update={"incus": None}),
-    ],
-    ids=["earlier", "rehearsal", "service", "scenario", "source", "sample", "as-of", "target"],
-)
-def test_no_other_green_drill_closes_it(tmp_path, green):
-    reviewed(tmp_path, run_of("r1", 1, **LATE), fix(CELL))
-    append_history(green, tmp_path / "history.jsonl")
-    assert [action.closed for action in open_of(tmp_path)[0]] == [False]
+GREEN, RED = run_of("r2", 2), run_of("r2", 2, variant="copy", **LATE)
+NO_REPAIR = {
+    "earlier": run_of("r0", 1),
+    "rehearsal": run_of("r2", 2, origin="rehearsal"),
+    "service": run_of("r2", 2, service="loki"),
+    "scenario": run_of("r2", 2, scenario="tarball"),
+    "source": run_of("r2", 2, backup={**BACKUP, "source": "/elsewhere"}),
+    "sample": run_of("r2", 2, variant="sample-1"),
+    "as-of": GREEN.model_copy(update={"as_of": NOW}),
+    "target": GREEN.model_copy(update={"incus": None}),
+    "one red variant": GREEN.model_copy(update={"drills": [*GREEN.drills, *RED.drills]}),
+}
 
 
-def test_another_fleet_has_its_own_actions(tmp_path):
-    reviewed(tmp_path, run_of("r1", 1, **LATE), fix(CELL))
-    assert open_actions(tmp_path, "another", pytest.fail) == []
-    assert [action.target for action in open_of(tmp_path)[0]] == ["unix"]
+@pytest.mark.parametrize("run", NO_REPAIR.values(), ids=NO_REPAIR)
+def test_no_other_green_drill_closes_it(fixed, run):
+    append_history(run, fixed / "history.jsonl")
+    assert [action.closed for action in open_of(fixed)[0]] == [False]
 
 
-def test_one_red_variant_keeps_it_open(tmp_path):
-    reviewed(tmp_path, run_of("r1", 1, **LATE), fix(CELL))
-    green, red = run_of("r2", 2), run_of("r2", 2, variant="copy", **LATE)
-    both = green.model_copy(update={"drills": [*green.drills, *red.drills]})
-    append_history(both, tmp_path / "history.jsonl")
-    assert len(open_of(tmp_path)[0]) == 1
-
-
-def test_a_later_decision_takes_the_place_of_an_earlier_and_shows_how_often(tmp_path):
-    reviewed(tmp_path, run_of("r1", 1, **LATE), fix(CELL))
+def test_a_later_decision_takes_the_place_of_an_earlier_and_shows_how_often(fixed):
     later = DUE + timedelta(days=30)
-    reviewed(tmp_path, run_of("r2", 2, **LATE), fix(CELL, by=later))
-    ((action,), _) = open_of(tmp_path)
+    reviewed(fixed, run_of("r2", 2, **LATE), fix(CELL, by=later))
+    ((action,), _) = open_of(fixed)
     assert (action.run, action.due, action.decisions) == ("r1", later, 2)
 
 
 def test_an_audit_in_order_closes_its_action(tmp_path):
-    check = {"name": "age", "outcome": "broken", "detail": "too old"}
-    audit = {"id": "a", "subject": "loki", "topic": "backup regime", "begun": NOW, "seconds": 1}
-    red, green = (
-        run_of(name, day).model_copy(
-            update={
-                "audits": RunRecord.model_validate(
-                    {
-                        **RUN,
-                        "audits": [
-                            {
-                                **audit,
-                                "checks": [{**check, "outcome": outcome}],
-                                "begun": datetime(2026, 11, day, tzinfo=UTC),
-                            }
-                        ],
-                    }
-                ).audits
-            }
-        )
-        for name, day, outcome in (("r1", 1, "broken"), ("r2", 2, "held"))
-    )
-    reviewed(tmp_path, red, accept("audit/*"))
+    def run(name, day, outcome):
+        begun = datetime(2026, 11, day, tzinfo=UTC)
+        check = {**BROKEN, "outcome": outcome}
+        return run_of(name, day, [{**AUDIT, "checks": [check], "begun": begun}])
+
+    reviewed(tmp_path, run("r1", 1, "broken"), accept("audit/*"))
     assert [action.kind for action in open_of(tmp_path)[0]] == ["accept"]
-    append_history(green, tmp_path / "history.jsonl")
+    append_history(run("r2", 2, "held"), tmp_path / "history.jsonl")
     assert open_of(tmp_path)[0] == []
 
 
-def test_every_file_of_a_review_is_known_to_come_after_the_seal(tmp_path, fleet):
-    write_evidence(small(**LATE), tmp_path / "r1")
-    assert typed(tmp_path, YAML, f"--fleet={fleet}") == 0
-    assert write_controls([str(tmp_path / "r1")]) == 0
-    files = {path.name for path in (tmp_path / "r1").iterdir()}
-    assert files == {"evidence.json", *ADDED_LATER}
-
-
-def test_a_damaged_review_is_a_warning(tmp_path):
-    reviewed(tmp_path, run_of("r1", 1, **LATE), fix(CELL))
-    (tmp_path / "r1" / REVIEW_FILE).write_bytes(b"{}\n")
-    found, warnings = open_of(tmp_path)
-    assert found == []
-    assert "line 1 is no entry" in warnings[0]
+def test_a_damaged_review_is_a_warning(fixed):
+    (fixed / "r1" / REVIEW_FILE).write_bytes(b"{}\n")
+    found, (warning,) = open_of(fixed)
+    assert found == [] and "line 1 is no entry" in warning
 
 
 def test_the_report_shows_open_actions(golden):
-    def action(item, **more):
-        facts = {"item": item, "run": "r0", "kind": "fix", "owner": "Ada", "what": "export"}
-        return OpenAction.model_validate({**facts, "due": golden.begun.date(), **more})
-
+    facts = {"run": "r0", "kind": "fix", "owner": "Ada", "what": "export"}
     actions = [
-        action("a/snapshot/existing"),
-        action("b/snapshot/existing", due=date(2020, 1, 1), decisions=3),
-        action("c/snapshot/existing", closed=True),
+        OpenAction.model_validate({**facts, "due": golden.begun.date(), **more})
+        for more in (
+            {"item": "a/snapshot/existing"},
+            {"item": "b/snapshot/existing", "due": date(2020, 1, 1), "decisions": 3},
+            {"item": "c/snapshot/existing", "closed": True},
+        )
     ]
     page = render_summary(golden.model_copy(update={"open_actions": actions}))
     for words in ("Open actions", "to be repaired", "overdue", "decided 3 times", "closed by this"):
@@ -409,17 +328,23 @@ def fleet(tmp_path):
     return file
 
 
-def small(**drill):
-    return run_of(**drill).model_copy(update={"fleet": "small"})
+@pytest.fixture
+def small(tmp_path):
+    """A run of that fleet that recovered late, as r1."""
+    run = run_of(fleet="small", **LATE)
+    write_evidence(run, tmp_path / "r1")
+    return run
 
 
-def test_a_file_is_recorded_and_its_page_made(tmp_path, fleet, capsys):
-    write_evidence(small(**LATE), tmp_path / "r1")
+def test_a_file_is_recorded_and_its_page_made(tmp_path, fleet, small, capsys):
     assert typed(tmp_path, YAML, f"--fleet={fleet}") == 0
     page = (tmp_path / "r1" / "review.html").read_text()
     for words in ("Ada Berg", "Bo Dahl", "the disk was slow", "s3://audit/2026", "export again"):
         assert words in page
     assert "review of run r1" in capsys.readouterr().out
+    assert write_controls([str(tmp_path / "r1")]) == 0
+    files = {path.name for path in (tmp_path / "r1").iterdir()}
+    assert files == {"evidence.json", *ADDED_LATER}, "no seal of the run covers them"
 
 
 @pytest.mark.parametrize(
@@ -432,58 +357,53 @@ def test_a_file_is_recorded_and_its_page_made(tmp_path, fleet, capsys):
         (YAML.replace("Bo Dahl", "Ada Berg"), 2, "is the operator too"),
     ],
 )
-def test_what_is_typed_is_answered(tmp_path, fleet, capsys, text, status, seen):
-    write_evidence(small(**LATE), tmp_path / "r1")
+def test_what_is_typed_is_answered(tmp_path, fleet, small, capsys, text, status, seen):
     assert typed(tmp_path, text, f"--fleet={fleet}") == status
     assert seen in capsys.readouterr().out
     assert (tmp_path / "r1" / REVIEW_FILE).exists() == (status < 2)
 
 
-def test_no_run_another_fleet_and_no_terminal(tmp_path, fleet, capsys, monkeypatch):
-    assert command.write_review(["nothing", f"--reports={tmp_path}"]) == 2
-    assert "there is no run nothing" in capsys.readouterr().out
-    write_evidence(run_of(**LATE), tmp_path / "r1")
-    assert typed(tmp_path, YAML, f"--fleet={fleet}") == 2
-    assert "is of fleet small" in capsys.readouterr().out
+def test_no_run_another_fleet_and_no_terminal(tmp_path, fleet, small, capsys, monkeypatch):
+    def said(*arguments):
+        assert command.write_review(list(arguments)) == 2
+        return capsys.readouterr().out
+
+    run = str(tmp_path / "r1")
+    assert "there is no run nothing" in said("nothing", f"--reports={tmp_path}")
     monkeypatch.setattr("sys.stdin", io.StringIO())
-    write_evidence(small(**LATE), tmp_path / "r1")
-    assert command.write_review([str(tmp_path / "r1"), f"--fleet={fleet}"]) == 2
-    assert "give the review: --from=FILE" in capsys.readouterr().out
-    running = run_of(**LATE).model_copy(update={"finished": None})
-    write_evidence(running, tmp_path / "r1")
-    assert command.write_review([str(tmp_path / "r1"), "--page"]) == 2
-    assert "has not ended" in capsys.readouterr().out
+    assert "give the review: --from=FILE" in said(run, f"--fleet={fleet}")
+    write_evidence(run_of(**LATE), tmp_path / "r1")
+    assert "is of fleet small" in said(run, f"--fleet={fleet}")
+    write_evidence(small.model_copy(update={"finished": None}), tmp_path / "r1")
+    assert "has not ended" in said(run, "--page")
 
 
-def test_all_of_it_is_asked_on_a_terminal(tmp_path):
-    run = run_of(**LATE)
-    write_evidence(run, tmp_path)
+def test_all_of_it_is_asked_on_a_terminal(tmp_path, late):
     answers = iter(
         ["Ada Berg", "", "on call", "Cy Ek", "SRE", "Di Fox", "auditor", "", "BIA 2026"]
         + ["slow disk", "", "", "repair", "fix", "Ada Berg", "export again", "2020-01-01", "soon"]
         + ["2999-12-20"]
         + ["", "Bo Dahl", "head of IT"]
     )
-    text = command.ask(run, read_review(tmp_path), lambda _: next(answers), Console(quiet=True))
+    text = command.ask(late, read_review(tmp_path), lambda _: next(answers), Console(quiet=True))
     assert next(answers, None) is None
     assert [person.name for person in text.observers] == ["Di Fox"]
     assert (text.operator.role, text.reviewer.name) == ("on call", "Bo Dahl")
     assert text.actions[0].due == date(2999, 12, 20)
-    review = add_entry(tmp_path, run, text, user="root", four_eyes=True)
-    assert not review.undecided(run)
+    review = add_entry(tmp_path, late, text, user="root", four_eyes=True)
+    assert not review.undecided(late)
 
 
-def test_what_was_typed_and_refused_is_kept(tmp_path, monkeypatch):
-    run = run_of(**LATE)
+def test_what_was_typed_and_refused_is_kept(tmp_path, monkeypatch, late):
     monkeypatch.chdir(tmp_path)
     text = text_of(actions=[fix(CELL)], observations=["slow: disk"])
     with (
         pytest.raises(UsageError, match="no good.*\n.*--from=review-r1.yaml"),
-        command.kept_answers(text, run, is_typed=True),
+        command.kept_answers(text, late, is_typed=True),
     ):
         raise UsageError("no good")
     assert command.read_text(tmp_path / "review-r1.yaml") == text
-    with pytest.raises(UsageError), command.kept_answers(text, run, is_typed=False):
+    with pytest.raises(UsageError), command.kept_answers(text, late, is_typed=False):
         raise UsageError("no good")
 
 

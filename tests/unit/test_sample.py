@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
 
 import pytest
 
-from fixtures.evidence.record import RunRecord
 from fixtures.fleet.load import load_fleet
 from fixtures.plugin.options import DEFAULT_FLEET, UsageError, _number
 from fixtures.recovery.existing import Backups, Draw
@@ -23,19 +23,14 @@ def put(path, volume, at):
     path.write_bytes(export(volume, at=at.timestamp()))
 
 
-class NoIncus:
-    project = "none"
-
-
 @pytest.fixture
 def backups(tmp_path):
     """Twelve tarballs, one for each ten days, of which some are within the retention."""
     for age in range(0, 120, 10):
         at = NOW - timedelta(days=age, hours=1)
         put(tmp_path / f"{age}.tar", SERVICE.volumes[0].name, at)
-    return Backups(
-        places=(tmp_path,), services=tuple(FLEET.services), incus=NoIncus(), pool=FLEET.pool
-    )
+    incus, services = SimpleNamespace(project="none"), tuple(FLEET.services)
+    return Backups(places=(tmp_path,), services=services, incus=incus, pool=FLEET.pool)
 
 
 def kept(days):
@@ -87,7 +82,3 @@ def test_a_number_that_is_none_is_refused(given):
 def test_a_seed_alone_is_refused():
     with pytest.raises(UsageError, match="--sample= is no number"):
         _number("--sample", None, 0, needed=True)
-
-
-def test_older_evidence_has_no_sample():
-    assert RunRecord.model_fields["sample"].default == 0
