@@ -211,7 +211,7 @@ def test_a_service_that_was_read_in_part_is_not_compared():
             return
 
     was = note(T0, topics(a="1", b="2"), newest=T0).note.services["mq"]
-    found = read_service(None, Cut(), T1, T0)
+    found = read_service(Cut(), T1, T0)
     assert (found.holds, found.not_read) == ({}, ["no connection"])
     assert find_losses(was, found, T0, T1) == []
 
@@ -227,6 +227,6 @@ def test_what_could_not_be_read_is_in_the_note():
         def close(self):
             return
 
-    found = read_service(None, Mute(), T0)
+    found = read_service(Mute(), T0)
     assert found.holds == {}
     assert found.not_read == ["no address", "facts: a command"]
