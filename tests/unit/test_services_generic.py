@@ -1,10 +1,6 @@
 """The generic service believes no command that would say the same of lost data."""
 
-from __future__ import annotations
-
 import re
-import socket
-from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -30,7 +26,6 @@ CANARY = {
     "version": ["version"],
 }
 NOW = datetime.now(UTC)
-Command = Callable[..., str | tuple[int, str]]
 
 
 class Keeper:
@@ -39,12 +34,9 @@ class Keeper:
     name = "keeper01"
 
     def __init__(self, **commands):
-        self.values: dict[str, str] = {}
-        self.seen: list[tuple[str, ...]] = []
-        self.files: dict[str, bytes] = {}
-        self.connect: Callable[[], socket.socket] | None = None
-        self.commands: dict[str, Command] = {
-            "put": self.put,
+        self.values, self.seen, self.files, self.connect = {}, [], {}, None
+        self.commands = {
+            "put": lambda key, value: self.values.update({key: value.removeprefix("v=")}) or "",
             "get": lambda key: f"{self.values[key]}\n" if key in self.values else "",
             "count": lambda: f"{len(self.values)}\n",
             "version": lambda: "keeper 1.0\nbuilt by hand\n",
@@ -52,18 +44,10 @@ class Keeper:
             **commands,
         }
 
-    def put(self, key, value):
-        self.values[key] = value.removeprefix("v=")
-        return ""
-
     def exec(self, argv, *, timeout=30):
-        self.seen.append(tuple(argv))
-        inner = list(argv)
-        if inner[0] == "runuser":
-            assert inner[:4] == ["runuser", "-u", "keeper", "--"]
-            inner = inner[4:]
-        assert inner[:3] == ["timeout", "-s", "KILL"]
-        assert timeout > int(inner[3])
+        self.seen.append(argv)
+        inner = argv[4:] if argv[:4] == ["runuser", "-u", "keeper", "--"] else argv
+        assert inner[:3] == ["timeout", "-s", "KILL"] and timeout > int(inner[3])
         answer = self.commands[inner[4]](*inner[5:])
         status, text = answer if isinstance(answer, tuple) else (0, answer)
         return CommandResult(tuple(argv), status, *(("", text) if status else (text, "")))
@@ -80,8 +64,7 @@ class Keeper:
 
 def service(keeper, health=None, **changed):
     given = POSTGRESQL.model_dump() | {"canary": CANARY | changed}
-    spec = Service.model_validate(given | ({"health": health} if health else {}))
-    return Generic(spec, keeper)
+    return Generic(Service.model_validate(given | ({"health": health} if health else {})), keeper)
 
 
 def test_canaries_are_read_as_they_are():
@@ -105,10 +88,6 @@ def test_canaries_are_read_as_they_are():
     ]
 
 
-def last_value(keeper, key):
-    return list(keeper.values.values())[-1] if key in keeper.values else ""
-
-
 @pytest.mark.parametrize(
     ("get", "message"),
     [
@@ -118,14 +97,16 @@ def last_value(keeper, key):
         (lambda _, key: "\n", "is read as None"),
         (lambda _, key: (1, "no route"), "status 1: no route"),
         (lambda _, key: (137, ""), "killed, it took too long: it said nothing"),
-        (last_value, "earlier canary 1 was written as"),
-        (lambda keeper, key: next(iter(keeper.values.values()), ""), "id that was never written"),
+        (
+            lambda values, key: list(values.values())[-1] if key in values else "",
+            "earlier canary 1 was written as",
+        ),
+        (lambda values, key: next(iter(values.values()), ""), "id that was never written"),
     ],
     ids=["echoes", "always yes", "silent", "an empty line", "fails", "hangs", "last", "first"],
 )
 def test_a_read_that_proves_nothing_is_refused(get, message):
-    keeper = Keeper()
-    keeper.commands["get"] = lambda key: get(keeper, key)
+    keeper = Keeper(get=lambda key: get(keeper.values, key))
     with pytest.raises(CouldNotLook, match=re.escape(message)):
         service(keeper).write_canaries("earlier")
 
@@ -144,15 +125,13 @@ def test_a_read_that_begins_to_echo_after_the_recovery_is_refused():
 def test_a_write_that_fails_or_stores_something_else_is_refused():
     with pytest.raises(CouldNotLook, match="`canary.write` of service postgresql in keeper01: "):
         service(Keeper(put=lambda key, value: (3, "read-only"))).write_canaries("earlier")
-    keeper = Keeper()
-    keeper.commands["put"] = lambda key, value: keeper.values.update({key: value[:-1]}) or ""
+    keeper = Keeper(put=lambda key, value: keeper.values.update({key: value[:-1]}) or "")
     with pytest.raises(CouldNotLook, match="and is read as 'v=drill-earlier-"):
         service(keeper).write_canaries("earlier")
 
 
 def test_a_status_can_say_absence():
-    keeper = Keeper()
-    keeper.commands["get"] = lambda key: keeper.values.get(key, (4, "no such key"))
+    keeper = Keeper(get=lambda key: keeper.values.get(key, (4, "no such key")))
     assert len(service(keeper, absent=[4]).write_canaries("earlier")) == 3
     with pytest.raises(CouldNotLook, match="status 4: no such key"):
         service(keeper).write_canaries("earlier")
@@ -206,15 +185,12 @@ def test_lines_with_a_name_are_holdings_of_their_own_and_their_numbers_move():
 
 
 def test_what_is_proven_is_new_data():
-    keeper = Keeper()
-    [proof] = service(keeper).active_checks()
+    [proof] = service(Keeper()).active_checks()
     assert proof.held
-    keeper.commands["put"] = lambda key, value: (1, "read-only file system")
-    [proof] = service(keeper).active_checks()
-    assert not proof.held and "read-only file system" in proof.detail
-    keeper.commands["put"] = lambda key, value: ""
-    [proof] = service(keeper).active_checks()
-    assert not proof.held and proof.detail.endswith("read None")
+    for answer, detail in (((1, "read-only file system"), "read-only file system"), ("", "None")):
+        keeper = Keeper(put=lambda key, value, answer=answer: answer)
+        [proof] = service(keeper).active_checks()
+        assert not proof.held and proof.detail.endswith(detail)
 
 
 @pytest.mark.parametrize(
@@ -235,40 +211,44 @@ def test_health_by_a_command():
         service(keeper, health | {"command": ["asleep"]}).check_health()
 
 
-def test_health_by_tcp_and_mqtt():
+@pytest.mark.parametrize(
+    ("protocol", "answer"), [("tcp", "port 5432 takes connections"), ("mqtt", "MQTT CONNACK")]
+)
+def test_health_by_tcp_and_mqtt(protocol, answer):
     keeper = Keeper()
-    subjects = [
-        service(keeper, {"protocol": protocol, "port": 5432}) for protocol in ("tcp", "mqtt")
-    ]
-    for subject in subjects:
-        with pytest.raises(NotYet, match="refused"):
-            subject.check_health()
+    subject = service(keeper, {"protocol": protocol, "port": 5432})
+    with pytest.raises(NotYet, match="refused"):
+        subject.check_health()
 
     def broker(connection):
         if connection.recv(100):
             connection.sendall(b"\x20\x02\x00\x00")
 
     with server(broker) as keeper.connect:
-        healthy = [subject.check_health() for subject in subjects]
-    assert healthy == ["port 5432 takes connections", "MQTT CONNACK"]
+        assert subject.check_health() == answer
 
 
 @pytest.mark.parametrize("protocol", ["http", "https"])
 def test_health_by_http_is_verified(protocol):
     keeper, own = Keeper(), identity("git.example")
+    keeper.files["/etc/root.pem"] = own.pem
     health = {"protocol": protocol, "port": 5432, "paths": ["/ready"]}
+    context = None
     if protocol == "https":
         health |= {"ca": "/etc/root.pem", "host": "git.example"}
-        keeper.files["/etc/root.pem"] = own.pem
-    context = context_of(own) if protocol == "https" else None
+        context = context_of(own)
+
+    def check(**changes):
+        subject = service(keeper, health | changes)
+        try:
+            return subject.check_health()
+        finally:
+            subject.close()
+
     with server(pages({"/ready": b"answer"}), context) as keeper.connect:
-        subject = service(keeper, health)
-        assert subject.check_health() == "/ready: answer"
-        subject.close()
-        subject = service(keeper, health | {"paths": ["/ready", "/live"]})
+        assert check() == "/ready: answer"
         with pytest.raises(NotYet, match="/live: status 503"):
-            subject.check_health()
-        subject.close()
+            check(paths=["/ready", "/live"])
         if protocol == "https":
             with pytest.raises(CouldNotLook, match=r"other\.example"):
-                service(keeper, health | {"host": "other.example"}).check_health()
+                check(host="other.example")

@@ -2,6 +2,7 @@
 
 import socket
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from cryptography import x509
@@ -20,20 +21,11 @@ NAME = "service01.atlas.internal"
 FLEET = Path(__file__).parents[2] / "fleets/atlas.yaml"
 
 
-class Volume:
-    """The files of a CA, as its instance shows them."""
-
-    def __init__(self, files):
-        self.files = files
-
-    def pull(self, path):
-        return self.files[path.removeprefix("/home/step/")][0]
-
-
 def leaked_ca():
     """Return all keys of a new CA."""
     ca = new_ca("/home/step", "ca.test")
-    return steal_keys(Volume(ca.files), "/home/step", ca.root, ca.provisioner)
+    volume = SimpleNamespace(pull=lambda path: ca.files[path.removeprefix("/home/step/")][0])
+    return steal_keys(volume, "/home/step", ca.root, ca.provisioner)
 
 
 OLD, NEW = leaked_ca(), leaked_ca()
@@ -92,7 +84,6 @@ def test_the_traces_are_those_of_the_keys_and_do_not_print_themselves():
     assert not set(OLD.traces.values()) & set(NEW.traces.values())
     assert min(map(len, OLD.traces.values())) >= 32
     root = x509.load_pem_x509_certificate(OLD.root.encode()).public_key()
-    assert isinstance(root, ec.EllipticCurvePublicKey)
     point = root.public_bytes(
         serialization.Encoding.X962, serialization.PublicFormat.UncompressedPoint
     )
