@@ -2,7 +2,6 @@
 
 import socket
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 from cryptography import x509
@@ -21,11 +20,20 @@ NAME = "service01.atlas.internal"
 FLEET = Path(__file__).parents[2] / "fleets/atlas.yaml"
 
 
+class Volume:
+    """The files of a CA, as its instance shows them."""
+
+    def __init__(self, files):
+        self.files = files
+
+    def pull(self, path):
+        return self.files[path.removeprefix("/home/step/")][0]
+
+
 def leaked_ca():
     """Return all keys of a new CA."""
     ca = new_ca("/home/step", "ca.test")
-    volume = SimpleNamespace(pull=lambda path: ca.files[path.removeprefix("/home/step/")][0])
-    return steal_keys(volume, "/home/step", ca.root, ca.provisioner)
+    return steal_keys(Volume(ca.files), "/home/step", ca.root, ca.provisioner)
 
 
 OLD, NEW = leaked_ca(), leaked_ca()
