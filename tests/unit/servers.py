@@ -16,6 +16,11 @@ from fixtures.secrets import Secret
 from fixtures.services.certificates import Issued, key_pem, sign
 
 
+class Listener(socketserver.ThreadingTCPServer):
+    def handle_error(self, *_):
+        raise  # so that pytest sees it, in the thread
+
+
 @contextmanager
 def server(answer, context=None):
     """Yield a function that connects to it; a connection stays open until the end of the block."""
@@ -31,7 +36,7 @@ def server(answer, context=None):
                 over.wait(20)
             self.request.close()
 
-    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Handler) as listener:
+    with Listener(("127.0.0.1", 0), Handler) as listener:
         threading.Thread(target=listener.serve_forever, args=(0.02,)).start()
         try:
             yield lambda: socket.create_connection(listener.server_address, 5)
