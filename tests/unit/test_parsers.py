@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 
 from fixtures.services import stores
 from fixtures.services.alertmanager import id_of, read_state
-from fixtures.services.atlantis import REMOTE, inspect_plan, plan_file
+from fixtures.services.atlantis import REMOTE, bolt_database, inspect_plan, plan_file
 from fixtures.services.loki import Chunk, chunk_of, is_whole, read_index
 from fixtures.services.prometheus import Span, spans_of
-from fixtures.services.stores import ELEMENT, HEAD, LINK, META_BODY, Bolt, bolt_database
+from fixtures.services.stores import ELEMENT, HEAD, LINK, META_BODY, Bolt
 
 
 def varint(number):
