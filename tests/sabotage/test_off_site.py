@@ -137,7 +137,7 @@ def by_s3(drill_project, s3, front, place, tmp_path, monkeypatch):
     client, root = S3(s3, bucket.name, key), place.places[0]
     for path in root.rglob("*"):
         if path.is_file():
-            client.put(f"off/site/{path.relative_to(root)}", path.read_bytes())
+            client.request("PUT", f"off/site/{path.relative_to(root)}", data=path.read_bytes())
     aws = tmp_path / "home/.aws"
     aws.mkdir(parents=True)
     (aws / "config").write_text(f"[default]\nendpoint_url = {front}\n")

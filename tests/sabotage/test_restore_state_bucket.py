@@ -189,7 +189,7 @@ def test_an_export_comes_back_beside_its_living_original_and_incus_takes_no_half
         assert list(tmp_path.glob("*.tar")) == []
         living.wait_until_healthy()
         other.bucket.delete_key("reader")
-        other.subject.s3.put("uninvited", b"x")
+        other.subject.s3.request("PUT", "uninvited", data=b"x")
         with pytest.raises(WrongData, match=r"object uninvited: is 1 bytes.*was \(absent\)"):
             other.must_hold(existing)
     finally:
@@ -199,18 +199,18 @@ def test_an_export_comes_back_beside_its_living_original_and_incus_takes_no_half
 def test_nothing_is_applied_over_a_state_of_real_infrastructure(living):
     s3 = living.subject.s3
     state = s3.get(KEY)
-    s3.put(KEY, state.replace(b'"terraform_data"', b'"incus_instance"'))
+    s3.request("PUT", KEY, data=state.replace(b'"terraform_data"', b'"incus_instance"'))
     for act in (living.subject.apply, living.subject.leave_lock):
         with pytest.raises(CouldNotLook, match="holds incus_instance.*nothing is planned"):
             act()
-    s3.put(KEY, state)
+    s3.request("PUT", KEY, data=state)
 
 
 def test_objects_of_odd_names_and_many_pages(living):
     bucket = S3(living.s3, living.bucket.name, living.subject.admin)
     names = ["a b/c+d", "ümlaut/=&?", *(f"many/{number:04}" for number in range(1005))]
     for name in names:
-        bucket.put(name, name.encode())
+        bucket.request("PUT", name, data=name.encode())
     assert set(bucket.objects()) == {*names, KEY}
     assert bucket.get("ümlaut/=&?") == "ümlaut/=&?".encode()
     bucket.close()

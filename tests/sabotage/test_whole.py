@@ -190,7 +190,7 @@ def test_a_broken_index_of_grafana(healthy):
 
 def test_an_object_of_the_bucket(make_bucket):
     _, bucket = make_bucket()
-    bucket.subject.s3.put("more", b"whole content")
+    bucket.subject.s3.request("PUT", "more", data=b"whole content")
     assert all(check.held for check in check_whole(bucket.subject))
     pool = from_environment().state / "lab/lib/storage-pools" / bucket.spec.pool / "buckets"
     (file,) = pool.glob(f"*{bucket.bucket.name}/data/more")

@@ -2,13 +2,12 @@
 
 import ipaddress
 import socket
+import socketserver
 import ssl
 import tempfile
 import threading
-from collections.abc import Callable
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import timedelta
-from typing import Any
 
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -16,47 +15,34 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from fixtures.secrets import Secret
 from fixtures.services.certificates import Issued, key_pem, sign
 
-Answer = Callable[[Any], None]
+
+class Listener(socketserver.ThreadingTCPServer):
+    def handle_error(self, *_):
+        raise  # so that pytest sees it, in the thread
 
 
 @contextmanager
 def server(answer, context=None):
     """Yield a function that connects to it; a connection stays open until the end of the block."""
-    over, threads = threading.Event(), []
-    listener = socket.create_server(("127.0.0.1", 0))
+    over = threading.Event()
 
-    def handle(connection):
+    class Handler(socketserver.BaseRequestHandler):
+        def handle(self):
+            with suppress(OSError):
+                self.request.settimeout(20)
+                if context:
+                    self.request = context.wrap_socket(self.request, server_side=True)
+                answer(self.request)
+                over.wait(20)
+            self.request.close()
+
+    with Listener(("127.0.0.1", 0), Handler) as listener:
+        threading.Thread(target=listener.serve_forever, args=(0.02,)).start()
         try:
-            connection.settimeout(20)
-            if context:
-                connection = context.wrap_socket(connection, server_side=True)
-            answer(connection)
-            over.wait(20)
-        except OSError:
-            return
+            yield lambda: socket.create_connection(listener.server_address, 5)
         finally:
-            connection.close()
-
-    def accept():
-        while not over.is_set():
-            try:
-                connection, _ = listener.accept()
-            except OSError:
-                return
-            threads.append(threading.Thread(target=handle, args=(connection,)))
-            threads[-1].start()
-
-    threads.append(threading.Thread(target=accept))
-    threads[0].start()
-    address = listener.getsockname()
-    try:
-        yield lambda: socket.create_connection(address, 5)
-    finally:
-        over.set()
-        listener.shutdown(socket.SHUT_RDWR)
-        listener.close()
-        for thread in threads:
-            thread.join(20)
+            over.set()
+            listener.shutdown()
 
 
 def pages(content):

@@ -2,6 +2,7 @@
 
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -37,17 +38,15 @@ def topics(**values):
     return each("topics", values)
 
 
-def judge(known, found, newest=None):
-    """The faults of a restored service that holds `found`, and what was not looked at."""
+def rows(number):
+    return [Item("rows", "of the last hour", str(number), number)]
 
-    class Restored:
-        counted_by_hour = ()
 
-        def list_items(self, at):
-            return found
-
+def judge(notes, found):
+    """The faults of a service that holds `found`, restored after these notes, and the unlooked."""
+    restored = SimpleNamespace(counted_by_hour=(), list_items=lambda at: found)
     checks = Checks(Drill("x", "tarball", 900, "drill-x", "low", origin="existing"))
-    check_known(checks, Restored(), known, "what the source held")
+    check_known(checks, restored, expected_at("mq", TAKEN, notes), "what the source held")
     return checks.broken, checks.unlooked
 
 
@@ -60,11 +59,9 @@ def test_a_note_is_read_as_it_was_written(tmp_path):
     (tmp_path / "fleet.yaml").write_text("name: atlas\n")
     (tmp_path / "bad.yaml").write_text("note: 1\nat: yesterday\n")
     (tmp_path / "newer.yml").write_text("note: 2\nat: 2026-11-28T02:00:00Z\nservices: {}\n")
-    found, faults = find_notes(sorted(tmp_path.iterdir()))
+    found, (bad, newer) = find_notes(sorted(tmp_path.iterdir()))
     assert [file.note for file in found] == [whole]
-    assert len(faults) == 2
-    assert "bad.yaml cannot be read: at:" in faults[0]
-    assert "newer.yml cannot be read: note:" in faults[1]
+    assert "bad.yaml cannot be read: at:" in bad and "newer.yml cannot be read: note:" in newer
 
 
 @pytest.mark.parametrize(
@@ -75,158 +72,135 @@ def test_what_is_no_note_is_an_error(text):
         read_note(text)
 
 
-def test_a_note_by_hand_has_numbers():
-    by_hand = read_note(
-        b"note: 1\nat: 2026-11-28T02:00:00Z\nservices: {mq: {holds: {topics: 2}}}\n"
-    )
-    known = expected_at("mq", TAKEN, [NoteFile(Path("mine.yaml"), by_hand)])
-    assert judge(known, topics(a="1", b="2")) == ([], [])
-    _, unlooked = judge(known, topics(a="1"))
-    assert "topics: number" in unlooked[0]
-    # Bracketed by two such notes it is exact.
-    later = by_hand.model_copy(update={"at": T1})
-    notes = [NoteFile(Path("mine.yaml"), by_hand), NoteFile(Path("mine2.yaml"), later)]
-    broken, _ = judge(expected_at("mq", TAKEN, notes), topics(a="1"))
-    assert broken == ["what the source held: changed: topics: number"]
-
-
-def test_only_a_note_from_before_the_backup_counts():
-    assert expected_at("mq", TAKEN, []) is None
-    assert expected_at("mq", TAKEN, [note(T1, topics(a="1"))]) is None
-    assert expected_at("mq", TAKEN, [note(T0, [])]) is None
-    assert expected_at("other", TAKEN, [note(T0, topics(a="1"))]) is None
-    # An archive has its time in whole seconds: a note of the same second was before it.
-    within = note(TAKEN + timedelta(milliseconds=600), topics(a="1"))
-    assert expected_at("mq", TAKEN, [within]) is not None
-    assert expected_at("mq", TAKEN + timedelta(milliseconds=1), [within]) is None
-
-
-GONE = " (there before the backup, and gone at the source after it)"
+WITHIN = note(TAKEN + timedelta(milliseconds=600), topics(a="1"))
 
 
 @pytest.mark.parametrize(
-    ("before", "after", "restored", "faults"),
+    ("notes", "taken", "counts"),
     [
-        ({"a": "1", "b": "2"}, {"a": "1", "b": "2"}, {"a": "1", "b": "2"}, []),
-        ({"a": "1", "b": "2"}, {"a": "1", "b": "2"}, {"a": "1"}, ["lost: topics: b"]),
-        (
-            {"a": "1"},
-            {"a": "1"},
-            {"a": "1", "c": "3"},
-            ["there, and the source had it not: topics: c"],
-        ),
-        # What moved may have any value between.
-        ({"a": "1", "b": "x"}, {"a": "2", "b": "x"}, {"a": "9", "b": "x"}, []),
-        # A broker that lost messages at the stop for its backup; or they were deleted after it.
-        ({"a": "1", "b": "2"}, {"a": "1"}, {"a": "1"}, [f"lost: topics: b{GONE}"]),
-        ({"a": "1", "b": "2"}, {"a": "1"}, {"a": "1", "b": "2"}, []),
-        # What came during the backup may be there.
-        ({"a": "1"}, {"a": "1", "b": "2"}, {"a": "1"}, []),
-        ({"a": "1"}, {"a": "1", "b": "2"}, {"a": "1", "b": "7"}, []),
+        ([], TAKEN, False),
+        ([note(T1, topics(a="1"))], TAKEN, False),
+        ([note(T0, [])], TAKEN, False),
+        # An archive has its time in whole seconds: a note of the same second was before it.
+        ([WITHIN], TAKEN, True),
+        ([WITHIN], TAKEN + timedelta(milliseconds=1), False),
     ],
 )
-def test_what_is_the_same_in_two_notes_must_be_back(before, after, restored, faults):
-    known = expected_at("mq", TAKEN, [note(T0, topics(**before)), note(T1, topics(**after))])
-    broken = judge(known, topics(**restored))[0]
-    expected = [f"what the source held: {fault}" for fault in faults]
-    assert [fault for fault in broken if "topics: all" not in fault] == expected
+def test_only_a_note_from_before_the_backup_counts(notes, taken, counts):
+    assert (expected_at("mq", taken, notes) is not None) == counts
+    assert expected_at("other", taken, notes) is None
 
 
-def test_a_number_that_moved_lies_between():
-    def rows(number):
-        return [Item("rows", "orders", str(number), number)]
-
-    known = expected_at("mq", TAKEN, [note(T0, rows(10)), note(T1, rows(20))])
-    for number in (10, 15, 20):
-        assert judge(known, rows(number)) == ([], [])
-    for number in (9, 21):
-        assert judge(known, rows(number))[0]
-
-
-def test_what_was_to_end_by_itself_is_not_missed():
-    def silences(until):
-        return [Item("silences", "s", "v", until=until), Item("silences", "t", "v")]
-
-    notes = [note(T0, silences(T0 + timedelta(seconds=90))), note(T1, silences(None)[1:])]
-    known = expected_at("mq", TAKEN, notes)
-    assert judge(known, silences(None)[1:]) == ([], [])
-    assert find_losses(notes[0].note.services["mq"], notes[1].note.services["mq"], T0, T1) == []
+TEXT = b"note: 1\nat: %s\nservices: {mq: {holds: {topics: 2}}}\n"
+BY_HAND = [
+    NoteFile(Path("mine.yaml"), read_note(TEXT % f"{at:%Y-%m-%dT%H:%M:%SZ}".encode()))
+    for at in (T0, T1)
+]
+A, AB = topics(a="1"), topics(a="1", b="2")
+MOVED = [note(T0, rows(10)), note(T1, rows(20))]
+ENDING = [Item("silences", "s", "v", until=T0 + timedelta(seconds=90)), Item("silences", "t", "")]
+TIMED = note(T0, rows(100), newest=T0)
+AGAIN = note(T1, rows(90), newest=T1, again={"at": T0, "holds": as_sorts(rows(101))})
 
 
-def test_data_with_a_time_is_compared_as_of_the_first_note():
-    def lines(number):
-        return [Item("lines", "of the last hour", str(number), number)]
-
-    later = note(T1, lines(90), newest=T1, again={"at": T0, "holds": as_sorts(lines(101))})
-    known = expected_at("mq", TAKEN, [note(T0, lines(100), newest=T0), later])
-    for number in (100, 101):
-        assert judge(known, lines(number)) == ([], [])
-    assert judge(known, lines(99))[0]
-    # Without that reading only more than was there can be late.
-    alone = expected_at("mq", TAKEN, [note(T0, lines(100), newest=T0)])
-    assert judge(alone, lines(99))[0]
-    broken, unlooked = judge(alone, lines(101))
-    assert broken == []
-    assert "some came later" in unlooked[0]
+def two(before, after):
+    return [note(T0, before), note(T1, after)]
 
 
-def test_one_note_alone_cannot_tell_a_change_from_a_loss():
-    known = expected_at("mq", TAKEN, [note(T0, topics(a="1", b="2"))])
-    assert judge(known, topics(a="1", b="2")) == ([], [])
-    broken, unlooked = judge(known, topics(a="1"))
-    assert broken == []
-    assert "changed between the reading and the backup, or wrong in it" in unlooked[0]
+@pytest.mark.parametrize(
+    ("notes", "found", "broken", "unlooked"),
+    [
+        (two(AB, AB), AB, None, None),
+        (two(AB, AB), A, "lost: topics: b", None),
+        (two(A, A), topics(a="1", c="3"), "there, and the source had it not: topics: c", None),
+        # What moved may have any value between.
+        (two(topics(a="1", b="x"), topics(a="2", b="x")), topics(a="9", b="x"), None, None),
+        # A broker that lost messages at the stop for its backup; or they were deleted after it.
+        (
+            two(AB, A),
+            A,
+            "lost: topics: b (there before the backup, and gone at the source after it)",
+            None,
+        ),
+        (two(AB, A), AB, None, None),
+        # What came during the backup may be there.
+        (two(A, AB), A, None, None),
+        (two(A, AB), topics(a="1", b="7"), None, None),
+        # A number lies between.
+        *((MOVED, rows(number), None, None) for number in (10, 15, 20)),
+        *((MOVED, rows(number), "changed: rows: of the last hour", None) for number in (9, 21)),
+        # What was to end by itself is not missed.
+        (two(ENDING, ENDING[1:]), ENDING[1:], None, None),
+        # Data with a time is compared as of the first note.
+        *(([TIMED, AGAIN], rows(number), None, None) for number in (100, 101)),
+        ([TIMED, AGAIN], rows(99), "changed: rows: of the last hour", None),
+        # Without that reading only more than was there can be late.
+        ([TIMED], rows(99), "changed: rows: of the last hour", None),
+        ([TIMED], rows(101), None, "some came later"),
+        # One note alone cannot tell a change from a loss.
+        ([note(T0, AB)], AB, None, None),
+        ([note(T0, AB)], A, None, "changed between the reading and the backup, or wrong in it"),
+        # A note by hand has numbers; two of them are exact.
+        (BY_HAND[:1], AB, None, None),
+        (BY_HAND[:1], A, None, "topics: number"),
+        (BY_HAND, A, "changed: topics: number", None),
+    ],
+)
+def test_what_a_backup_has_to_hold(notes, found, broken, unlooked):
+    faults, missed = judge(notes, found)
+    faults = [fault for fault in faults if "topics: all" not in fault]
+    assert faults == ([] if broken is None else [f"what the source held: {broken}"])
+    assert len(missed) == (unlooked is not None) and (unlooked or "") in "".join(missed)
 
 
-def test_a_loss_is_described_in_words():
-    was = note(T0, topics(**{f"t{n:03}": "x" for n in range(503)})).note.services["mq"]
-    now = note(T1, topics(**{f"t{n:03}": "x" for n in range(303)})).note.services["mq"]
+def test_a_loss_is_described_in_words_and_what_was_to_end_is_none():
+    was, now, ending, ended = (
+        ServiceNote(holds=as_sorts(items))
+        for items in (
+            *(topics(**{f"t{n:03}": "x" for n in range(end)}) for end in (503, 303)),
+            ENDING,
+            ENDING[1:],
+        )
+    )
     assert find_losses(was, now, T0, T1) == [
         "200 of 504 topics are gone: t303, t304, t305, t306, t307, ..."
     ]
+    assert find_losses(ending, ended, T0, T1) == []
 
 
-def test_a_service_that_could_not_be_read_has_lost_nothing():
-    was = note(T0, topics(a="1", b="2"), newest=T0).note.services["mq"]
-    assert find_losses(was, ServiceNote(not_read=["no connection"]), T0, T1) == []
-    # One that was read, and is empty, has lost everything.
-    assert find_losses(was, ServiceNote(), T0, T1) == ["3 of 3 topics are gone: a, all, b"]
+def refuse(why):
+    def act(*_):
+        raise CouldNotLook(why)
+
+    return act
 
 
-def test_a_service_that_was_read_in_part_is_not_compared():
-    class Cut:
-        def load_trust(self):
-            return
-
-        def list_items(self, at):
-            return topics(a="1")
-
-        def newest(self, at):
-            raise CouldNotLook("no connection")
-
-        def read_facts_remotely(self):
-            return {}
-
-        def close(self):
-            return
-
-    was = note(T0, topics(a="1", b="2"), newest=T0).note.services["mq"]
-    found = read_service(None, Cut(), T1, T0)
-    assert (found.holds, found.not_read) == ({}, ["no connection"])
-    assert find_losses(was, found, T0, T1) == []
+WAS = note(T0, AB, newest=T0).note.services["mq"]
+LOST = ["3 of 3 topics are gone: a, all, b"]
 
 
-def test_what_could_not_be_read_is_in_the_note():
-    class Mute:
-        def load_trust(self):
-            raise CouldNotLook("no address")
-
-        def read_facts_remotely(self):
-            raise CouldNotLook("a command")
-
-        def close(self):
-            return
-
-    found = read_service(None, Mute(), T0)
-    assert found.holds == {}
-    assert found.not_read == ["no address", "facts: a command"]
+@pytest.mark.parametrize(
+    ("changes", "not_read", "lost"),
+    [
+        ({"list_items": lambda at: []}, [], LOST),
+        ({"newest": refuse("no connection")}, ["no connection"], []),
+        (
+            {"load_trust": refuse("no address"), "read_facts_remotely": refuse("a command")},
+            ["no address", "facts: a command"],
+            [],
+        ),
+    ],
+    ids=["an empty one", "read in part", "not read"],
+)
+def test_what_could_not_be_read_is_in_the_note_and_is_not_lost(changes, not_read, lost):
+    service = {
+        "load_trust": lambda: None,
+        "list_items": lambda at: topics(a="1"),
+        "newest": lambda at: None,
+        "version": lambda: "mq 1",
+        "read_facts_remotely": dict,
+        "close": lambda: None,
+    }
+    found = read_service(SimpleNamespace(**service | changes), T1, T0)
+    assert (found.holds, found.not_read) == ({}, not_read)
+    assert find_losses(WAS, found, T0, T1) == lost

@@ -1,10 +1,6 @@
 """The generic service believes no command that would say the same of lost data."""
 
-from __future__ import annotations
-
 import re
-import socket
-from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -29,8 +25,15 @@ CANARY = {
     "observe": {"number": ["count"]},
     "version": ["version"],
 }
-NOW = datetime.now(UTC)
-Command = Callable[..., str | tuple[int, str]]
+
+
+COMMANDS = {
+    "put": lambda values, key, value: values.update({key: value.removeprefix("v=")}) or "",
+    "get": lambda values, key: f"{values[key]}\n" if key in values else "",
+    "count": lambda values: f"{len(values)}\n",
+    "version": lambda _: "keeper 1.0\nbuilt by hand\n",
+    "prepare": lambda _: "",
+}
 
 
 class Keeper:
@@ -39,32 +42,14 @@ class Keeper:
     name = "keeper01"
 
     def __init__(self, **commands):
-        self.values: dict[str, str] = {}
-        self.seen: list[tuple[str, ...]] = []
-        self.files: dict[str, bytes] = {}
-        self.connect: Callable[[], socket.socket] | None = None
-        self.commands: dict[str, Command] = {
-            "put": self.put,
-            "get": lambda key: f"{self.values[key]}\n" if key in self.values else "",
-            "count": lambda: f"{len(self.values)}\n",
-            "version": lambda: "keeper 1.0\nbuilt by hand\n",
-            "prepare": lambda: "",
-            **commands,
-        }
-
-    def put(self, key, value):
-        self.values[key] = value.removeprefix("v=")
-        return ""
+        self.commands = COMMANDS | commands
+        self.values, self.seen, self.files, self.connect = {}, [], {}, None
 
     def exec(self, argv, *, timeout=30):
-        self.seen.append(tuple(argv))
-        inner = list(argv)
-        if inner[0] == "runuser":
-            assert inner[:4] == ["runuser", "-u", "keeper", "--"]
-            inner = inner[4:]
-        assert inner[:3] == ["timeout", "-s", "KILL"]
-        assert timeout > int(inner[3])
-        answer = self.commands[inner[4]](*inner[5:])
+        self.seen.append(argv)
+        inner = argv[4:] if argv[:4] == ["runuser", "-u", "keeper", "--"] else argv
+        assert inner[:3] == ["timeout", "-s", "KILL"] and timeout > int(inner[3])
+        answer = self.commands[inner[4]](self.values, *inner[5:])
         status, text = answer if isinstance(answer, tuple) else (0, answer)
         return CommandResult(tuple(argv), status, *(("", text) if status else (text, "")))
 
@@ -80,14 +65,17 @@ class Keeper:
 
 def service(keeper, health=None, **changed):
     given = POSTGRESQL.model_dump() | {"canary": CANARY | changed}
-    spec = Service.model_validate(given | ({"health": health} if health else {}))
-    return Generic(spec, keeper)
+    return Generic(Service.model_validate(given | ({"health": health} if health else {})), keeper)
+
+
+def write(subject):
+    return subject.write_canaries("earlier")
 
 
 def test_canaries_are_read_as_they_are():
     keeper = Keeper()
     subject = service(keeper)
-    held, later = subject.write_canaries("earlier"), subject.write_canaries("later-1")
+    held, later = write(subject), subject.write_canaries("later-1")
     assert subject.read_canaries([*held, *later]) == {c.id: c.value for c in (*held, *later)}
     assert [c.id for c in held] == [f"earlier canary {n}" for n in (1, 2, 3)]
     tokens = {token for c in (*held, *later) for token in (c.key, c.value)}
@@ -97,65 +85,62 @@ def test_canaries_are_read_as_they_are():
     keeper.values[held[1].key] += " "
     del keeper.values[later[0].key]
     ledger = judge_canaries(held, later, subject.read_canaries([*held, *later]))
-    assert ledger.faults == [
-        "lost: earlier canary 1",
-        "changed: earlier canary 2",
-        "there although written after the backup: later-1 canary 2",
-        "there although written after the backup: later-1 canary 3",
-    ]
-
-
-def last_value(keeper, key):
-    return list(keeper.values.values())[-1] if key in keeper.values else ""
-
-
-@pytest.mark.parametrize(
-    ("get", "message"),
-    [
-        (lambda _, key: f"{key}\n", "proves nothing: it prints 'drill-earlier-"),
-        (lambda _, key: "yes\n", "proves nothing: it prints 'yes'"),
-        (lambda _, key: "", "is read as None"),
-        (lambda _, key: "\n", "is read as None"),
-        (lambda _, key: (1, "no route"), "status 1: no route"),
-        (lambda _, key: (137, ""), "killed, it took too long: it said nothing"),
-        (last_value, "earlier canary 1 was written as"),
-        (lambda keeper, key: next(iter(keeper.values.values()), ""), "id that was never written"),
-    ],
-    ids=["echoes", "always yes", "silent", "an empty line", "fails", "hangs", "last", "first"],
-)
-def test_a_read_that_proves_nothing_is_refused(get, message):
-    keeper = Keeper()
-    keeper.commands["get"] = lambda key: get(keeper, key)
-    with pytest.raises(CouldNotLook, match=re.escape(message)):
-        service(keeper).write_canaries("earlier")
-
-
-def test_a_read_that_begins_to_echo_after_the_recovery_is_refused():
-    keeper = Keeper()
-    subject = service(keeper)
-    held = subject.write_canaries("earlier")
-    values = {c.key: c.value for c in held}
-    keeper.commands["get"] = lambda key: values.get(key, key)
+    assert (ledger.lost, ledger.changed) == (["earlier canary 1"], ["earlier canary 2"])
+    assert ledger.unexpected == ["later-1 canary 2", "later-1 canary 3"]
+    keeper.commands["get"] = lambda values, key: values.get(key, key)
     for check in (lambda: subject.read_canaries(held), subject.active_checks):
         with pytest.raises(CouldNotLook, match="for an id that was never written"):
             check()
 
 
-def test_a_write_that_fails_or_stores_something_else_is_refused():
-    with pytest.raises(CouldNotLook, match="`canary.write` of service postgresql in keeper01: "):
-        service(Keeper(put=lambda key, value: (3, "read-only"))).write_canaries("earlier")
-    keeper = Keeper()
-    keeper.commands["put"] = lambda key, value: keeper.values.update({key: value[:-1]}) or ""
-    with pytest.raises(CouldNotLook, match="and is read as 'v=drill-earlier-"):
-        service(keeper).write_canaries("earlier")
+@pytest.mark.parametrize(
+    ("act", "command", "does", "message"),
+    [
+        (write, "get", lambda _, key: f"{key}\n", "proves nothing: it prints 'drill-earlier-"),
+        (write, "get", lambda *_: "yes\n", "proves nothing: it prints 'yes'"),
+        (write, "get", lambda values, _: next(iter(values.values()), ""), "was never written"),
+        (
+            write,
+            "get",
+            lambda values, key: list(values.values())[-1] if key in values else "",
+            "earlier canary 1 was written as",
+        ),
+        (write, "get", lambda *_: "", "is read as None"),
+        (write, "get", lambda *_: "\n", "is read as None"),
+        (write, "get", lambda *_: (1, "no route"), "status 1: no route"),
+        (write, "get", lambda *_: (137, ""), "killed, it took too long: it said nothing"),
+        (write, "get", lambda values, key: values.get(key, (4, "no such")), "status 4: no such"),
+        (
+            write,
+            "put",
+            lambda *_: (3, "read-only"),
+            "`canary.write` of service postgresql in keeper01: ",
+        ),
+        (
+            write,
+            "put",
+            lambda values, key, value: values.update({key: value[:-1]}) or "",
+            "and is read as 'v=drill-earlier-",
+        ),
+        *(
+            (act, command, lambda _, said=said: said, message)
+            for act, command in ((Generic.read_facts, "count"), (Generic.version, "version"))
+            for said, message in (
+                ("", "it printed nothing"),
+                ("\n", "it printed nothing"),
+                ((2, "gone"), "status 2: gone"),
+            )
+        ),
+    ],
+)
+def test_a_command_that_fails_or_proves_nothing_is_refused(act, command, does, message):
+    with pytest.raises(CouldNotLook, match=re.escape(message)):
+        act(service(Keeper(**{command: does})))
 
 
 def test_a_status_can_say_absence():
-    keeper = Keeper()
-    keeper.commands["get"] = lambda key: keeper.values.get(key, (4, "no such key"))
-    assert len(service(keeper, absent=[4]).write_canaries("earlier")) == 3
-    with pytest.raises(CouldNotLook, match="status 4: no such key"):
-        service(keeper).write_canaries("earlier")
+    keeper = Keeper(get=lambda values, key: values.get(key, (4, "no such key")))
+    assert len(write(service(keeper, absent=[4]))) == 3
 
 
 def test_commands_run_as_the_user_and_initialise_as_root():
@@ -166,109 +151,105 @@ def test_commands_run_as_the_user_and_initialise_as_root():
     service(keeper, initialise=None).initialise()
     assert [argv[0] for argv in keeper.seen] == ["timeout", "runuser", "timeout"]
     assert keeper.seen[0][-1] == "prepare"
-    keeper.commands["prepare"] = lambda: (1, "no space")
     with pytest.raises(RecoveryFailed, match=r"`canary\.initialise` .* status 1: no space"):
-        service(keeper).initialise()
+        service(Keeper(prepare=lambda _: (1, "no space"))).initialise()
 
 
 def test_facts_and_version():
-    keeper = Keeper()
-    subject = service(keeper)
+    subject = service(Keeper())
     assert (subject.version(), subject.read_facts()) == ("keeper 1.0", {"number": "0"})
-    keeper.commands["count"] = lambda: "x" * 201
-    long = subject.read_facts()["number"]
-    keeper.commands["count"] = lambda: "x" * 200 + "y"
-    assert long.startswith("201 characters, SHA-256 ")
-    assert long != subject.read_facts()["number"]
-    for answer in ("", "\n", (2, "gone")):
-        keeper.commands["count"] = keeper.commands["version"] = lambda said=answer: said
-        for check in (subject.read_facts, subject.version):
-            with pytest.raises(CouldNotLook, match="it printed nothing|status 2: gone"):
-                check()
+    one, other = (
+        service(Keeper(count=lambda _, text=text: text)).read_facts()["number"]
+        for text in ("x" * 201, "x" * 200 + "y")
+    )
+    assert one.startswith("201 characters, SHA-256 ") and one != other
 
 
 def test_lines_with_a_name_are_holdings_of_their_own_and_their_numbers_move():
-    keeper = Keeper(count=lambda: "app.a: 3\napp.odd: name: 4\n")
-    subject = service(keeper)
-    before = subject.list_items(NOW)
-    assert [(h.what, h.name, h.value, h.count) for h in before] == [
+    def items(shown):
+        return service(Keeper(count=lambda _: shown)).list_items(datetime.now(UTC))
+
+    before = items("app.a: 3\napp.odd: name: 4\n")
+    assert [(item.what, item.name, item.value, item.count) for item in before] == [
         ("number", "app.a", "3", 3),
         ("number", "app.odd: name", "4", 4),
     ]
-    keeper.commands["count"] = lambda: "app.a: 5\napp.odd: name: 4\n"
-    held, moving = compare(before, subject.list_items(NOW))
-    assert [h.name for h in held] == ["app.odd: name"]
+    held, moving = compare(before, items("app.a: 5\napp.odd: name: 4\n"))
+    assert [item.name for item in held] == ["app.odd: name"]
     assert moving == {"number: app.a": ("3", "5")}
     for whole in ("7", "a: 1\nno number here", "a: 1\na: 1"):
-        keeper.commands["count"] = lambda shown=whole: shown
-        [holding] = subject.list_items(NOW)
-        assert (holding.name, holding.value) == ("all", whole)
-
-
-def test_what_is_proven_is_new_data():
-    keeper = Keeper()
-    [proof] = service(keeper).active_checks()
-    assert proof.held
-    keeper.commands["put"] = lambda key, value: (1, "read-only file system")
-    [proof] = service(keeper).active_checks()
-    assert not proof.held and "read-only file system" in proof.detail
-    keeper.commands["put"] = lambda key, value: ""
-    [proof] = service(keeper).active_checks()
-    assert not proof.held and proof.detail.endswith("read None")
+        [item] = items(whole)
+        assert (item.name, item.value) == ("all", whole)
 
 
 @pytest.mark.parametrize(
-    ("answer", "held"), [("", True), ((2, "index is corrupt"), False), ((127, "no such"), None)]
+    ("put", "held", "end"),
+    [
+        (COMMANDS["put"], True, ""),
+        (lambda *_: (1, "read-only file system"), False, "read-only file system"),
+        (lambda *_: "", False, "read None"),
+    ],
 )
-def test_what_verifies_ends_with_status_0(answer, held):
-    subject = service(Keeper(check=lambda: answer), verify={"sound": ["check"]})
-    [proof] = subject.check_whole()
-    assert (proof.name, proof.held) == ("sound", held)
-    assert not isinstance(answer, tuple) or answer[1] in proof.detail
+def test_what_is_proven_is_new_data(put, held, end):
+    [proof] = service(Keeper(put=put)).active_checks()
+    assert proof.held is held and proof.detail.endswith(end)
+
+
+@pytest.mark.parametrize(
+    ("status", "said", "held"),
+    [(0, "", True), (2, "index is corrupt", False), (127, "no such", None)],
+)
+def test_what_verifies_ends_with_status_0(status, said, held):
+    [proof] = service(Keeper(a=lambda _: (status, said)), verify={"sound": ["a"]}).check_whole()
+    assert (proof.name, proof.held) == ("sound", held) and said in proof.detail
 
 
 def test_health_by_a_command():
-    keeper = Keeper(ready=lambda: "accepting\n", asleep=lambda: (2, "starting up"))
+    keeper = Keeper(ready=lambda _: "accepting\n", asleep=lambda _: (2, "starting up"))
     health = {"protocol": "command", "command": ["ready"]}
     assert service(keeper, health).check_health() == "accepting"
     with pytest.raises(NotYet, match="status 2: starting up"):
         service(keeper, health | {"command": ["asleep"]}).check_health()
 
 
-def test_health_by_tcp_and_mqtt():
+@pytest.mark.parametrize(
+    ("protocol", "answer"), [("tcp", "port 5432 takes connections"), ("mqtt", "MQTT CONNACK")]
+)
+def test_health_by_tcp_and_mqtt(protocol, answer):
     keeper = Keeper()
-    subjects = [
-        service(keeper, {"protocol": protocol, "port": 5432}) for protocol in ("tcp", "mqtt")
-    ]
-    for subject in subjects:
-        with pytest.raises(NotYet, match="refused"):
-            subject.check_health()
+    subject = service(keeper, {"protocol": protocol, "port": 5432})
+    with pytest.raises(NotYet, match="refused"):
+        subject.check_health()
 
     def broker(connection):
         if connection.recv(100):
             connection.sendall(b"\x20\x02\x00\x00")
 
     with server(broker) as keeper.connect:
-        healthy = [subject.check_health() for subject in subjects]
-    assert healthy == ["port 5432 takes connections", "MQTT CONNACK"]
+        assert subject.check_health() == answer
 
 
 @pytest.mark.parametrize("protocol", ["http", "https"])
 def test_health_by_http_is_verified(protocol):
     keeper, own = Keeper(), identity("git.example")
+    keeper.files["/etc/root.pem"] = own.pem
     health = {"protocol": protocol, "port": 5432, "paths": ["/ready"]}
+    context = None
     if protocol == "https":
         health |= {"ca": "/etc/root.pem", "host": "git.example"}
-        keeper.files["/etc/root.pem"] = own.pem
-    context = context_of(own) if protocol == "https" else None
+        context = context_of(own)
+
+    def check(**changes):
+        subject = service(keeper, health | changes)
+        try:
+            return subject.check_health()
+        finally:
+            subject.close()
+
     with server(pages({"/ready": b"answer"}), context) as keeper.connect:
-        subject = service(keeper, health)
-        assert subject.check_health() == "/ready: answer"
-        subject.close()
-        subject = service(keeper, health | {"paths": ["/ready", "/live"]})
+        assert check() == "/ready: answer"
         with pytest.raises(NotYet, match="/live: status 503"):
-            subject.check_health()
-        subject.close()
+            check(paths=["/ready", "/live"])
         if protocol == "https":
             with pytest.raises(CouldNotLook, match=r"other\.example"):
-                service(keeper, health | {"host": "other.example"}).check_health()
+                check(host="other.example")

@@ -33,19 +33,14 @@ def test_the_key_is_read_from_a_descriptor_and_is_nowhere_else(play, monkeypatch
     for name in ("AWS_SECRET_ACCESS_KEY", "TF_VAR_x", "TF_LOG", "HTTPS_PROXY"):
         monkeypatch.setenv(name, "operators-own")
     monkeypatch.setenv("TF_CLI_CONFIG_FILE", "/gone")
-    child = play('cat "$AWS_SHARED_CREDENTIALS_FILE"; echo "--"; env; echo "$@"')
-    file, rest = child.run(["state", "pull"], key=KEY).stdout.split("--\n")
-    assert file.splitlines() == [
-        "[default]",
-        "aws_access_key_id = ACCESS",
-        "aws_secret_access_key = very-secret-key",
-    ]
-    assert "very-secret-key" not in rest and "ACCESS" not in rest
-    assert "operators-own" not in rest and "/gone" not in rest
-    assert "CHECKPOINT_DISABLE=1" in rest
     # A second reader begins at the beginning.
-    twice = play('cat "$AWS_SHARED_CREDENTIALS_FILE" "$AWS_SHARED_CREDENTIALS_FILE"')
-    assert twice.run(["x"], key=KEY).stdout.count("very-secret-key") == 2
+    file = '"$AWS_SHARED_CREDENTIALS_FILE"'
+    child = play(f'cat {file} {file}; echo "--"; env; echo "$@"')
+    twice, rest = child.run(["state", "pull"], key=KEY).stdout.split("--\n")
+    content = ["aws_access_key_id = ACCESS", "aws_secret_access_key = very-secret-key"]
+    assert twice.splitlines() == ["[default]", *content] * 2
+    assert not any(word in rest for word in ("very-secret-key", "ACCESS\n", "own", "/gone"))
+    assert "CHECKPOINT_DISABLE=1" in rest
 
 
 def test_its_words_are_in_the_message_without_secrets(play):
@@ -75,57 +70,54 @@ def test_a_program_that_is_missing_is_an_error(tmp_path, monkeypatch):
     assert tofu.tofu_on_path() == tmp_path / "tofu"
 
 
-def state_proof(bucket):
-    whole, proof = check_whole(bucket, {"a.tfstate": ObjectRead(3, "f" * 64, True)})
-    assert whole.held and whole.detail == "1 objects, 3 bytes"
-    return (proof,)
-
-
-def test_an_object_with_another_sum_than_s3_keeps_is_damaged():
-    read = {
-        "a.tfstate": ObjectRead(3, "f" * 64, True),
-        "b": ObjectRead(4, "e" * 64, False),
-        "parts": ObjectRead(5, "d" * 64, None),
-    }
-    whole, _ = check_whole(bucket(b"{}"), read)
-    assert whole.held is False
-    assert whole.detail == (
-        "3 objects, 12 bytes; object b has other content; "
-        "1 were written in parts, and have no such sum"
-    )
-
-
 def bucket(state):
     """A bucket with one object, which is all that is asked for here."""
     return SimpleNamespace(s3=SimpleNamespace(get=lambda _key: state), key="a.tfstate", reader=None)
 
 
-def test_an_encrypted_state_is_no_wrong_data_and_nothing_is_applied_over_it():
-    (proof,) = state_proof(bucket(ENCRYPTED))
-    assert proof.held
-    assert "encrypted by OpenTofu (serial 7, lineage 3f1c9f0e-" in proof.detail
-    assert "compared by its checksum, not looked at inside" in proof.detail
-    with pytest.raises(CouldNotLook, match="is encrypted by OpenTofu: it is no drill's own"):
-        StateBucket.must_be_canaries(bucket(ENCRYPTED))
-    for changed in ({"encrypted_data": ""}, {"encryption_version": None}):
-        (proof,) = state_proof(bucket(json.dumps(json.loads(ENCRYPTED) | changed).encode()))
-        assert not proof.held
+def test_an_object_with_another_sum_than_s3_keeps_is_damaged():
+    read = {"a.tfstate": ObjectRead(3, "f" * 64, True), "parts": ObjectRead(5, "d" * 64, None)}
+    whole, _ = check_whole(bucket(b"{}"), read)
+    in_parts = "1 were written in parts, and have no such sum"
+    assert (whole.held, whole.detail) == (True, f"2 objects, 8 bytes; {in_parts}")
+    whole, _ = check_whole(bucket(b"{}"), read | {"b": ObjectRead(4, "e" * 64, False)})
+    detail = f"3 objects, 12 bytes; object b has other content; {in_parts}"
+    assert (whole.held, whole.detail) == (False, detail)
 
 
-@pytest.mark.parametrize("state", [b"", b"null", b"[]", b"[" * 100_000, b"{}", b"\xff", b'"x"'])
-def test_what_is_no_state_is_an_error(state):
-    (proof,) = state_proof(bucket(state))
-    assert not proof.held and "cannot be read as one" in proof.detail
-    with pytest.raises(CouldNotLook, match="is no state of OpenTofu"):
+def changed(**fields):
+    return json.dumps(json.loads(ENCRYPTED) | fields).encode()
+
+
+NO_STATE = "cannot be read as one"
+
+
+@pytest.mark.parametrize(
+    "state, held, detail, refusal",
+    [
+        (
+            ENCRYPTED,
+            True,
+            "encrypted by OpenTofu (serial 7, lineage 3f1c9f0e-",
+            "is encrypted by OpenTofu: it is no drill's own",
+        ),
+        (changed(encrypted_data=""), False, "not looked at inside", "is encrypted"),
+        (changed(encryption_version=None), False, "not looked at inside", "is encrypted"),
+        *(
+            (text, False, NO_STATE, "is no state of OpenTofu")
+            for text in (b"", b"null", b"[]", b"[" * 100_000, b"{}", b"\xff", b'"x"')
+        ),
+    ],
+)
+def test_nothing_is_applied_over_an_encrypted_state_or_what_is_none(state, held, detail, refusal):
+    _, proof = check_whole(bucket(state), {})
+    assert proof.held is held and detail in proof.detail
+    with pytest.raises(CouldNotLook, match=refusal):
         StateBucket.must_be_canaries(bucket(state))
 
 
-def test_the_name_is_the_projects():
+def test_a_bucket_is_named_by_its_project_and_a_long_name_is_cut_but_unique():
     assert name_in("drill-20260101-000000-abcdef-main") == "drill-20260101-000000-abcdef-main-state"
-
-
-def test_a_long_name_is_cut_but_stays_unique():
     one, other = (name_in("drill-" + "x" * 60 + end) for end in "ab")
-    assert len(one) == len(other) == 63
-    assert one != other
+    assert len(one) == len(other) == 63 and one != other
     assert one.endswith("-state") and "--" not in one
