@@ -28,7 +28,7 @@ def test_what_is_spoken_for_is_given_back(small):
         refused = pytest.raises(
             CouldNotLook, match=r"needs 4.0 GiB, pool pool has 8.0 GiB free, of"
         )
-        with refused as short, room_for(SERVER, "pool", 4 * GIB, "another"):
+        with refused, room_for(SERVER, "pool", 4 * GIB, "another"):
             raise AssertionError
         with pytest.raises(ZeroDivisionError), room_for(SERVER, "pool", 0, "a third"):
             raise ZeroDivisionError
