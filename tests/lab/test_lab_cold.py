@@ -14,7 +14,6 @@ import signal
 import subprocess
 import sys
 import tempfile
-import time
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -31,6 +30,7 @@ from fixtures.lab.cache import Cache, remove
 from fixtures.lab.lab import Lab, golden_path
 from fixtures.recovery.source import Source, with_parts_made_since
 from tests.faults.conftest import WITH_SIGINT
+from tests.lab.test_lab_lifecycle import wait_for
 from tests.remote.server import no_buckets, small_fleet
 
 REPO = Path(__file__).parents[2]
@@ -223,10 +223,3 @@ def read_until(run, word):
         if word in line:
             return output
     raise AssertionError(f"ended without {word!r}:\n{output}")
-
-
-def wait_for(is_so, what, seconds=60):
-    deadline = time.monotonic() + seconds
-    while not is_so():
-        assert time.monotonic() < deadline, f"not within {seconds} s: {what}"
-        time.sleep(0.01)
