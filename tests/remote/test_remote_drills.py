@@ -54,14 +54,6 @@ def test_a_remote_source_is_observed(far, tmp_path):
 
 
 @NEWEST
-def test_a_drill_that_deploys_goes_over_https_too(far, tmp_path):
-    which = ("-k", "snapshot and mosquitto and rehearsal", "--provision=copy")
-    done, run = drill(far, tmp_path, *which)
-    assert [str(one.verdict) for one in run.drills] == ["recovered"], done.stdout
-    assert done.returncode == 0, done.stdout
-
-
-@NEWEST
 def test_a_server_with_another_certificate_gets_nothing(far, tmp_path):
     other = write_pair(tmp_path / "other")
     misled = replace(far, conf=write_conf(tmp_path / "conf", {"far": {}}, other))
