@@ -56,14 +56,18 @@ def interrupted(home, text, after=0.0):
     status = process.wait(timeout=60)
     assert is_sent
     assert "Traceback" not in output, output
+    return status, output, what_is_left(home)
+
+
+def what_is_left(home):
+    """The evidence of a run that has ended; nothing else of it is left."""
     (evidence,) = (home / "reports").glob("*/evidence.json")
     record = json.loads(evidence.read_text())
     assert record["finished"]
-    assert record["cleanup"]["left"] == []
-    assert record["errors"] == []
+    assert record["cleanup"]["left"] == record["errors"] == []
     assert not (home / "s" / "lab").exists()
     assert not Daemon("lab", home / "s" / "lab").has_leftovers()
-    return status, output, record
+    return record
 
 
 RESTORING = "mosquitto-snapshot-rehearsal: destroy"
@@ -77,19 +81,6 @@ def test_ctrl_c_while_the_lab_comes_up_leaves_a_report_and_no_lab(home):
     assert "interrupted" in page.read_text()
     assert ENDING_MESSAGE not in output
     assert record["drills"] == []
-
-
-def await_the_end(home):
-    """The evidence of a run that no process waits for: its page is written and its lab gone."""
-    ends = time.monotonic() + 90
-    while time.monotonic() < ends:
-        for evidence in (home / "reports").glob("*/evidence.json"):
-            record = json.loads(evidence.read_text())
-            has_page = (evidence.parent / "report.html").exists()
-            if record["finished"] and has_page and not (home / "s" / "lab").exists():
-                return record
-        time.sleep(0.2)
-    raise AssertionError("the run has not ended, wrote no report, or left its lab")
 
 
 def test_a_terminal_that_is_gone_ends_the_run_as_ctrl_c_does(home):
@@ -106,11 +97,12 @@ def test_a_terminal_that_is_gone_ends_the_run_as_ctrl_c_does(home):
     assert RESTORING in output, output
     os.close(terminal)
     os.waitpid(pid, 0)
-    record = await_the_end(home)
-    assert record["interrupted"]
-    assert record["cleanup"]["left"] == []
-    assert record["errors"] == []
-    assert not Daemon("lab", home / "s" / "lab").has_leftovers()
+    # No process of ours waits for it: its page is written, and then its lab is gone.
+    reports, lab, ends = home / "reports", home / "s" / "lab", time.monotonic() + 90
+    while not list(reports.glob("*/report.html")) or lab.exists():
+        assert time.monotonic() < ends, "it has not ended, wrote no report, or left its lab"
+        time.sleep(0.2)
+    assert what_is_left(home)["interrupted"]
 
 
 def test_ctrl_c_after_the_last_drill_is_answered_and_the_report_is_whole(home):
