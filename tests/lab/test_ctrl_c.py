@@ -16,6 +16,7 @@ import pytest
 from fixtures.lab.daemon import Daemon
 from fixtures.plugin.interrupts import ENDING_MESSAGE
 from tests.faults.conftest import WITH_SIGINT
+from tests.lab.test_lab_lifecycle import wait_for
 
 ROOT = Path(__file__).parents[2]
 DRILL = ("drills", "-v", "-k", "mosquitto and snapshot and rehearsal")
@@ -97,12 +98,15 @@ def test_a_terminal_that_is_gone_ends_the_run_as_ctrl_c_does(home):
     assert RESTORING in output, output
     os.close(terminal)
     os.waitpid(pid, 0)
-    # No process of ours waits for it: its page is written, and then its lab is gone.
-    reports, lab, ends = home / "reports", home / "s" / "lab", time.monotonic() + 90
-    while not list(reports.glob("*/report.html")) or lab.exists():
-        assert time.monotonic() < ends, "it has not ended, wrote no report, or left its lab"
-        time.sleep(0.2)
+    # No process of ours waits for it.
+    wait_for(lambda: has_ended(home), "the run has ended, wrote its page, and its lab is gone", 90)
     assert what_is_left(home)["interrupted"]
+
+
+def has_ended(home):
+    found = [json.loads(path.read_text()) for path in home.glob("reports/*/evidence.json")]
+    has_page = bool(list(home.glob("reports/*/report.html")))
+    return has_page and found[0]["finished"] and not (home / "s" / "lab").exists()
 
 
 def test_ctrl_c_after_the_last_drill_is_answered_and_the_report_is_whole(home):
