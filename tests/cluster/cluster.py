@@ -5,15 +5,12 @@ from __future__ import annotations
 import base64
 import contextlib
 import json
-import os
 import shutil
 import subprocess
-import sys
 import tempfile
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from fixtures.errors import CouldNotLook
 from fixtures.fleet.load import load_fleet
 from fixtures.incus.client import Incus
 from fixtures.incus.guard import OwnServerPolicy, ReadPolicy
@@ -23,7 +20,7 @@ from fixtures.lab.daemon import Daemon
 from fixtures.plugin.observe import SourceView
 from fixtures.plugin.target import back_up
 from tests.populate import populate
-from tests.remote.server import ROOT, small_fleet, write_conf
+from tests.remote.server import no_buckets, run_near, small_fleet, trust, write_conf
 
 NAMES = ("m1", "m2", "m3")
 POOL = {"source": "", "size": "5GiB"}
@@ -54,20 +51,14 @@ class Cluster:
         socket = str(self.daemons["m1"].socket)
         return Incus(socket, OwnServerPolicy(socket))
 
-    def run(self, *argv, timeout=280):
+    @property
+    def fleet(self):
+        """File of the fleet that its source project holds."""
+        return self.home / "fleet.yaml"
+
+    def run(self, *argv):
         """Run a program of this checkout inside the first member's network."""
-        pid = self.daemons["m1"].pid()
-        environment = {k: v for k, v in os.environ.items() if not k.startswith("PYTEST_")}
-        environment |= {"INCUS_CONF": str(self.home / "conf"), "PYTHONPATH": str(ROOT)}
-        environment |= {"INCUS_GLOBAL_CONF": str(self.home / "none")}
-        return subprocess.run(
-            ["nsenter", f"--net=/proc/{pid}/ns/net", sys.executable, *argv],
-            cwd=ROOT,
-            env=environment,
-            capture_output=True,
-            text=True,
-            timeout=timeout,
-        )
+        return run_near(self.daemons["m1"].pid(), self.home / "conf", *argv)
 
     def kill(self, name):
         """End a member as a power cut would."""
@@ -111,9 +102,7 @@ def up():
             client.call("POST", "/1.0/images/aliases", alias)
         _fill(made)
         write_conf(home / "conf", {"far": {"addr": f"https://{address('m1')}:8443"}}, pinned)
-        lines = (home / "conf" / "client.crt").read_text().strip().splitlines()[1:-1]
-        trust = {"type": "client", "name": "operator", "certificate": "".join(lines)}
-        made.first.post("certificates", body=trust)
+        trust(made.first, (home / "conf" / "client.crt").read_text(), "operator")
     except BaseException:
         made.down()
         raise
@@ -152,44 +141,24 @@ def _join(cluster):
     for name in NAMES[1:]:
         order = {"server_name": name}
         found = cluster.first.start_operation("cluster", "members", body=order)["metadata"]
-        token = {
+        token = {key: found[key] for key in ("fingerprint", "addresses", "secret")}
+        token |= {"server_name": name, "expires_at": found["expiresAt"]}
+        pool = {"entity": "storage-pool", "name": "local"}
+        request = {
             "server_name": name,
-            "fingerprint": found["fingerprint"],
-            "addresses": found["addresses"],
-            "secret": found["secret"],
-            "expires_at": found["expiresAt"],
+            "enabled": True,
+            "server_address": f"{address(name)}:8443",
+            "cluster_address": f"{address('m1')}:8443",
+            "cluster_certificate": pinned,
+            "cluster_token": base64.b64encode(json.dumps(token).encode()).decode(),
+            "member_config": [{**pool, "key": key, "value": it} for key, it in POOL.items()],
         }
-        cluster.daemons[name].client.call(
-            "PUT",
-            "/1.0/cluster",
-            {
-                "server_name": name,
-                "enabled": True,
-                "server_address": f"{address(name)}:8443",
-                "cluster_address": f"{address('m1')}:8443",
-                "cluster_certificate": pinned,
-                "cluster_token": base64.b64encode(json.dumps(token).encode()).decode(),
-                "member_config": [
-                    {"entity": "storage-pool", "name": "local", "key": key, "value": value}
-                    for key, value in POOL.items()
-                ],
-            },
-        )
+        cluster.daemons[name].client.call("PUT", "/1.0/cluster", request)
     return pinned
 
 
-class _NoBuckets:
-    """A server whose fleet has none."""
-
-    def __enter__(self):
-        raise CouldNotLook("the fleet of this cluster has none")
-
-    def __exit__(self, *_):
-        raise AssertionError("it was never entered")
-
-
 def _fill(cluster):
-    fleet = load_fleet(small_fleet(cluster.home / "fleet.yaml", tuple(WHERE)))
+    fleet = load_fleet(small_fleet(cluster.fleet, tuple(WHERE)))
     first, backups = cluster.daemons["m1"], cluster.backups
     incus = Incus(str(first.socket), ReadPolicy(), project=fleet.source_project)
 
@@ -202,4 +171,4 @@ def _fill(cluster):
 
     view = SourceView(incus, "127.0.0.1", connect)
     make = back_up(first.command, view, backups, fleet)
-    populate(str(first.socket), fleet, backups, lambda _: None, _NoBuckets, make, WHERE)
+    populate(str(first.socket), fleet, backups, lambda _: None, no_buckets, make, WHERE)

@@ -70,19 +70,14 @@ def test_an_interruption_while_a_drill_ends(start, drill_projects, directories, 
     assert directories() == []
 
 
-def test_a_service_that_dies_fails_its_test_in_a_worker_too(start, drill_projects):
-    run = start("-p", "tests.faults.killed_after", "-n", "2", drill="snapshot and mosquitto")
+def test_a_service_that_dies_fails_its_test_in_a_worker_and_is_kept(start, server, drill_projects):
+    plugin = ("-p", "tests.faults.killed_after")
+    run = start("--keep", *plugin, "-n", "2", drill="snapshot and mosquitto")
     assert run.finish() == pytest.ExitCode.TESTS_FAILED, run.output
     (drill,) = run.evidence["drills"]
     assert drill["verdict"] == "not recovered"
     assert "did not stay up after it was healthy: its instance is Stopped" in drill["reason"]
     assert "1 failed" in run.output and "passed" not in run.output.splitlines()[-2]
-    assert drill_projects() == set()
-
-
-def test_keep_leaves_the_project_of_a_drill_that_fails_afterwards(start, server, drill_projects):
-    run = start("--keep", "-p", "tests.faults.killed_after", drill="snapshot and mosquitto")
-    assert run.finish() == pytest.ExitCode.TESTS_FAILED, run.output
     (kept,) = drill_projects()
     assert run.evidence["cleanup"]["kept"] == [kept]
     view = server.for_project(kept)

@@ -56,12 +56,6 @@ def test_a_malformed_fleet_file(tmp_path):
     assert "Traceback" not in output
 
 
-def test_a_remote_that_is_not_known(tmp_path):
-    status, output = pytest_of("--incus=production", f"--reports={tmp_path}")
-    assert status == pytest.ExitCode.USAGE_ERROR
-    assert "nothing was contacted" in output
-
-
 def test_nothing_selected_is_no_success(tmp_path):
     status, output = pytest_of("-k", "no-such-service", f"--reports={tmp_path}")
     assert status == pytest.ExitCode.NO_TESTS_COLLECTED

@@ -16,13 +16,10 @@ import pytest
 from fixtures.lab.daemon import Daemon
 from fixtures.plugin.interrupts import ENDING_MESSAGE
 from tests.faults.conftest import WITH_SIGINT
+from tests.lab.test_lab_lifecycle import wait_for
 
 ROOT = Path(__file__).parents[2]
 DRILL = ("drills", "-v", "-k", "mosquitto and snapshot and rehearsal")
-PAUSE_SECONDS = 0.25
-"""Before Ctrl-C is pressed again; the run takes 1 s to end."""
-AGAIN = ""
-"""After a pause, whatever was printed in it."""
 
 
 @pytest.fixture
@@ -33,14 +30,10 @@ def home():
     shutil.rmtree(made)
 
 
-def interrupted(home, *at, after=0):
-    """Run `./run drills` of one service, and press Ctrl-C each time that a text has come.
+def interrupted(home, text, after=0.0):
+    """Run `./run drills` of one service, and press Ctrl-C so many seconds after a text has come.
 
-    Args:
-        after: seconds between the first text and Ctrl-C.
-
-    Returns:
-        Exit status, output, evidence; the lab is gone.
+    Returns exit status, output and evidence; the lab is gone.
     """
     process = subprocess.Popen(
         [*WITH_SIGINT, str(ROOT / "run"), *DRILL, f"--reports={home / 'reports'}"],
@@ -52,58 +45,43 @@ def interrupted(home, *at, after=0):
         start_new_session=True,
     )
     assert process.stdout is not None
-    output, coming = "", list(at)
+    output, is_sent = "", False
     with process.stdout as stream:
         # By what has come, not by lines: pytest ends that of a test long after it.
         while part := os.read(stream.fileno(), 65536):
             output += part.decode(errors="replace")
-            while coming and coming[0] in output:
-                # Two signals at once are one.
-                time.sleep(PAUSE_SECONDS if len(coming) < len(at) else after)
+            if text in output and not is_sent:
+                time.sleep(after)
                 os.killpg(process.pid, signal.SIGINT)
-                del coming[0]
+                is_sent = True
     status = process.wait(timeout=60)
-    assert not coming
+    assert is_sent
     assert "Traceback" not in output, output
+    return status, output, what_is_left(home)
+
+
+def what_is_left(home):
+    """The evidence of a run that has ended; nothing else of it is left."""
     (evidence,) = (home / "reports").glob("*/evidence.json")
     record = json.loads(evidence.read_text())
     assert record["finished"]
-    assert record["cleanup"]["left"] == []
-    assert record["errors"] == []
+    assert record["cleanup"]["left"] == record["errors"] == []
     assert not (home / "s" / "lab").exists()
     assert not Daemon("lab", home / "s" / "lab").has_leftovers()
-    return status, output, record
+    return record
 
 
 RESTORING = "mosquitto-snapshot-rehearsal: destroy"
-WHEN = {
-    "while the lab comes up": ["golden state: in the cache"],
-    "while a service is restored, and again while the run ends": [RESTORING, AGAIN],
-}
 
 
-@pytest.mark.parametrize("at", WHEN.values(), ids=WHEN)
-def test_ctrl_c_leaves_a_report_and_no_lab(home, at):
-    status, output, record = interrupted(home, *at)
+def test_ctrl_c_while_the_lab_comes_up_leaves_a_report_and_no_lab(home):
+    status, output, record = interrupted(home, "golden state: in the cache")
     assert status != 0
     assert record["interrupted"]
     (page,) = (home / "reports").glob("*/report.html")
     assert "interrupted" in page.read_text()
-    assert (ENDING_MESSAGE in output) == (AGAIN in at)
+    assert ENDING_MESSAGE not in output
     assert record["drills"] == []
-
-
-def await_the_end(home):
-    """The evidence of a run that no process waits for: its page is written and its lab gone."""
-    ends = time.monotonic() + 90
-    while time.monotonic() < ends:
-        for evidence in (home / "reports").glob("*/evidence.json"):
-            record = json.loads(evidence.read_text())
-            has_page = (evidence.parent / "report.html").exists()
-            if record["finished"] and has_page and not (home / "s" / "lab").exists():
-                return record
-        time.sleep(0.2)
-    raise AssertionError("the run has not ended, wrote no report, or left its lab")
 
 
 def test_a_terminal_that_is_gone_ends_the_run_as_ctrl_c_does(home):
@@ -120,16 +98,20 @@ def test_a_terminal_that_is_gone_ends_the_run_as_ctrl_c_does(home):
     assert RESTORING in output, output
     os.close(terminal)
     os.waitpid(pid, 0)
-    record = await_the_end(home)
-    assert record["interrupted"]
-    assert record["cleanup"]["left"] == []
-    assert record["errors"] == []
-    assert not Daemon("lab", home / "s" / "lab").has_leftovers()
+    # No process of ours waits for it.
+    wait_for(lambda: has_ended(home), "the run has ended, wrote its page, and its lab is gone", 90)
+    assert what_is_left(home)["interrupted"]
+
+
+def has_ended(home):
+    found = [json.loads(path.read_text()) for path in home.glob("reports/*/evidence.json")]
+    has_page = bool(list(home.glob("reports/*/report.html")))
+    return has_page and found[0]["finished"] and not (home / "s" / "lab").exists()
 
 
 def test_ctrl_c_after_the_last_drill_is_answered_and_the_report_is_whole(home):
     # The line of the last drill is printed a moment before the run begins to end.
-    _, output, record = interrupted(home, "[1/1]", after=PAUSE_SECONDS)
+    _, output, record = interrupted(home, "[1/1]", after=0.25)
     assert ENDING_MESSAGE in output
     assert not record["interrupted"]
     assert [drill["verdict"] for drill in record["drills"]] == ["recovered"]

@@ -14,13 +14,11 @@ import signal
 import subprocess
 import sys
 import tempfile
-import time
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-import yaml
 
 from fixtures.errors import RecoveryFailed
 from fixtures.fleet.load import load_fleet
@@ -32,6 +30,8 @@ from fixtures.lab.cache import Cache, remove
 from fixtures.lab.lab import Lab, golden_path
 from fixtures.recovery.source import Source, with_parts_made_since
 from tests.faults.conftest import WITH_SIGINT
+from tests.lab.test_lab_lifecycle import wait_for
+from tests.remote.server import no_buckets, small_fleet
 
 REPO = Path(__file__).parents[2]
 RECIPE = """name = "{name}"
@@ -59,18 +59,15 @@ class Machine:
         return settings.from_environment(self.environment)
 
     def fleet(self, *services, **images):
-        """A fleet of some services of Atlas, some with other images."""
-        whole = yaml.safe_load((REPO / "fleets" / "atlas.yaml").read_text())
-        chosen = {one["name"]: one for one in whole["services"] if one["name"] in services}
-        whole["services"] = [chosen[name] for name in services]
-        for one in whole["services"]:
-            one.pop("depends_on", None)
-            one["image"] = images.get(one["name"], one["image"])
-        whole["buckets"] = []
-        whole.pop("runbook", None)
-        file = self.home / "fleet.yaml"
-        file.write_text(yaml.safe_dump(whole))
-        return load_fleet(file)
+        """A fleet of some services of Atlas in this order, some with other images."""
+
+        def change(whole):
+            whole["source_project"] = "atlas"
+            whole["services"].sort(key=lambda one: services.index(one["name"]))
+            for one in whole["services"]:
+                one["image"] = images.get(one["name"], one["image"])
+
+        return load_fleet(small_fleet(self.home / "fleet.yaml", services, change))
 
     def start(self, *options):
         """`pytest drills` in a process of its own."""
@@ -226,16 +223,3 @@ def read_until(run, word):
         if word in line:
             return output
     raise AssertionError(f"ended without {word!r}:\n{output}")
-
-
-def wait_for(is_so, what, seconds=60):
-    deadline = time.monotonic() + seconds
-    while not is_so():
-        assert time.monotonic() < deadline, f"not within {seconds} s: {what}"
-        time.sleep(0.01)
-
-
-@contextlib.contextmanager
-def no_buckets():
-    raise AssertionError("this fleet has no bucket")
-    yield

@@ -254,24 +254,6 @@ def test_a_restore_that_fails_comes_before_an_instance_that_fails(room, volume):
     assert names(room) == []
 
 
-def test_incus_gives_a_copy_what_its_order_does_not_name(unchanged, server, room):
-    """The reason why `FromSource` names every device and key of the source."""
-    copy = {"type": "copy", "source": NAME, "project": SOURCE, "instance_only": True}
-    order = {"name": "x", "source": {**copy, "allow_inconsistent": True}, "profiles": []}
-    # Which of the forbidden devices it names is by chance.
-    with pytest.raises(IncusError, match="forbidden"):
-        room.post("instances", body=order)
-    order["devices"] = {name: {"type": "none"} for name in ("eth0", "host", "null")}
-    with pytest.raises(IncusError, match="More than one root device found"):
-        room.post("instances", body={**order, "profiles": ["default"]})
-    room.post("instances", body=order)
-    made = seen(room, "x")
-    assert made["config"]["user.note"] == "local" and "limits.memory" not in made["config"]
-    assert made["devices"]["disk0"]["size"] == "3GiB"
-    open_again = {"config": {"security.protection.delete": "false"}}
-    server.for_project(room.project).patch("instances", "x", body=open_again)
-
-
 @pytest.mark.parametrize(
     ("key", "value", "why"),
     [

@@ -24,8 +24,7 @@ import pytest
 
 from fixtures.errors import LabError
 from fixtures.lab import images, settings
-from fixtures.lab.cache import Cache
-from fixtures.lab.images import VendorUnreachable
+from fixtures.lab.cache import Cache, VendorUnreachable
 
 TOOL = b"#!/bin/sh\necho from the vendor\n"
 PACKAGE = (

@@ -2,30 +2,23 @@
 
 import contextlib
 import subprocess
-from datetime import UTC, datetime
+from dataclasses import replace
 
 import pytest
 import requests
 import urllib3
 
 from fixtures.errors import IncusError
-from fixtures.incus.guard import MARKER_KEY
 from fixtures.incus.inventory import inventory
-from fixtures.incus.project import (
-    EXPIRES_KEY,
-    HOST_KEY,
-    KEEP_KEY,
-    LIFETIME,
-    PreparedProject,
-    run_lock,
-)
+from fixtures.incus.project import KEEP_KEY, PreparedProject, run_lock
 from fixtures.incus.tunnel import Relay
 from fixtures.plugin import certificate
 from tests.guard.test_every_route import PATHS
-from tests.remote.server import PORT, write_conf, write_pair
-from tests.remote.test_remote_drills import NEWEST, SOURCE, record_in
+from tests.remote.server import PORT, drill, write_conf, write_pair
+from tests.remote.test_remote_drills import NEWEST, SOURCE
 
 DRILLS = ("drill-a", "drill-b")
+IN_OURS = (f"--drill-projects={DRILLS[0]}",)
 ROUTE = "authorization.client.tls-restricted"
 PROFILE = ("profiles", "default")
 VOLUMES = ("storage-pools", "local", "volumes", "custom")
@@ -67,27 +60,13 @@ def forget(far):
 def confined(far, tmp_path):
     """A client's configuration: `drills` may drill, `reads` may read; not yet trusted."""
     pinned = (far.conf / "servercerts" / "far.crt").read_text()
-    far_conf, far.conf = (
-        far.conf,
-        write_conf(tmp_path / "conf", {"drills": {}, "reads": {}}, pinned),
-    )
-    write_pair(far.conf / "clientcerts" / "reads")
+    conf = write_conf(tmp_path / "conf", {"drills": {}, "reads": {}}, pinned)
+    write_pair(conf / "clientcerts" / "reads")
     seen = far.lab.state_dir / "lib"
-    (seen / "client.crt").write_text((far.conf / "client.crt").read_text())
-    (seen / "reader.crt").write_text((far.conf / "clientcerts" / "reads.crt").read_text())
-    yield far
+    (seen / "client.crt").write_text((conf / "client.crt").read_text())
+    (seen / "reader.crt").write_text((conf / "clientcerts" / "reads.crt").read_text())
+    yield replace(far, conf=conf)
     forget(far)
-    far.conf = far_conf
-
-
-def run(far, reports, *options):
-    done = far.run(
-        *("-m", "pytest", "drills", "-q", "-p", "no:cacheprovider", "--incus=drills"),
-        *("-p", "tests.faults.brief"),
-        *(f"--fleet={far.fleet}", f"--backups={far.backups}", f"--drill-projects={DRILLS[0]}"),
-        *(f"--passphrase-file={far.passphrase}", f"--reports={reports}", *options),
-    )
-    return done, record_in(reports), "\n".join(far.said[-60:])
 
 
 def must_be_released(far):
@@ -122,12 +101,11 @@ def with_scriptlet(far):
 def test_one_certificate_drills_and_reads_by_the_scriptlet(confined, tmp_path):
     with_scriptlet(confined)
     before = inventory(confined.owner, SOURCE)
-    done, record, printed = run(
-        confined, tmp_path / "r", "-m", "existing", "--provision=copy", f"--source={SOURCE}"
-    )
-    assert {str(one.verdict) for one in record.drills} == {"recovered"}, printed
+    options = ("-m", "existing", "--provision=copy", f"--source={SOURCE}")
+    done, record = drill(confined, tmp_path / "r", *IN_OURS, *options, target="drills")
+    assert {str(one.verdict) for one in record.drills} == {"recovered"}, done.stdout
     assert len(record.drills) == 5
-    assert done.returncode == 0, printed
+    assert done.returncode == 0, done.stdout
     assert inventory(confined.owner, SOURCE) == before
     must_be_released(confined)
 
@@ -135,18 +113,15 @@ def test_one_certificate_drills_and_reads_by_the_scriptlet(confined, tmp_path):
 def test_a_pair_of_certificates_drills_what_it_may(confined, tmp_path):
     typed(confined)
     before = inventory(confined.owner, SOURCE)
-    done, record, printed = run(
-        *(confined, tmp_path / "r", "-k", "mosquitto and existing", "--reader=reads"),
-        "--provision=image",
-    )
+    options = ("-k", "mosquitto and existing", "--reader=reads", "--provision=image")
+    done, record = drill(confined, tmp_path / "r", *IN_OURS, *options, target="drills")
     verdicts = {one.scenario: one for one in record.drills}
-    assert verdicts, printed
     snapshot = verdicts["snapshot"]
-    assert str(snapshot.verdict) == "not verified", printed
-    assert "Incus copies between projects only for a client that may read both" in printed
+    assert str(snapshot.verdict) == "not verified", done.stdout
+    assert "Incus copies between projects only for a client that may read both" in done.stdout
     assert "permission" in snapshot.reason
     good = confined.owner.has("direct_backup")
-    assert str(verdicts["tarball"].verdict) == ("recovered" if good else "wrong data"), printed
+    assert str(verdicts["tarball"].verdict) == ("recovered" if good else "wrong data"), done.stdout
     assert done.returncode == 1
     assert inventory(confined.owner, SOURCE) == before
     must_be_released(confined)
@@ -155,7 +130,8 @@ def test_a_pair_of_certificates_drills_what_it_may(confined, tmp_path):
 @NEWEST
 def test_a_source_that_nobody_may_read_is_no_empty_source(confined, tmp_path):
     typed(confined)
-    done, record, _ = run(confined, tmp_path / "r", "-k", "mosquitto and existing")
+    options = ("-k", "mosquitto and existing")
+    done, record = drill(confined, tmp_path / "r", *IN_OURS, *options, target="drills")
     assert done.returncode == 1
     (error,) = record.errors
     assert error.startswith(f"the source project {SOURCE} may not be read by this client")
@@ -171,17 +147,14 @@ def real(path, names):
     return "/".join(parts)
 
 
+INSTANCE, VOLUME = "/1.0/instances/mosquitto01", "/1.0/storage-pools/local/volumes/custom"
 CHANGES = {
-    "stop": ("PUT", "/1.0/instances/mosquitto01/state", {"action": "stop", "force": True}),
-    "exec": ("POST", "/1.0/instances/mosquitto01/exec", {"command": ["true"]}),
-    "file": ("POST", "/1.0/instances/mosquitto01/files?path=/evil", None),
-    "config": ("PATCH", "/1.0/instances/mosquitto01", {"config": {"user.evil": "1"}}),
-    "snapshot": (
-        "POST",
-        "/1.0/storage-pools/local/volumes/custom/mosquitto01-data/snapshots",
-        {"name": "evil"},
-    ),
-    "volume": ("DELETE", "/1.0/storage-pools/local/volumes/custom/step-ca01-data", None),
+    "stop": ("PUT", f"{INSTANCE}/state", {"action": "stop", "force": True}),
+    "exec": ("POST", f"{INSTANCE}/exec", {"command": ["true"]}),
+    "file": ("POST", f"{INSTANCE}/files?path=/evil", None),
+    "config": ("PATCH", INSTANCE, {"config": {"user.evil": "1"}}),
+    "snapshot": ("POST", f"{VOLUME}/mosquitto01-data/snapshots", {"name": "evil"}),
+    "volume": ("DELETE", f"{VOLUME}/step-ca01-data", None),
     "project": ("PATCH", f"/1.0/projects/{SOURCE}", {"config": {"user.evil": "1"}}),
     "prepared project": ("PATCH", "/1.0/projects/drill-a", {"config": {"restricted": "false"}}),
     "server": ("PATCH", "/1.0", {"config": {"user.evil": "1"}}),
@@ -213,10 +186,11 @@ def test_without_any_guard_the_server_refuses_to_change_the_source(confined, tru
 
 
 @NEWEST
-def test_a_prepared_project_has_one_run_at_a_time(confined, monkeypatch):
+def test_a_prepared_project_has_one_run_at_a_time_and_keeps_what_is_to_be_seen(
+    confined, monkeypatch
+):
     typed(confined)
-    server = confined.owner
-    first, second = (PreparedProject(server, f"run-{number}", "drill-a") for number in (1, 2))
+    first, second = (PreparedProject(confined.owner, f"run-{n}", "drill-a", "far:") for n in (1, 2))
     with run_lock("run-1"):
         view = first.create("local")
         with pytest.raises(IncusError, match=r"drill-a is in use by run run-1 on .*untouched"):
@@ -225,46 +199,20 @@ def test_a_prepared_project_has_one_run_at_a_time(confined, monkeypatch):
     view.post(*VOLUMES, body={"name": "left", "type": "custom"})
     second.create("local")
     assert not first.exists()
-    second.delete()
+    assert "incus profile unset far:default user.atlas-drills.keep" in second.keep()
+    with pytest.raises(IncusError, match="what run run-2 kept for inspection; it is untouched"):
+        first.create("local")
+    profile = view.get(*PROFILE)
+    config = {key: value for key, value in profile["config"].items() if key != KEEP_KEY}
+    view.put(*PROFILE, body={**profile, "config": config})
+    first.create("local")
+    first.delete()
     must_be_released(confined)
     free = second._profile()
     first.create("local")
     monkeypatch.setattr(second, "_profile", lambda: free)
     with pytest.raises(IncusError, match="in use by a run that claimed it at this moment"):
         second.create("local")
-
-
-@NEWEST
-def test_a_kept_drill_is_not_emptied_until_it_is_released(confined):
-    typed(confined)
-    server = confined.owner
-    kept = PreparedProject(server, "run-1", "drill-a", "far:")
-    view = kept.create("local")
-    assert "incus profile unset far:default user.atlas-drills.keep --project drill-a" in kept.keep()
-    other = PreparedProject(server, "run-2", "drill-a")
-    with pytest.raises(IncusError, match="what run run-1 kept for inspection; it is untouched"):
-        other.create("local")
-    profile = view.get(*PROFILE)
-    config = {key: value for key, value in profile["config"].items() if key != KEEP_KEY}
-    view.put(*PROFILE, body={**profile, "config": config})
-    other.create("local")
-    other.delete()
-
-
-@NEWEST
-def test_a_run_on_another_machine_is_believed_for_a_day(confined):
-    typed(confined)
-    view = confined.owner.for_project("drill-a")
-    claim = {MARKER_KEY: "far-away", HOST_KEY: "elsewhere/boot/1-2"}
-    until = (datetime.now(UTC) + LIFETIME).isoformat()
-    view.put(*PROFILE, body={"config": {**claim, EXPIRES_KEY: until}, "devices": {}})
-    mine = PreparedProject(confined.owner, "run-2", "drill-a")
-    with pytest.raises(IncusError, match="in use by run far-away on elsewhere"):
-        mine.create("local")
-    until = "2026-01-01T00:00:00+00:00"
-    view.put(*PROFILE, body={"config": {**claim, EXPIRES_KEY: until}, "devices": {}})
-    mine.create("local")
-    mine.delete()
 
 
 @NEWEST

@@ -1,8 +1,6 @@
-"""What Incus 6.0 (Debian 13 has it) does otherwise than 7.0; a lab of its own, with that Incus."""
+"""What Incus 6.0 (Debian 13 has it) does otherwise than 7.0."""
 
 import contextlib
-import os
-from dataclasses import replace
 
 import pytest
 
@@ -13,27 +11,16 @@ from fixtures.incus.guard import DrillPolicy
 from fixtures.incus.instance import Instance
 from fixtures.incus.project import DrillProject
 from fixtures.incus.volumes import Volume
-from fixtures.lab import settings
-from fixtures.lab.lab import Lab
 
 RUN = "20260101-000000-six"
 
-
-@pytest.fixture(scope="module")
-def lab(tmp_path_factory):
-    state = tmp_path_factory.mktemp("s")
-    chosen = {"incus": "6.0", "images": ("mosquitto",), "tofu": False}
-    config = replace(settings.from_environment(), state=state, **chosen)
-    made = Lab(f"six-{os.getpid()}", config=config)
-    made.up()
-    yield made
-    made.down()
+pytestmark = pytest.mark.parametrize("far", ["6.0"], indirect=True, scope="session")
 
 
 @pytest.fixture(scope="module")
-def volume(lab):
+def volume(far):
     """A volume with 100 MB of random data, exported by a file on the server."""
-    project = DrillProject(Incus(str(lab.socket), DrillPolicy(RUN)), RUN, f"drill-{RUN}")
+    project = DrillProject(Incus(str(far.lab.socket), DrillPolicy(RUN)), RUN, f"drill-{RUN}")
     room = project.create("local")
     made = Volume(room, "local", "filled")
     made.create({})
@@ -48,12 +35,12 @@ def volume(lab):
     project.delete()
 
 
-def left_on_the_server(lab):
+def left_on_the_server(far):
     """Files of backups on the server."""
-    return [path for path in lab.state_dir.glob("lib/backups/**/*") if path.is_file()]
+    return [path for path in far.lab.state_dir.glob("lib/backups/**/*") if path.is_file()]
 
 
-def test_an_operation_may_take_longer_than_one_wait(lab, volume, monkeypatch):
+def test_an_operation_may_take_longer_than_one_wait(far, volume, monkeypatch):
     monkeypatch.setattr(client, "WAIT_SECONDS", 1.0)
     waits = []
     wait_piece = Incus._wait_piece
@@ -61,10 +48,10 @@ def test_an_operation_may_take_longer_than_one_wait(lab, volume, monkeypatch):
     size = sum(len(chunk) for chunk in volume.export("gzip"))
     assert size > 100_000_000
     assert len(waits) > 2
-    assert left_on_the_server(lab) == []
+    assert left_on_the_server(far) == []
 
 
-def test_an_export_that_fails_leaves_nothing_on_the_server(lab, volume, monkeypatch):
+def test_an_export_that_fails_leaves_nothing_on_the_server(far, volume, monkeypatch):
     """It fails since its operation outlasts the whole budget; the server goes on with it."""
     monkeypatch.setattr(client, "WAIT_SECONDS", 1.0)
     wait, begun = Incus._wait, []
@@ -77,22 +64,22 @@ def test_an_export_that_fails_leaves_nothing_on_the_server(lab, volume, monkeypa
     monkeypatch.setattr(Incus, "_wait", impatient)
     with pytest.raises(IncusError, match="export volume filled .*: still Running after 1 s"):
         list(volume.export("gzip"))
-    assert left_on_the_server(lab) == []
+    assert left_on_the_server(far) == []
     with contextlib.suppress(IncusError), translate_errors("wait for what goes on at the server"):
         volume.incus._wait(begun[0], 600)
-    assert left_on_the_server(lab) == []
+    assert left_on_the_server(far) == []
     assert volume.incus.get_list(*volume._path, "backups") == []
 
 
-def test_an_export_that_is_not_read_to_its_end_leaves_nothing_on_the_server(lab, volume):
+def test_an_export_that_is_not_read_to_its_end_leaves_nothing_on_the_server(far, volume):
     export = volume.export("none")
     assert next(export)
     export.close()
-    assert left_on_the_server(lab) == []
+    assert left_on_the_server(far) == []
 
 
-def test_what_a_dead_run_was_exporting_is_gone_with_its_project(lab, volume):
+def test_what_a_dead_run_was_exporting_is_gone_with_its_project(far, volume):
     volume.incus.post(*volume._path, "backups", body={"name": "export-dead", "volume_only": True})
-    assert left_on_the_server(lab) != []
+    assert left_on_the_server(far) != []
     volume.remove()
-    assert left_on_the_server(lab) == []
+    assert left_on_the_server(far) == []
