@@ -168,8 +168,9 @@ def test_a_section_is_shown_with_its_deeper_headings_and_no_other():
 
 def run_of(*by_hand, **more):
     fleet = load_fleet(DEFAULT_FLEET)
-    about = {"fleet_path": DEFAULT_FLEET, "target": "lab", "backups": (), "lacks": frozenset()}
-    return SimpleNamespace(fleet=fleet, by_hand=by_hand, **{**about, **more})
+    about = {"target": "lab", "backups": (), "lacks": frozenset()}
+    runbook = DEFAULT_FLEET.parent / fleet.runbook.file
+    return SimpleNamespace(fleet=fleet, runbook=runbook, by_hand=by_hand, **{**about, **more})
 
 
 def test_a_wrong_word_is_no_traceback_and_leaves_nothing(tmp_path):
