@@ -58,24 +58,21 @@ def test_a_phase_that_is_taken_back_goes_on_from_its_first_begin():
         watch.reopen("verified")
 
 
-def failing(drill, check):
-    with drill.phase("restore"):
-        pass
-    with drill.attempt(), drill.phase("verified"):
-        drill.checks.append(check)
-        drill.parts[0].checks.append(check)
-        raise WrongData("other data")
-
-
 def test_a_failed_attempt_is_not_on_the_record_and_its_time_is():
     drill, part = (Drill(name, "snapshot", 60, "drill-1", "low") for name in ("a", "b"))
     drill.parts.append(part)
-    before = CheckRecord(name="before", outcome="held", detail="")
+    before, lost = (
+        CheckRecord(name="canaries", outcome=outcome, detail="") for outcome in ("held", "broken")
+    )
     drill.checks.append(before)
     with drill.phase("destroy"):
         pass
-    with pytest.raises(WrongData):
-        failing(drill, CheckRecord(name="canaries", outcome="broken", detail="lost"))
+    with drill.phase("restore"):
+        pass
+    with pytest.raises(WrongData), drill.attempt(), drill.phase("verified"):
+        drill.checks.append(lost)
+        part.checks.append(lost)
+        raise WrongData("other data")
     assert (drill.checks, part.checks) == ([before], [])
     assert [phase.name for phase in drill.watch.phases] == ["destroy"]
     for name in ("restore", "start", "healthy", "verified"):
@@ -166,6 +163,9 @@ def test_a_section_is_shown_with_its_deeper_headings_and_no_other():
     assert book.words_of(book.section("A")).endswith("not\n")
 
 
+SPARE = {"backups": ("/srv",), "lacks": frozenset({"source"})}
+
+
 def run_of(*by_hand, **more):
     fleet = load_fleet(DEFAULT_FLEET)
     about = {"target": "lab", "backups": (), "lacks": frozenset()}
@@ -189,19 +189,22 @@ def test_a_wrong_word_is_no_traceback_and_leaves_nothing(tmp_path):
     assert list((tmp_path / "reports").iterdir()) == []
 
 
-def test_one_drill_is_planned_and_none_without_the_option():
+@pytest.mark.parametrize(
+    "by_hand, more, id, origin",
+    [
+        (("snapshot", "mosquitto"), {}, "mosquitto-by-hand", "rehearsal"),
+        (("snapshot", "mosquitto", "loki"), {}, "fleet-by-hand-mosquitto+loki", "rehearsal"),
+        (("full-rebuild",), {}, "fleet-by-hand", "rehearsal"),
+        (("tarball", "mosquitto"), SPARE, "mosquitto-by-hand", "existing"),
+    ],
+)
+def test_one_drill_is_planned_and_none_without_the_option(by_hand, more, id, origin):
     assert planned_by_hand(run_of()) == []
-    (one,) = planned_by_hand(run_of("snapshot", "mosquitto"))
-    assert (one.id, one.scenario, one.by_hand) == ("mosquitto-by-hand", "snapshot", True)
+    (one,) = planned_by_hand(run_of(*by_hand, **more))
+    assert (one.id, one.scenario, one.origin, one.by_hand) == (id, by_hand[0], origin, True)
     assert one.section is not None
-    (two,) = planned_by_hand(run_of("snapshot", "mosquitto", "loki"))
-    assert [service.name for service in two.subject.services] == ["mosquitto", "loki"]
-    assert two.id == "fleet-by-hand-mosquitto+loki"
-    (whole,) = planned_by_hand(run_of("full-rebuild"))
-    assert whole.name == "fleet"
-    there = {"backups": ("/srv",), "lacks": frozenset({"source"})}
-    (existing,) = planned_by_hand(run_of("tarball", "mosquitto", **there))
-    assert existing.origin == "existing"
+    if "+" in id:
+        assert [service.name for service in one.subject.services] == ["mosquitto", "loki"]
 
 
 @pytest.mark.parametrize(
@@ -215,11 +218,7 @@ def test_one_drill_is_planned_and_none_without_the_option():
         (("native", "grafana", "atlas-terraform-state"), {}, "name one bucket, or services"),
         (("snapshot", "mosquitto"), {"target": "unix"}, "in the lab alone"),
         (("tarball", "loki", "mosquitto"), {"backups": ("/srv",)}, "one service is lost"),
-        (
-            ("snapshot", "mosquitto"),
-            {"backups": ("/srv",), "lacks": frozenset({"source"})},
-            "mosquitto has no snapshot",
-        ),
+        (("snapshot", "mosquitto"), SPARE, "mosquitto has no snapshot"),
     ],
 )
 def test_a_wrong_order_is_refused_before_anything_is_contacted(by_hand, more, said):
