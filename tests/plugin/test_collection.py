@@ -171,4 +171,4 @@ def test_what_cannot_be_drilled_says_why(fleet):
         (copied, "snapshot", "rehearsal", (), None),
     ):
         service = fleet.service(part) if isinstance(part, str) else part
-        assert why_not(service, scenario, origin, lacks) == expected, (part, scenario, origin)
+        assert why_not(service, scenario, origin, lacks) == expected, f"{part} {scenario} {origin}"
