@@ -38,9 +38,18 @@ def run_pytest(*options, cwd=ROOT, **environment):
     )
 
 
+def refused(*options):
+    """Run pytest that is refused in words, before anything is contacted; return what it says."""
+    done = run_pytest(*options)
+    assert done.returncode == pytest.ExitCode.USAGE_ERROR, done.stdout + done.stderr
+    said = done.stdout + done.stderr
+    assert "nothing was " in said and "Traceback" not in said
+    return said
+
+
 def evidence_of(reports):
-    (path,) = reports.glob("*/evidence.json")
-    return json.loads(path.read_text())
+    """Return the evidence of the newest run."""
+    return json.loads(max(reports.glob("2*/evidence.json")).read_text())
 
 
 @pytest.fixture

@@ -2,12 +2,11 @@
 
 import os
 import stat
-from pathlib import Path
 
 import pytest
 
 from fixtures.plugin import report
-from tests.plugin.conftest import ROOT, evidence_of, run_pytest
+from tests.plugin.conftest import ROOT, evidence_of, refused, run_pytest
 
 FILES = ("evidence.json", "junit.xml", "metrics.prom", "report.html")
 
@@ -36,20 +35,15 @@ def test_a_history_that_is_none_keeps_no_report_from_being_written(tmp_path):
 def test_a_history_that_cannot_be_read_is_a_fault_of_the_run(tmp_path):
     (tmp_path / "history.jsonl").mkdir()
     done = run(tmp_path)
-    assert done.returncode != 0
-    assert "Traceback" not in done.stdout + done.stderr
+    assert done.returncode != 0 and "Traceback" not in done.stdout + done.stderr
     words = f"the history was not read: {tmp_path}/history.jsonl: Is a directory"
-    assert words in str(evidence_of(tmp_path)["errors"])
-    assert f"ERROR: {words}" in done.stdout
+    assert words in str(evidence_of(tmp_path)["errors"]) and f"ERROR: {words}" in done.stdout
 
 
 def test_a_directory_that_cannot_be_written_ends_the_run_before_it_begins(tmp_path):
     (tmp_path / "file").write_text("x")
-    for place in (tmp_path / "file", Path("/proc/none")):
-        done = run(place)
-        assert done.returncode == pytest.ExitCode.USAGE_ERROR
-        assert "nothing was contacted" in done.stderr and "HINT: " in done.stderr
-        assert "Traceback" not in done.stdout + done.stderr
+    for place in (tmp_path / "file", "/proc/none"):
+        assert "HINT: " in refused("--incus=unix", f"--reports={place}")
 
 
 def test_a_user_without_a_name_has_a_number(monkeypatch):
@@ -88,5 +82,4 @@ def test_a_disk_that_fills_up_is_an_error_in_one_line(tmp_path, file):
     assert f"ERROR: the {what} not written: " in done.stdout
     assert "No space left on device" in done.stdout
     (directory,) = reports.glob("*/")
-    for name in ("report.html", "junit.xml", "evidence.json"):
-        assert (directory / name).stat().st_size
+    assert all((directory / name).stat().st_size for name in FILES if name != file)

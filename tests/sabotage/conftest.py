@@ -19,7 +19,7 @@ from fixtures.incus.client import Incus
 from fixtures.incus.guard import OwnServerPolicy
 from fixtures.incus.instance import Instance
 from fixtures.plugin.collect import Planned
-from fixtures.plugin.fixtures import backup_locations, platform_of, session_of
+from fixtures.plugin.fixtures import Workplace, backup_locations, platform_of, session_of
 from fixtures.recovery.drill import Backup, remove_all
 from fixtures.recovery.service import ServiceUnderDrill
 from tests.sabotage.acts import attempt
@@ -216,7 +216,7 @@ def make_platform(request, fleet, drill_project, scratch):
         services = tuple(fleet.service(name) for name in names)
         small = fleet.model_copy(update={"services": services})
         drill = stage.new_drill(Planned(small, scenario))
-        platform = platform_of(stage, small, drill, drill_project, scratch)
+        platform = platform_of(Workplace(stage, drill, drill_project, scratch), small)
         made.append(platform)
         platform.deploy()
         return drill, platform

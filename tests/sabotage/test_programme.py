@@ -6,22 +6,26 @@ import pytest
 
 import drills.test_programme as programme_drill
 from fixtures.audit.audit import Audit
-from fixtures.audit.policy import notes, promises
+from fixtures.audit.policy import promises
 from fixtures.evidence.programme import standings
 from fixtures.evidence.record import AuditVerdict, Verdict
 from fixtures.plugin.audits import ProgrammeUnderAudit
-from tests.unit.test_programme import ATLAS, CELL, NOW, line, stated
+from tests.unit.test_programme import ATLAS, CELL, NOW, line, stated, with_service
 
 CELLS = [(p.service, p.scenario, p.origin) for p in promises(ATLAS) if p.service == "prometheus"]
 GREEN = [line(10, cell) for cell in CELLS]
 
 
-def audited(lines, fleet=None, now=NOW, drilled=frozenset()):
-    """Make the audit of Prometheus by the drill's own body: verdict, and what is not in order."""
+def under_audit(lines, fleet=None, now=NOW, drilled=frozenset()):
     fleet = fleet or stated()
     own = [s for s in standings(promises(fleet), lines, now) if s.cell in CELLS]
+    return ProgrammeUnderAudit(own, fleet, drilled)
+
+
+def audited(*about, **more):
+    """Make the audit of Prometheus by the drill's own body: verdict, and what is not in order."""
     audit = Audit("prometheus", "programme")
-    programme_drill.test_every_proof_still_counts(audit, ProgrammeUnderAudit(own, fleet, drilled))
+    programme_drill.test_every_proof_still_counts(audit, under_audit(*about, **more))
     broken = {c.name: c.detail for c in audit.checks if c.outcome != "held"}
     assert (audit.verdict is AuditVerdict.IN_ORDER) == (bool(audit.checks) and not broken)
     return audit.verdict, broken
@@ -55,28 +59,21 @@ def test_a_red_drill_that_was_not_tested_again_is_a_finding():
     assert "wrong data on 24 Nov 2026" in detail and "at the latest on 24 Dec 2026" in detail
 
 
-def test_what_was_never_proven_is_a_finding_of_a_stated_programme():
+def test_what_was_never_proven_is_a_finding_of_a_stated_programme_and_noted_without():
     missing = [x for x in GREEN if (x.service, x.scenario, x.origin) != CELL]
     (detail,) = audited(missing)[1].values()
     assert detail == "never proven: no drill has proven it"
     assert audited(missing, ATLAS)[1] == {}
-    own = [s for s in standings(promises(ATLAS), missing, NOW) if s.cell in CELLS]
-    (said,) = [note for note in notes(own, is_stated=False) if "never proven" in note]
+    (said,) = [note for note in under_audit(missing, ATLAS).notes if "never proven" in note]
     assert "snapshot (rehearsal)" in said and "tarball" not in said
 
 
 def test_what_the_fleet_file_does_not_drill_is_noted_with_its_reason():
-    services = tuple(
-        s.model_copy(update={"not_drilled": {"snapshot": "a pool without snapshots"}})
-        if s.name == "prometheus"
-        else s
-        for s in ATLAS.services
-    )
-    fleet = stated().model_copy(update={"services": services})
+    fleet = with_service(not_drilled={"snapshot": "a pool without snapshots"})
     missing = [x for x in GREEN if x.scenario != "snapshot"]
     assert audited(missing, fleet) == (AuditVerdict.IN_ORDER, {})
-    own = [s for s in standings(promises(fleet), missing, NOW) if s.cell in CELLS]
-    said = [note for note in notes(own, is_stated=True) if "a pool without snapshots" in note]
+    notes = under_audit(missing, fleet).notes
+    said = [note for note in notes if "a pool without snapshots" in note]
     assert len(said) == 2, "rehearsal and existing"
 
 

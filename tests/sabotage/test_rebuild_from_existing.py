@@ -9,7 +9,12 @@ import drills.test_full_rebuild as runbook
 import tests.sabotage.acts as acts
 from fixtures.evidence.record import Verdict
 from fixtures.plugin.collect import Planned
-from fixtures.plugin.fixtures import backup_locations, existing_platform_of, session_of
+from fixtures.plugin.fixtures import (
+    Workplace,
+    backup_locations,
+    existing_platform_of,
+    session_of,
+)
 
 NEEDS = ("alertmanager", "atlas-terraform-state")
 
@@ -32,7 +37,8 @@ def drilled(pytestconfig, fleet, drill_project, scratch, tmp_path):
         spoil(copy)
         drill = stage.new_drill(Planned(small, "full-rebuild-with-data", "existing"))
         backups = replace(where, places=(copy,))
-        platform = existing_platform_of(stage, small, drill, drill_project, scratch, backups)
+        workplace = Workplace(stage, drill, drill_project, scratch)
+        platform = existing_platform_of(workplace, small, backups)
         sabotage(platform)
         try:
             return acts.attempt(

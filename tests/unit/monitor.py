@@ -6,19 +6,21 @@ from contextlib import contextmanager
 
 
 @contextmanager
-def monitor(status=200, location=None):
+def monitor(status=200, location=None, answer=lambda body: b""):
     """Yield its address and a list of (path, body), in the order in which they came."""
     seen = []
 
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_POST(self):
             body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
-            seen.append((self.path, body.decode()))
+            seen.append((self.path, body.decode(errors="replace")))
+            answered = answer(body)
             self.send_response(status)
             if location:
                 self.send_header("Location", location)
-            self.send_header("Content-Length", "0")
+            self.send_header("Content-Length", str(len(answered)))
             self.end_headers()
+            self.wfile.write(answered)
 
         def log_message(self, *_):
             """Print nothing."""

@@ -5,6 +5,8 @@ import os
 import subprocess
 import sys
 from datetime import UTC, datetime
+from functools import partial
+from itertools import count
 from types import SimpleNamespace
 
 import pytest
@@ -30,57 +32,44 @@ def known(monkeypatch):
     return Secret(PASSPHRASE)
 
 
-class Ticks:
+def ticks():
     """A clock that goes on by one second each time that it is asked."""
+    return partial(next, count(1.0))
 
-    def __init__(self):
-        self.now = 0.0
 
-    def __call__(self):
-        self.now += 1
-        return self.now
+def pass_through(thing, *names):
+    for name in names:
+        with thing.phase(name):
+            pass
 
 
 def test_a_phase_that_is_taken_back_goes_on_from_its_first_begin():
-    watch = Stopwatch(now=Ticks())
-    for name in ("destroy", "restore", "start", "healthy"):
-        with watch.phase(name):
-            continue
+    watch = Stopwatch(now=ticks())
+    pass_through(watch, "destroy", "restore", "start", "healthy")
     watch.reopen("restore")
     assert [phase.name for phase in watch.phases] == ["destroy"]
-    for name in ("restore", "start"):
-        with watch.phase(name):
-            continue
+    pass_through(watch, "restore", "start")
     restore, start = watch.phases[1:]
-    assert (restore.begin, restore.seconds) == (2, 7)
-    assert start.begin == 10
+    assert (restore.begin, restore.seconds, start.begin) == (2, 7, 10)
     with pytest.raises(ValueError):
         watch.reopen("verified")
-
-
-def failing(drill, check):
-    with drill.phase("restore"):
-        pass
-    with drill.attempt(), drill.phase("verified"):
-        drill.checks.append(check)
-        drill.parts[0].checks.append(check)
-        raise WrongData("other data")
 
 
 def test_a_failed_attempt_is_not_on_the_record_and_its_time_is():
     drill, part = (Drill(name, "snapshot", 60, "drill-1", "low") for name in ("a", "b"))
     drill.parts.append(part)
-    before = CheckRecord(name="before", outcome="held", detail="")
+    before, lost = (
+        CheckRecord(name="canaries", outcome=outcome, detail="") for outcome in ("held", "broken")
+    )
     drill.checks.append(before)
-    with drill.phase("destroy"):
-        pass
-    with pytest.raises(WrongData):
-        failing(drill, CheckRecord(name="canaries", outcome="broken", detail="lost"))
+    pass_through(drill, "destroy", "restore")
+    with pytest.raises(WrongData), drill.attempt(), drill.phase("verified"):
+        drill.checks.append(lost)
+        part.checks.append(lost)
+        raise WrongData("other data")
     assert (drill.checks, part.checks) == ([before], [])
     assert [phase.name for phase in drill.watch.phases] == ["destroy"]
-    for name in ("restore", "start", "healthy", "verified"):
-        with drill.phase(name):
-            pass
+    pass_through(drill, "restore", "start", "healthy", "verified")
     assert drill.rto is not None
     assert not any(phase.failed for phase in drill.watch.phases)
 
@@ -98,10 +87,8 @@ def recorded(tmp_path, known):
     """Record with a function; returns path and events."""
 
     def record(act):
-        path = tmp_path / "by-hand.cast"
-        recording = Recording(
-            path, Ticks(), (80, 24), "a drill", datetime(2026, 11, 29, tzinfo=UTC)
-        )
+        path, begun = tmp_path / "by-hand.cast", datetime(2026, 11, 29, tzinfo=UTC)
+        recording = Recording(path, ticks(), (80, 24), "a drill", begun)
         act(recording)
         recording.close()
         header, *events = map(json.loads, path.read_text().splitlines())
@@ -166,41 +153,43 @@ def test_a_section_is_shown_with_its_deeper_headings_and_no_other():
     assert book.section("A").words.endswith("not\n")
 
 
+SPARE = {"backups": ("/srv",), "lacks": frozenset({"source"})}
+
+
 def run_of(*by_hand, **more):
     fleet = load_fleet(DEFAULT_FLEET)
-    about = {"fleet_path": DEFAULT_FLEET, "target": "lab", "backups": (), "lacks": frozenset()}
-    return SimpleNamespace(fleet=fleet, by_hand=by_hand, **{**about, **more})
+    about = {"target": "lab", "backups": (), "lacks": frozenset()}
+    runbook = DEFAULT_FLEET.parent / fleet.runbook.file
+    return SimpleNamespace(fleet=fleet, runbook=runbook, by_hand=by_hand, **{**about, **more})
 
 
 def test_a_wrong_word_is_no_traceback_and_leaves_nothing(tmp_path):
     argv = ["snapshot", "mosquito", "--as=A", "--role=B", f"--reports={tmp_path / 'reports'}"]
-    done = subprocess.run(
-        [sys.executable, "-m", "fixtures.plugin.by_hand", *argv],
-        cwd=ROOT,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
+    command = [sys.executable, "-m", "fixtures.plugin.by_hand", *argv]
+    about = {"cwd": ROOT, "env": {**os.environ, "PYTHONPATH": str(ROOT)}, "timeout": 60}
+    done = subprocess.run(command, capture_output=True, text=True, **about)
     assert done.returncode == pytest.ExitCode.USAGE_ERROR
     assert "ERROR: fleet atlas has no mosquito; nothing was contacted\nHINT: " in done.stderr
     assert "Error:" not in done.stdout + done.stderr
     assert list((tmp_path / "reports").iterdir()) == []
 
 
-def test_one_drill_is_planned_and_none_without_the_option():
+@pytest.mark.parametrize(
+    "by_hand, more, id, origin",
+    [
+        (("snapshot", "mosquitto"), {}, "mosquitto-by-hand", "rehearsal"),
+        (("snapshot", "mosquitto", "loki"), {}, "fleet-by-hand-mosquitto+loki", "rehearsal"),
+        (("full-rebuild",), {}, "fleet-by-hand", "rehearsal"),
+        (("tarball", "mosquitto"), SPARE, "mosquitto-by-hand", "existing"),
+    ],
+)
+def test_one_drill_is_planned_and_none_without_the_option(by_hand, more, id, origin):
     assert planned_by_hand(run_of()) == []
-    (one,) = planned_by_hand(run_of("snapshot", "mosquitto"))
-    assert (one.id, one.scenario, one.by_hand) == ("mosquitto-by-hand", "snapshot", True)
+    (one,) = planned_by_hand(run_of(*by_hand, **more))
+    assert (one.id, one.scenario, one.origin, one.by_hand) == (id, by_hand[0], origin, True)
     assert one.section is not None
-    (two,) = planned_by_hand(run_of("snapshot", "mosquitto", "loki"))
-    assert [service.name for service in two.subject.services] == ["mosquitto", "loki"]
-    assert two.id == "fleet-by-hand-mosquitto+loki"
-    (whole,) = planned_by_hand(run_of("full-rebuild"))
-    assert whole.name == "fleet"
-    there = {"backups": ("/srv",), "lacks": frozenset({"source"})}
-    (existing,) = planned_by_hand(run_of("tarball", "mosquitto", **there))
-    assert existing.origin == "existing"
+    if "+" in id:
+        assert [service.name for service in one.subject.services] == ["mosquitto", "loki"]
 
 
 @pytest.mark.parametrize(
@@ -214,11 +203,7 @@ def test_one_drill_is_planned_and_none_without_the_option():
         (("native", "grafana", "atlas-terraform-state"), {}, "name one bucket, or services"),
         (("snapshot", "mosquitto"), {"target": "unix"}, "in the lab alone"),
         (("tarball", "loki", "mosquitto"), {"backups": ("/srv",)}, "one service is lost"),
-        (
-            ("snapshot", "mosquitto"),
-            {"backups": ("/srv",), "lacks": frozenset({"source"})},
-            "mosquitto has no snapshot",
-        ),
+        (("snapshot", "mosquitto"), SPARE, "mosquitto has no snapshot"),
     ],
 )
 def test_a_wrong_order_is_refused_before_anything_is_contacted(by_hand, more, said):

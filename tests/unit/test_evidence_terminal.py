@@ -32,14 +32,10 @@ def test_gaps_are_no_recovery_and_no_failure():
 
 
 def test_it_is_short_and_no_line_is_wider_than_a_terminal():
-    many = [
-        drill(service=LONG, scenario="encrypted-tarball", variant=f"optimized-zstd-{n}", rto=9e3)
-        for n in range(60)
-    ]
-    cells = [
-        CellRecord(service=f"{LONG}-{n}", scenario="s", origin="existing", reason="why " * 40)
-        for n in range(9)
-    ]
+    about = {"service": LONG, "scenario": "encrypted-tarball", "rto": 9e3}
+    many = [drill(**about, variant=f"optimized-zstd-{n}") for n in range(60)]
+    about = {"scenario": "s", "origin": "existing", "reason": "why " * 40}
+    cells = [CellRecord(service=f"{LONG}-{n}", **about) for n in range(9)]
     lines = summary_lines(run(drills=many, not_verified=cells))
     assert len(lines) < 20
     assert max(map(len, lines)) <= WIDTH
@@ -51,10 +47,10 @@ def test_what_is_not_promised_is_no_gap():
         CellRecord(**about, reason="no export", promised=False),
         CellRecord(**about, reason="no image"),
     ]
-    lines = summary_lines(run(not_verified=cells))
-    assert "1 recovery that the fleet file promises is not verified:" in lines
-    assert "  loki: no image" in lines
-    assert "no export" not in _text(lines)
+    assert summary_lines(run(not_verified=cells))[2:] == [
+        "1 recovery that the fleet file promises is not verified:",
+        "  loki: no image",
+    ]
 
 
 def test_faults_and_the_command_that_finishes_the_clean_up_come_last():
@@ -66,7 +62,3 @@ def test_faults_and_the_command_that_finishes_the_clean_up_come_last():
         "ERROR: project drill-x",
         "finish the clean-up with: incus project delete drill-x",
     ]
-
-
-def _text(lines):
-    return " ".join(" ".join(lines).split())

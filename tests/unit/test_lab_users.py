@@ -19,13 +19,14 @@ def machine(tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def taken_down(monkeypatch):
-    """The labs that were taken down, by their state."""
+def asked(monkeypatch):
+    """Each answer to `down`, asked twice, where it is brought up by hand between the two."""
     found = []
 
     def down(lab, only_if):
-        if only_if():
-            found.append(lab.state_dir)
+        found.append((lab.state_dir, only_if()))
+        (lab.state_dir / target.OWNED_BY_RUNS).unlink()
+        found.append((lab.state_dir, only_if()))
 
     monkeypatch.setattr(Lab, "down", down)
     return found
@@ -43,50 +44,32 @@ def alive(run, where, monkeypatch):
         yield
 
 
-def test_the_last_run_takes_the_lab_down(machine, monkeypatch, taken_down, tmp_path):
-    """A run that was killed, and one in another lab, keep nothing."""
+def test_the_last_run_takes_the_lab_down_unless_it_is_brought_up_by_hand_just_then(
+    machine, monkeypatch, asked, tmp_path
+):
+    """A run that was killed, and one in another lab, keep nothing; `up` holds the lab's lock."""
     with alive("killed", machine, monkeypatch):
         pass
     with alive("elsewhere", tmp_path / "two", monkeypatch), alive("a", machine, monkeypatch):
         with alive("b", machine, monkeypatch):
             target.let_go("a")
-            assert taken_down == []
+            assert asked == []
         target.let_go("b")
-    assert taken_down == [machine / "lab"]
+    assert asked == [(machine / "lab", True), (machine / "lab", False)]
     assert list(machine.glob(".lab.runs/*")) == []
 
 
-def test_a_lab_that_was_brought_up_by_hand_stays(machine, monkeypatch, taken_down):
+@pytest.mark.parametrize("run, is_by_hand", [("a", True), ("never used it", False)])
+def test_a_lab_by_hand_or_of_others_stays(machine, monkeypatch, asked, run, is_by_hand):
     with alive("a", machine, monkeypatch):
-        (machine / "lab" / target.OWNED_BY_RUNS).unlink()
-        target.let_go("a")
-    assert taken_down == []
+        if is_by_hand:
+            (machine / "lab" / target.OWNED_BY_RUNS).unlink()
+            target.let_go(run)
+    target.let_go(run)
+    assert asked == []
 
 
-def test_a_lab_that_is_being_brought_up_by_hand_stays(machine, monkeypatch):
-    """`./run lab up` holds the lab's lock for minutes while it builds."""
-    asked = []
-
-    def waits(lab, only_if):
-        asked.append(only_if())
-        (lab.state_dir / target.OWNED_BY_RUNS).unlink()
-        asked.append(only_if())
-
-    monkeypatch.setattr(Lab, "down", waits)
-    with alive("a", machine, monkeypatch):
-        target.let_go("a")
-    assert asked == [True, False]
-
-
-def test_a_run_that_never_used_the_lab_leaves_it(machine, monkeypatch, taken_down):
-    with alive("killed", machine, monkeypatch):
-        pass
-    target.let_go("a")
-    assert taken_down == []
-
-
-def test_a_process_that_was_interrupted_in_the_lock_can_take_the_lab_down(tmp_path, monkeypatch):
-    monkeypatch.setenv("ATLAS_DRILLS_STATE", str(tmp_path))
+def test_a_process_that_was_interrupted_in_the_lock_can_take_the_lab_down():
     interrupted = Lab().locked()
     interrupted.__enter__()
     with Lab().locked():

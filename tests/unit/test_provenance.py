@@ -8,10 +8,13 @@ from types import SimpleNamespace
 
 import pytest
 
+from fixtures.errors import UsageError
 from fixtures.evidence import wording
-from fixtures.evidence.record import ClockRecord, SuiteRecord, TargetRecord, TextRecord
+from fixtures.evidence.html import render_summary
+from fixtures.evidence.record import TextRecord
 from fixtures.fleet.load import load_fleet
 from fixtures.plugin import report
+from fixtures.plugin.options import DEFAULT_FLEET
 from tests import alarm
 from tests.unit.test_evidence_judge import run
 
@@ -40,16 +43,14 @@ def described():
     return report.describe_suite()
 
 
-def test_a_changed_file_is_named(checkout):
+def test_a_changed_file_is_named_and_no_checkout_is_said(checkout, tmp_path, monkeypatch):
     suite = described()
     assert len(suite.commit) == 40 and suite.changed == []
     assert wording.suite_words(suite) == f"commit {suite.commit[:12]}, unchanged"
     (checkout / "new.py").write_text("")
     assert described().changed == ["new.py"]
     assert wording.suite_words(described()).endswith(", changed: new.py")
-
-
-def test_no_checkout_is_said(checkout, tmp_path, monkeypatch):
+    assert "1 change that no commit has" in render_summary(run(suite=described()))
     (tmp_path / "elsewhere").mkdir()
     monkeypatch.setattr(report, "ROOT", tmp_path / "elsewhere")
     assert (described().commit, described().changed) == (None, None)
@@ -77,17 +78,14 @@ def rehearse_tests(outcomes, status=0, keyword="", arguments=("tests",), after=l
 def test_green_tests_of_this_commit_are_on_record(checkout):
     assert described().alarm is None
     assert wording.alarm_words(described()) == "not seen: not on record for this commit"
-    rehearse_tests(
-        GREEN | {"tests/sabotage/test_a.py::three": "skipped", "tests/unit/x.py::y": "passed"}
-    )
+    skipped = {"tests/sabotage/test_a.py::three": "skipped"}
+    rehearse_tests({**GREEN, **skipped, "tests/unit/x.py::y": "passed"})
     found = described().alarm
     assert (found.sabotage, found.mutations, found.skipped) == (1, 1, 1)
-    lines = sorted(f"{outcome} {test}\n" for test, outcome in GREEN.items())
-    lines.append("skipped tests/sabotage/test_a.py::three\n")
-    assert found.digest == hashlib.sha256("".join(sorted(lines)).encode()).hexdigest()
-    assert "1 sabotage test and 1 mutation test of this commit were green" in (
-        wording.alarm_words(described())
-    )
+    lines = sorted(f"{outcome} {test}\n" for test, outcome in {**GREEN, **skipped}.items())
+    assert found.digest == hashlib.sha256("".join(lines).encode()).hexdigest()
+    words = "1 sabotage test and 1 mutation test of this commit were green"
+    assert words in wording.alarm_words(described())
     (checkout / "tests/sabotage/test_a.py").write_text("changed")
     assert described().alarm is None
     assert wording.alarm_words(described()) == "not seen: its changes were not tested"
@@ -127,25 +125,16 @@ def test_a_record_of_another_commit_or_a_damaged_one_is_none(checkout):
 
 
 @pytest.mark.parametrize(
-    ("clock", "words"),
+    ("state", "status", "synchronised", "words"),
     [
-        (ClockRecord(synchronised=None), "not known: the kernel could not be asked"),
-        (ClockRecord(synchronised=False), "not synchronised, says its kernel"),
-        (
-            ClockRecord(synchronised=True, max_error=0.5),
-            "synchronised, says its kernel, at most 0.50 s off",
-        ),
+        (0, 0x2001, True, "synchronised, says its kernel, at most 0.25 s off"),
+        (5, 0x40, False, "not synchronised, says its kernel"),
+        (0, 0x40, False, "not synchronised, says its kernel"),
+        (5, 0, False, "not synchronised, says its kernel"),
+        (-1, 0, None, "not known: the kernel could not be asked"),
     ],
 )
-def test_the_clock_in_words(clock, words):
-    assert wording.clock_words(clock) == words
-
-
-@pytest.mark.parametrize(
-    ("state", "status", "synchronised"),
-    [(0, 0x2001, True), (5, 0x40, False), (0, 0x40, False), (5, 0, False), (-1, 0, None)],
-)
-def test_the_kernel_is_asked_for_the_clock(monkeypatch, state, status, synchronised):
+def test_the_kernel_is_asked_for_the_clock(monkeypatch, state, status, synchronised, words):
     def adjtimex(seen):
         seen._obj.status, seen._obj.maxerror = status, 250_000
         assert seen._obj.modes == 0, "it would set the clock"
@@ -154,7 +143,7 @@ def test_the_kernel_is_asked_for_the_clock(monkeypatch, state, status, synchroni
     monkeypatch.setattr(report.ctypes, "CDLL", lambda *_, **__: SimpleNamespace(adjtimex=adjtimex))
     found = report.describe_clock()
     assert found.synchronised is synchronised
-    assert found.max_error == (0.25 if synchronised else None)
+    assert wording.clock_words(found) == words
 
 
 def test_the_clock_of_this_machine_can_be_asked():
@@ -189,44 +178,28 @@ def test_a_secret_in_a_text_is_cut_out():
     assert found.sha256 == hashlib.sha256(b"pw: hunter2").hexdigest()
 
 
+def fleet_with(approved, tmp_path):
+    text = DEFAULT_FLEET.read_text()
+    path = tmp_path / "fleet.yaml"
+    path.write_text(text.replace("source: runbook}", f"source: runbook, approved: {approved}}}", 1))
+    return load_fleet(path)
+
+
 def test_who_approved_a_target_is_shown(tmp_path):
-    text = (report.ROOT / "fleets/atlas.yaml").read_text()
-    old = "seconds: 900, source: runbook}"
-    approved = "seconds: 900, source: runbook, approved: {by: Head of IT, on: 2026-11-02}}"
-    path = tmp_path / "fleet.yaml"
-    path.write_text(text.replace(old, approved, 1))
-    targets = report.describe_targets(load_fleet(path))
-    assert wording.target_words(targets["snapshot"]) == (
-        "of the runbook; approved by Head of IT, 2 Nov 2026"
-    )
-    assert wording.target_words(targets["native"]) == (
-        "assumed by the suite; no approval is on record"
-    )
+    fleet = fleet_with("{by: Head of IT, on: 2026-11-02}", tmp_path)
+    words = {k: wording.target_words(t) for k, t in report.describe_targets(fleet).items()}
+    assert words["snapshot"] == "of the runbook; approved by Head of IT, 2 Nov 2026"
+    assert words["native"] == "assumed by the suite; no approval is on record"
 
 
-def test_what_a_fleet_file_says_of_an_approval_is_checked(tmp_path):
-    from fixtures.errors import UsageError
-
-    text = (report.ROOT / "fleets/atlas.yaml").read_text()
-    path = tmp_path / "fleet.yaml"
-    for wrong in ("{by: me}", "{by: me, on: soon}", "{by: '', on: 2026-11-02}", "{on: 2026-11-02}"):
-        path.write_text(
-            text.replace("source: runbook}", f"source: runbook, approved: {wrong}}}", 1)
-        )
-        with pytest.raises(UsageError, match="approved"):
-            load_fleet(path)
+@pytest.mark.parametrize(
+    "wrong", ["{by: me}", "{by: me, on: soon}", "{by: '', on: 2026-11-02}", "{on: 2026-11-02}"]
+)
+def test_what_a_fleet_file_says_of_an_approval_is_checked(tmp_path, wrong):
+    with pytest.raises(UsageError, match="approved"):
+        fleet_with(wrong, tmp_path)
 
 
 def test_version_1_has_none_of_it_and_is_shown():
-    from fixtures.evidence.html import render_summary
-
     page = render_summary(run())
     assert "Not sealed" in page and "What was judged" not in page and "Judged by" not in page
-
-
-def test_a_suite_with_changes_says_so_at_the_top():
-    from fixtures.evidence.html import render_summary
-
-    changed = SuiteRecord(commit="ab" * 20, changed=["a.py"], lock_sha256="0", renderer="0")
-    assert "1 change that no commit has" in render_summary(run(suite=changed))
-    assert wording.target_words(TargetRecord(title="x", seconds=1, source="runbook"))
