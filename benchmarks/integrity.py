@@ -1,4 +1,8 @@
-"""How fast a tarball is read to its end, and in how much memory, against the usual programs."""
+"""How fast a tarball is read to its end, and in how much memory, against the usual programs.
+
+All with the file in the page cache. Ours also reads the index; it decrypts, hashes, decompresses
+and reads as an archive on 2 cores, and tries another passphrase.
+"""
 
 import subprocess
 import sys
@@ -30,80 +34,64 @@ def run(bench):
     with tempfile.TemporaryDirectory(prefix="atlas-drills-bench-") as directory:
         bench.report(f"integrity: making tarballs of {size >> 20} MiB in {directory}")
         made = make(Path(directory), size)
-        for compression, file in (("gzip", made.gzip), ("zstd", made.zstd), ("none", made.none)):
-            _against_programs(bench, made.label, compression, file)
+        for compression in LISTING:
+            _against_programs(bench, made, compression)
         _encrypted(bench, made)
         _memory(bench, made, Path(directory))
 
 
-def _must(*argv):
-    subprocess.run(argv, stdout=subprocess.DEVNULL, check=True)
+def _side_by_side(bench, kind, file, passphrase, name, act):
+    acts = {
+        "ours": lambda: timed(lambda: inspect(file, volume=VOLUME, passphrase=passphrase)),
+        name: lambda: timed(act),
+    }
+    return bench.side_by_side(acts, kind=kind, file_bytes=file.stat().st_size)
 
 
-def _ours(file, passphrase=None):
-    return lambda: timed(lambda: inspect(file, volume=VOLUME, passphrase=passphrase))
+def _against_programs(bench, made, compression):
+    file = getattr(made, compression)
 
-
-def _against_programs(bench, label, compression, file):
     def programs():
-        _must(*LISTING[compression], str(file))
-        _must("sha256sum", str(file))
+        for argv in (LISTING[compression], ("sha256sum",)):
+            subprocess.run([*argv, str(file)], stdout=subprocess.DEVNULL, check=True)
 
-    rounds = bench.side_by_side(
-        {"ours": _ours(file), "programs": lambda: timed(programs)},
-        kind=compression,
-        file_bytes=file.stat().st_size,
-    )
+    rounds = _side_by_side(bench, compression, file, None, "programs", programs)
     bench.figure(
-        f"integrity of a {label} {'plain' if compression == 'none' else compression} tarball",
+        f"integrity of a {made.label} {'plain' if compression == 'none' else compression} tarball",
         f"`{' '.join(LISTING[compression])}` and `sha256sum`, one after the other",
         "times faster",
         ratios(rounds, "programs", "ours"),
         at_least=GOALS.get(compression),
-        note="both with the file in the page cache; ours also reads the index",
     )
 
 
 def _encrypted(bench, made):
-    rounds = bench.side_by_side(
-        {"ours": _ours(made.gpg, made.passphrase), "gpg -d": lambda: timed(lambda: _decrypt(made))},
-        kind="gpg of zstd",
-        file_bytes=made.gpg.stat().st_size,
-    )
+    def decrypt():
+        with tempfile.TemporaryDirectory() as home:
+            argv = ["gpg", "--homedir", home, "--batch", "--no-options", "--no-autostart"]
+            argv += ["--quiet", "--pinentry-mode", "loopback", "--passphrase-fd", "0", "--decrypt"]
+            typed = made.passphrase.reveal().encode() + b"\n"
+            subprocess.run(
+                [*argv, str(made.gpg)], input=typed, stdout=subprocess.DEVNULL, check=True
+            )
+
+    rounds = _side_by_side(bench, "gpg of zstd", made.gpg, made.passphrase, "gpg -d", decrypt)
     bench.figure(
         f"integrity of a {made.label} zstd tarball encrypted by gpg",
         "`gpg -d` to /dev/null alone",
         "ratio",
         ratios(rounds, "ours", "gpg -d"),
-        note="decrypted, hashed, decompressed and read as an archive on 2 cores; "
-        "another passphrase tried",
     )
 
 
-def _decrypt(made):
-    with tempfile.TemporaryDirectory() as home:
-        argv = ["gpg", "--homedir", home, "--batch", "--no-options", "--no-autostart", "--quiet"]
-        argv += ["--pinentry-mode", "loopback", "--passphrase-fd", "0", "--decrypt", str(made.gpg)]
-        typed = made.passphrase.reveal().encode() + b"\n"
-        subprocess.run(argv, input=typed, stdout=subprocess.DEVNULL, check=True)
-
-
 def _memory(bench, made, directory):
+    """VmHWM of a whole Python process; the large file is of zeros, so that it is made quickly."""
     gib = 1 if bench.quick else 10
-    large = huge(directory, gib)
-    for label, file in ((made.label, made.gzip), (f"{gib} GiB", large)):
+    for label, file in ((made.label, made.gzip), (f"{gib} GiB", huge(directory, gib))):
         peaks = [_peak_mib(file) for _ in range(bench.repeat)]
         bench.sample(kind="memory", file=file.name, peaks_mib=peaks)
-        bench.figure(
-            f"peak memory of a process that inspects a gzip tarball of {label}",
-            "nothing",
-            "MiB",
-            peaks,
-            at_most=MEMORY_MIB,
-            judged="max",
-            note="VmHWM of a whole Python process"
-            + ("; zeros, so that it is made quickly" if file == large else ""),
-        )
+        what = f"peak memory of a process that inspects a gzip tarball of {label}"
+        bench.figure(what, "nothing", "MiB", peaks, at_most=MEMORY_MIB, judged="max")
 
 
 def _peak_mib(file):

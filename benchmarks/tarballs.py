@@ -8,8 +8,8 @@ import random
 import secrets
 import subprocess
 import tarfile
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from isal import igzip
 
@@ -38,8 +38,7 @@ LOG_BYTES = 24 << 20
 """Lines that do not repeat: far more than the windows of gzip and zstd."""
 
 
-@dataclass(frozen=True)
-class Made:
+class Made(NamedTuple):
     """One content in each kind of file."""
 
     label: str
@@ -53,15 +52,11 @@ class Made:
 def make(directory, size):
     """Write all kinds, of about `size` bytes before compression, as Incus and gpg make them."""
     none = directory / f"{VOLUME}.tar"
-    with none.open("wb") as file:
-        _archive(file, size)
+    _archive(none, size)
     gzip, zstd = none.with_suffix(".tar.gz"), none.with_suffix(".tar.zst")
-    for argv, packed in (
-        (["gzip", "-n", "-c", str(none)], gzip),
-        (["zstd", "-q", "-c", str(none)], zstd),
-    ):
+    for program, packed in ((("gzip", "-n"), gzip), (("zstd", "-q"), zstd)):
         with packed.open("wb") as out:
-            subprocess.run(argv, stdout=out, check=True)
+            subprocess.run([*program, "-c", str(none)], stdout=out, check=True)
     passphrase = Secret(secrets.token_urlsafe(32))
     with zstd.open("rb") as stream:
         chunks = iter(lambda: stream.read(1 << 20), b"")
@@ -70,11 +65,11 @@ def make(directory, size):
     return Made(label, none, gzip, zstd, sealed.path, passphrase)
 
 
-def _archive(file, size):
+def _archive(path, size):
     dice = random.Random(1)  # noqa: S311
-    lines = _log(dice, min(LOG_BYTES, size))
+    lines = b"".join(_log(dice, min(LOG_BYTES, size)))
     each = size // FILES
-    with tarfile.open(fileobj=file, mode="w|", bufsize=1 << 20) as archive:
+    with tarfile.open(path, "w") as archive:
         _add(archive, "backup/index.yaml", INDEX)
         for number in range(FILES):
             start = dice.randrange(max(1, len(lines) - each))
@@ -89,8 +84,7 @@ def _add(archive, name, data):
 
 
 def _log(dice, size):
-    lines, length = [], 0
-    while length < size:
+    while size > 0:
         line = {
             "ts": 1_764_000_000 + dice.random() * 86_400,
             "level": dice.choice(("debug", "info", "warn")),
@@ -98,25 +92,22 @@ def _log(dice, size):
             "path": f"/api/v1/{dice.choice('abcdefgh')}/{dice.randrange(1_000_000)}",
             "trace": f"{dice.getrandbits(64):016x}",
         }
-        lines.append(json.dumps(line).encode() + b"\n")
-        length += len(lines[-1])
-    return b"".join(lines)
+        yield (text := json.dumps(line).encode() + b"\n")
+        size -= len(text)
 
 
 def huge(directory, gib):
     """A gzip tarball with one file of `gib` GiB of zeros, one gzip member for each of them."""
     path = directory / f"{VOLUME}-huge.tar.gz"
-    index = tarfile.TarInfo("backup/index.yaml")
-    index.size = len(INDEX)
-    head = index.tobuf() + INDEX.ljust(-(-len(INDEX) // 512) * 512, b"\0")
-    entry = tarfile.TarInfo("backup/volume/huge")
-    entry.size = gib << 30
+    index, entry = tarfile.TarInfo("backup/index.yaml"), tarfile.TarInfo("backup/volume/huge")
+    index.size, entry.size = len(INDEX), gib << 30
+    padded = INDEX.ljust(-(-len(INDEX) // 512) * 512, b"\0")
     zeros = io.BytesIO()
     with igzip.open(zeros, "wb") as member:
         for _ in range(1 << 10):
             member.write(bytes(1 << 20))
     with path.open("wb") as out:
-        out.write(igzip.compress(head + entry.tobuf()))
+        out.write(igzip.compress(index.tobuf() + padded + entry.tobuf()))
         for _ in range(gib):
             out.write(zeros.getvalue())
         out.write(igzip.compress(bytes(1024)))
