@@ -38,62 +38,50 @@ def newest(place, fleet, service, kind):
     return replace(place, passphrase=passphrase).newest(fleet.service(service), kind)
 
 
-def file_of(place, fleet, service, kind):
-    return replace(place).newest_file(fleet.service(service), kind).path
+def file_of(place, subject, kind):
+    return replace(place).newest_file(subject, kind).path
 
 
-@pytest.mark.parametrize("service, kind", KINDS, ids=["-".join(kind) for kind in KINDS])
+@pytest.mark.parametrize("service, kind", KINDS)
 def test_no_damage_passes_the_checksum_next_to_the_file(place, fleet, service, kind):
-    file = file_of(place, fleet, service, kind)
+    file = file_of(place, fleet.service(service), kind)
     whole = file.read_bytes()
     assert check_sum(file) == hashlib.sha256(whole).hexdigest()
-    try:
-        for what, damaged in mutations(f"noted {service} {kind}", whole, count_of(kind)):
-            file.write_bytes(damaged)
-            with pytest.raises((BackupDamaged, CouldNotLook)):
-                newest(place, fleet, service, kind)
-                pytest.fail(f"{what} of {file.name} passed")
-            with pytest.raises(BackupDamaged, match="is not what was written"):
-                check_sum(file)
-    finally:
-        file.write_bytes(whole)
+    for what, damaged in mutations(f"noted {service} {kind}", whole, count_of(kind)):
+        file.write_bytes(damaged)
+        with pytest.raises((BackupDamaged, CouldNotLook)):
+            newest(place, fleet, service, kind)
+            pytest.fail(f"{what} of {file.name} passed")
+        with pytest.raises(BackupDamaged, match="is not what was written"):
+            check_sum(file)
 
 
 def content(backup):
     """What Incus would be given, uncompressed."""
-    name = backup.tarball.path.name
     with backup.tarball.content() as plain:
-        stream, digest = DecompressedReader(plain, name), hashlib.sha256()
-        while data := stream.read(1 << 20):
-            digest.update(data)
-    return digest.hexdigest()
+        stream = DecompressedReader(plain, backup.tarball.path.name)
+        return hashlib.sha256(b"".join(iter(lambda: stream.read(1 << 20), b""))).hexdigest()
 
 
-@pytest.mark.parametrize("service, kind", KINDS[:3], ids=["-".join(kind) for kind in KINDS[:3]])
+@pytest.mark.parametrize("service, kind", KINDS[:3])
 def test_damage_without_a_checksum_is_seen_by_reading(place, fleet, service, kind, capsys):
     """As of a file that was damaged before it was read for the first time."""
-    file = file_of(place, fleet, service, kind)
-    noted = file.with_name(f"{file.name}.sha256")
-    whole, said, seen = file.read_bytes(), noted.read_bytes(), Counter()
+    file, seen = file_of(place, fleet.service(service), kind), Counter()
     right = content(newest(place, fleet, service, kind))
-    noted.unlink()
-    try:
-        for what, damaged in mutations(f"covered {service} {kind}", whole, count_of(kind)):
-            file.write_bytes(damaged)
-            try:
-                backup = newest(place, fleet, service, kind)
-            except BackupDamaged:
-                seen["named damaged"] += 1
-            except CouldNotLook as error:
-                # Nothing in it says that it is a backup any more.
-                assert f"there is no {kind} of {service}" in error.message, what
-                seen["no backup"] += 1
-            else:
-                assert content(backup) == right, what
-                seen["the same content"] += 1
-    finally:
-        file.write_bytes(whole)
-        noted.write_bytes(said)
+    file.with_name(f"{file.name}.sha256").unlink()
+    for what, damaged in mutations(f"covered {service} {kind}", file.read_bytes(), count_of(kind)):
+        file.write_bytes(damaged)
+        try:
+            backup = newest(place, fleet, service, kind)
+        except BackupDamaged:
+            seen["named damaged"] += 1
+        except CouldNotLook as error:
+            # Nothing in it says that it is a backup any more.
+            assert f"there is no {kind} of {service}" in error.message, what
+            seen["no backup"] += 1
+        else:
+            assert content(backup) == right, what
+            seen["the same content"] += 1
     assert sum(seen.values()) == count_of(kind)
     assert seen["named damaged"] > count_of(kind) * 0.8
     with capsys.disabled():
@@ -101,36 +89,28 @@ def test_damage_without_a_checksum_is_seen_by_reading(place, fleet, service, kin
 
 
 def test_a_bucket_export_names_its_damage(place, fleet):
-    spec = fleet.buckets[0]
-    file = replace(place).newest_file(spec, "native").path
-    whole = file.read_bytes()
+    (spec,) = fleet.buckets
+    file = file_of(place, spec, "native")
     right = inspect_export(file, bucket=spec.name)
-    try:
-        for what, damaged in mutations("bucket", whole, COUNT):
-            file.write_bytes(damaged)
-            with pytest.raises(BackupDamaged):
-                check_sum(file)
-                pytest.fail(f"{what} passed")
-            try:
-                seen = inspect_export(file, bucket=spec.name)
-            except BackupDamaged:
-                continue
-            assert (seen.objects, seen.keys) == (right.objects, right.keys), what
-    finally:
-        file.write_bytes(whole)
+    for what, damaged in mutations("bucket", file.read_bytes(), COUNT):
+        file.write_bytes(damaged)
+        with pytest.raises(BackupDamaged):
+            check_sum(file)
+            pytest.fail(f"{what} passed")
+        try:
+            seen = inspect_export(file, bucket=spec.name)
+        except BackupDamaged:
+            continue
+        assert (seen.objects, seen.keys) == (right.objects, right.keys), what
 
 
 def test_a_damaged_note_is_reported_or_says_what_it_says(place):
     """A note has no checksum: what is still YAML of its form is another note."""
-    (file,) = {found.path for found in replace(place).notes[:1]}
-    whole, seen = file.read_bytes(), Counter()
-    try:
-        for _, damaged in mutations("note", whole, COUNT):
-            file.write_bytes(damaged)
-            found, faults = find_notes([file])
-            if found:
-                assert found[0].note == read_note(damaged)
-            seen["read" if found else "reported" if faults else "no note"] += 1
-    finally:
-        file.write_bytes(whole)
+    file, seen = replace(place).notes[0].path, Counter()
+    for _, damaged in mutations("note", file.read_bytes(), COUNT):
+        file.write_bytes(damaged)
+        found, faults = find_notes([file])
+        if found:
+            assert found[0].note == read_note(damaged)
+        seen["read" if found else "reported" if faults else "no note"] += 1
     assert sum(seen.values()) == COUNT

@@ -60,7 +60,7 @@ def drilled(pytestconfig, fleet, make_service):
 def test_bare_damage_is_named_or_restores_what_the_file_holds(
     drilled, place, fleet, tmp_path, name, capsys
 ):
-    packed = file_of(place, fleet, name, "tarball")
+    packed = file_of(place, fleet.service(name), "tarball")
     bare = tmp_path / "bare" / f"{name}01-data.tar"
     bare.parent.mkdir()
     with open_hashed(packed) as file:
