@@ -43,10 +43,7 @@ def impatient(monkeypatch):
 def place(pytestconfig, drill_project, tmp_path):
     """The source's backups, their files as a copy that may be spoiled."""
     where = backup_locations(session_of(pytestconfig))
-    copy = tmp_path / "backups"
-    shutil.copytree(where.places[0], copy)
-    copy.chmod(0o700)
-    return replace(where, places=(copy,))
+    return replace(where, places=(shutil.copytree(where.places[0], tmp_path / "backups"),))
 
 
 @pytest.fixture
@@ -190,27 +187,32 @@ def spoiled(deployed):
 
 
 @pytest.fixture
-def make_bucket(request, fleet, drill_project, scratch):
-    """Makes a bucket under drill with its drill, deployed; removed afterwards."""
-    stage, made = session_of(request.config), []
+def made():
+    """Parts to remove after the test."""
+    parts = []
+    yield parts
+    remove_all("the test", (part.remove for part in parts))
+
+
+@pytest.fixture
+def make_bucket(request, fleet, drill_project, scratch, made):
+    """Makes a bucket under drill with its drill, deployed."""
+    stage, (spec,) = session_of(request.config), fleet.buckets
 
     def make():
-        (spec,) = fleet.buckets
         drill = stage.new_drill(Planned(spec, "native"))
         bucket = stage.new_bucket(drill_project, spec, drill, scratch)
         made.append(bucket)
         bucket.deploy()
         return drill, bucket
 
-    yield make
-    for bucket in made:
-        bucket.remove()
+    return make
 
 
 @pytest.fixture
-def make_platform(request, fleet, drill_project, scratch):
+def make_platform(request, fleet, drill_project, scratch, made):
     """Makes a small platform with its drill, deployed: some services and the state bucket."""
-    stage, made = session_of(request.config), []
+    stage = session_of(request.config)
 
     def make(scenario, *names):
         services = tuple(fleet.service(name) for name in names)
@@ -221,6 +223,4 @@ def make_platform(request, fleet, drill_project, scratch):
         platform.deploy()
         return drill, platform
 
-    yield make
-    for platform in made:
-        platform.remove()
+    return make

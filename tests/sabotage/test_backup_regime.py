@@ -12,7 +12,6 @@ import tests.sabotage.acts as acts
 from fixtures.audit.audit import Audit
 from fixtures.audit.inventory import collect
 from fixtures.audit.policy import read_objects
-from fixtures.backups.find import identify
 from fixtures.evidence.record import LOSSES, AuditVerdict, Verdict
 from fixtures.evidence.writer import HistoryLine
 from fixtures.incus.instance import Instance
@@ -51,9 +50,9 @@ def audited_whole(place, fleet):
     return run
 
 
-@pytest.mark.parametrize("name", ["mosquitto", "step-ca", "atlas-terraform-state"])
-def test_the_labs_source_is_in_order(audited, name):
-    assert audited(name) == {}
+def test_the_labs_source_is_in_order(audited):
+    for name in ("mosquitto", "step-ca", "atlas-terraform-state"):
+        assert audited(name) == {}
 
 
 def test_days_without_a_backup_are_seen(audited):
@@ -114,23 +113,16 @@ def test_a_changed_file_is_seen(audited, place, fleet):
     assert set(audited("mosquitto")) == {"checksums beside the files", "loss of the pool"}
 
 
-def test_plaintext_of_an_encrypted_volume_is_seen_under_any_name(audited, place, owner):
-    hidden = place.places[0] / "notes-of-mine" / ".left-over.yaml"
+@pytest.mark.parametrize(("name", "part"), [(".left-over.yaml", 1), ("half.tar.gz.partial", 0.9)])
+def test_plaintext_of_an_encrypted_volume_is_seen_under_any_name(audited, place, owner, name, part):
+    hidden = place.places[0] / "notes-of-mine" / name
     hidden.parent.mkdir(mode=0o700)
-    hidden.write_bytes(b"".join(Volume(owner, "local", "step-ca01-data").export("zstd")))
+    whole = b"".join(Volume(owner, "local", "step-ca01-data").export("gzip"))
+    hidden.write_bytes(whole[: int(len(whole) * part)])
     hidden.chmod(0o600)
-    assert identify(hidden).names == "step-ca01-data"
     seen = audited("step-ca")
     assert set(seen) == {"no plaintext beside them"}
-    assert "notes-of-mine/.left-over.yaml" in seen["no plaintext beside them"]
-
-
-def test_half_an_export_is_plaintext_too(audited, place, owner):
-    half = place.places[0] / "half.tar.gz.partial"
-    whole = b"".join(Volume(owner, "local", "step-ca01-data").export("gzip"))
-    half.write_bytes(whole[: len(whole) * 9 // 10])
-    half.chmod(0o600)
-    assert "half.tar.gz" in audited("step-ca")["no plaintext beside them"]
+    assert f"notes-of-mine/{name}" in seen["no plaintext beside them"]
 
 
 def test_a_file_that_is_not_encrypted_is_seen(audited, place, fleet):
@@ -160,45 +152,43 @@ def test_an_instance_that_a_killed_backup_left_stopped_is_seen(audited, place, o
 
 def test_state_that_is_not_on_the_volume_is_seen(audited, audited_whole, owner):
     """Attacks 1 and 2: the tarball holds no file at all, and all was in order."""
-    instance = Instance(owner, "mosquitto01")
-    conf = "/etc/mosquitto/conf.d/elsewhere.conf"
-    instance.must_exec(["mkdir", "-p", "/etc/mosquitto/conf.d"])
-    instance.push(conf, b"persistence_location /var/lib/mq/\n")
-    try:
-        seen = audited("mosquitto")["its state is on the volume"]
-        assert seen.startswith("it is kept in /var/lib/mq/, on the root disk")
-        assert audited_whole() == {"instance mosquitto01": seen}
-    finally:
-        instance.must_exec(["rm", conf])
-    away = (
-        "[Service]\nExecStart=\nExecStart=/usr/bin/prometheus-alertmanager --storage.path=/opt/am\n"
-    )
-    unit = "/etc/systemd/system/alertmanager.service.d"
-    instance = Instance(owner, "alertmanager01")
-    instance.must_exec(["mkdir", "-p", unit])
-    instance.push(f"{unit}/away.conf", away.encode())
-    try:
-        assert "/opt/am" in audited("alertmanager")["its state is on the volume"]
-    finally:
-        instance.must_exec(["rm", "-r", unit])
-
-
-@pytest.mark.parametrize(
-    ("config", "found"),
-    [
+    conf, unit = "/etc/mosquitto/conf.d", "/etc/systemd/system/alertmanager.service.d"
+    away = "ExecStart=\nExecStart=/usr/bin/prometheus-alertmanager --storage.path=/opt/am"
+    for name, directory, text, kept in (
         (
-            {"snapshots.schedule": "@yearly", "snapshots.expiry": "30d"},
-            {
-                "snapshots.schedule": "is '@yearly', the fleet file says '@weekly'",
-                "snapshots.expiry": "is '30d', the fleet file says '2w'",
-            },
+            "mosquitto",
+            conf,
+            "persistence_location /var/lib/mq/",
+            "kept in /var/lib/mq/, on the root",
         ),
-        ({"snapshots.expiry": "1d"}, {"snapshots.expiry": "removes snapshots after '1d'"}),
-    ],
-    ids=["another schedule", "an expiry that takes the procedure's snapshots"],
-)
-def test_other_settings_of_the_volume_are_seen(audited, place, config, found, owner):
-    owner = owner
+        ("alertmanager", unit, f"[Service]\n{away}", "/opt/am"),
+    ):
+        instance, file = Instance(owner, f"{name}01"), f"{directory}/away.conf"
+        instance.must_exec(["mkdir", "-p", directory])
+        instance.push(file, f"{text}\n".encode())
+        try:
+            seen = audited(name)["its state is on the volume"]
+            assert kept in seen
+            assert audited_whole() == {f"instance {name}01": seen}
+        finally:
+            instance.must_exec(["rm", file])
+
+
+SETTINGS = [
+    (
+        {"snapshots.schedule": "@yearly", "snapshots.expiry": "30d"},
+        {
+            "snapshots.schedule": "is '@yearly', the fleet file says '@weekly'",
+            "snapshots.expiry": "is '30d', the fleet file says '2w'",
+        },
+    ),
+    # It takes the procedure's snapshots.
+    ({"snapshots.expiry": "1d"}, {"snapshots.expiry": "removes snapshots after '1d'"}),
+]
+
+
+@pytest.mark.parametrize(("config", "found"), SETTINGS)
+def test_other_settings_of_the_volume_are_seen(audited, config, found, owner):
     path = ("storage-pools", "local", "volumes", "custom", "loki01-data")
     owner.patch(*path, body={"config": config})
     try:
@@ -210,23 +200,11 @@ def test_other_settings_of_the_volume_are_seen(audited, place, config, found, ow
 
 def test_a_projection_needs_a_measured_drill(place, fleet):
     seen = collect(place, fleet.service("mosquitto"), datetime.now(UTC))
-    line = HistoryLine(
-        run="r",
-        begun=datetime.now(UTC),
-        host="h",
-        incus=None,
-        target="r1",
-        service="mosquitto",
-        scenario="tarball",
-        origin="existing",
-        verdict=Verdict.RECOVERED,
-        rto=10.0,
-        rpo=None,
-        target_rto=1800.0,
-        restored_bytes=64 * 2**20,
-        restore_seconds=4.0,
-        copied=True,
-    )
+    about = {"run": "r", "begun": datetime.now(UTC), "host": "h", "incus": None, "target": "r1"}
+    about |= {"service": "mosquitto", "scenario": "tarball", "origin": "existing"}
+    about |= {"verdict": Verdict.RECOVERED, "rto": 10.0, "rpo": None, "target_rto": 1800.0}
+    moved = {"restored_bytes": 64 * 2**20, "restore_seconds": 4.0, "copied": True}
+    line = HistoryLine(**about, **moved)
     seen.used_bytes = 640 * 2**20
     assert projection([], fleet, seen, "r1") is None
     small = line.model_copy(update={"restored_bytes": 1000})
