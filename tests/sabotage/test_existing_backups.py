@@ -13,17 +13,15 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 import tests.sabotage.acts as acts
-from fixtures.errors import CouldNotLook, DrillError, GuardRefused
+from fixtures.errors import GuardRefused
 from fixtures.evidence.judge import FILES
 from fixtures.evidence.record import Verdict
 from fixtures.evidence.writer import HistoryLine
 from fixtures.fleet.model import ONLY_THE_FIRST
-from fixtures.incus.guard import OwnServerPolicy
 from fixtures.incus.instance import Instance
 from fixtures.incus.inventory import compare, inventory
 from fixtures.incus.tunnel import Relay
 from fixtures.incus.volumes import Volume
-from fixtures.plugin.collect import Planned
 from fixtures.plugin.fixtures import session_of
 from fixtures.recovery.after import NO_FILE_CHECK
 from fixtures.recovery.checks import NOT_IN_FLEET
@@ -347,7 +345,6 @@ def test_the_source_cannot_be_changed_by_its_view(place):
         place.incus.put("instances", "mosquitto01", "state", body={"action": "stop"})
     # Meant so: else the run would end by it.
     place.incus.policy.refusals.clear()
-    assert not isinstance(place.incus.policy, OwnServerPolicy)
 
 
 def test_a_change_of_the_source_is_named(place, owner):
@@ -360,22 +357,6 @@ def test_a_change_of_the_source_is_named(place, owner):
     finally:
         volume.delete_snapshot("by-hand")
     assert compare(before, inventory(place.incus, place.project), begun).changed == []
-
-
-def test_a_spoiled_bucket_export_is_damage(place, pytestconfig, fleet, drill_project, scratch):
-    stage, spec = session_of(pytestconfig), fleet.buckets[0]
-    drill = stage.new_drill(Planned(spec, "native", "existing"))
-    bucket = stage.new_bucket(drill_project, spec, drill, scratch)
-    assert place.newest_export(bucket).held
-    file = acts.newest(place, fleet, spec.name, "native")
-    file.write_bytes(file.read_bytes()[:-9])
-    with pytest.raises(DrillError, match="is not what was written"):
-        place.newest_export(bucket)
-    file.with_name(f"{file.name}.sha256").unlink()
-    with pytest.raises(DrillError, match="is damaged"):
-        place.newest_export(bucket)
-    with pytest.raises(CouldNotLook, match="no directory of backups is known"):
-        replace(place, places=()).newest_export(bucket)
 
 
 def test_a_tsdb_snapshot_that_lies_as_a_directory_is_restored(place, drilled, fleet):
