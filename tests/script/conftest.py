@@ -116,14 +116,12 @@ class Place:
         call = ["bash", f"{inside}/atlas-backup.sh", "--config", f"{inside}/conf", *words]
         return self.lab.command(["setsid", "--wait", "env", *self.environment, *call])
 
-    def back_up(self, *words):
-        return subprocess.run(
-            self.script(*words),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            timeout=SECONDS,
-        )
+    def back_up(self, *words, status=0):
+        """Run the script; return what it says."""
+        to_one = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+        done = subprocess.run(self.script(*words), timeout=SECONDS, **to_one)
+        assert done.returncode == status, done.stdout
+        return done.stdout
 
     def files(self):
         """Every file under its final name."""
