@@ -1,16 +1,16 @@
 """What can go wrong with a recovery, done to a real one."""
 
-from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
 
 from drills.test_existing_backups import restored
 from fixtures.errors import DrillError
 from fixtures.evidence.record import Verdict
 from fixtures.plugin.collect import Planned
 from fixtures.plugin.fixtures import find_existing
-from fixtures.recovery.drill import Backup
-from fixtures.recovery.service import ServiceUnderDrill
+
+
+def nothing(*_):
+    """Forget the step."""
 
 
 def attempt(drill, body, *subjects):
@@ -23,7 +23,7 @@ def attempt(drill, body, *subjects):
     return drill.record()
 
 
-def drill_existing(stage, subject, kind, backups, make, sabotage=lambda existing: None):
+def drill_existing(stage, subject, kind, backups, make, sabotage=nothing):
     """Run the drill of an existing backup, with a sabotage before its body; return its evidence."""
     drill, existing = stage.new_drill(Planned(subject, kind, "existing")), None
     try:
@@ -57,42 +57,34 @@ def newest(place, fleet, name, kind):
     return replace(place).newest_file(subject, kind).path
 
 
-Act = Callable[[ServiceUnderDrill, Backup], Any]
-
-
 def skip(thing, verb):
     """Make a method, which must exist under this name, do nothing."""
-    assert callable(getattr(thing, verb))
-    setattr(thing, verb, lambda *_: None)
+    instead(verb, nothing)(thing)
 
 
 def instead(verb, act):
-    """Put `act(service, backup)` in the place of one of the runbook's verbs."""
+    """Put `act` in the place of one of the runbook's verbs; it gets what the sabotage gets."""
 
-    def sabotage(service, backup):
-        assert callable(getattr(service, verb))
-        setattr(service, verb, lambda *_: act(service, backup))
+    def sabotage(thing, *more):
+        assert callable(getattr(thing, verb))
+        setattr(thing, verb, lambda *_: act(thing, *more))
 
     return sabotage
 
 
 def after(verb, act):
-    """Let the verb do its work, then do `act(service, backup)`."""
+    """Let the verb do its work, then `act`, which gets what the sabotage gets."""
 
-    def sabotage(service, backup):
-        whole = getattr(service, verb)
+    def sabotage(thing, *more):
+        whole = getattr(thing, verb)
 
         def spoiled(*arguments):
             whole(*arguments)
-            act(service, backup)
+            act(thing, *more)
 
-        setattr(service, verb, spoiled)
+        setattr(thing, verb, spoiled)
 
     return sabotage
-
-
-def nothing(service, backup):
-    """Forget the step."""
 
 
 def shell(script):

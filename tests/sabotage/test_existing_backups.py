@@ -38,26 +38,11 @@ def drilled(pytestconfig, fleet, make_service, place):
 
     stage = session_of(pytestconfig)
 
-    def run(name, kind, sabotage=lambda existing: None, where=None, **spec):
+    def run(name, kind, sabotage=acts.nothing, where=None, **spec):
         subject = fleet.service(name).model_copy(update=spec)
         return acts.drill_existing(stage, subject, kind, where or place, make_service, sabotage)
 
     return run
-
-
-def after(verb, act):
-    """Let a step do its work, then do `act(existing)`."""
-
-    def sabotage(existing):
-        whole = getattr(existing, verb)
-
-        def spoiled():
-            whole()
-            act(existing)
-
-        setattr(existing, verb, spoiled)
-
-    return sabotage
 
 
 def without_note(existing):
@@ -92,8 +77,8 @@ def another_fingerprint(existing):
 
 
 def one_message_more_and_one_less(existing):
-    after("wait_until_healthy", publish(TOPIC, b""))(existing)
-    after("wait_until_healthy", publish("atlas-drills/alien", b"x"))(existing)
+    acts.after("wait_until_healthy", publish(TOPIC, b""))(existing)
+    acts.after("wait_until_healthy", publish("atlas-drills/alien", b"x"))(existing)
 
 
 def later_note(existing):
@@ -140,7 +125,7 @@ smaller_than_ever = last_proof(file_bytes=1 << 30)
 
 def in_the_way(existing):
     create = existing.service.create_volume
-    after("must_be_absent", lambda _: create(existing.service.volume))(existing)
+    acts.after("must_be_absent", lambda _: create(existing.service.volume))(existing)
 
 
 def not_lost(existing):
@@ -185,7 +170,8 @@ def test_what_is_not_the_sources_newest_backup_is_named(drilled, row):
 @pytest.mark.usefixtures("never_healthy")
 def test_how_far_a_recovery_came_is_in_its_message(drilled):
     why = "was restored, but the service does not become healthy on it"
-    acts.must_be(drilled(*BROKER, after("start", disable)), FAILED, why, "the source is untouched")
+    record = drilled(*BROKER, acts.after("start", disable))
+    acts.must_be(record, FAILED, why, "the source is untouched")
 
 
 def test_one_changed_byte_is_damage(drilled, place, fleet):
@@ -311,7 +297,7 @@ def test_without_a_note_the_live_service_is_compared(drilled, alive):
 def test_a_live_service_that_has_changed_since_proves_nothing(drilled, alive):
     def sabotage(existing):
         without_note(existing)
-        after("wait_until_healthy", publish(TOPIC, b""))(existing)
+        acts.after("wait_until_healthy", publish(TOPIC, b""))(existing)
 
     drill = drilled(*BROKER, sabotage, live=alive("mosquitto"))
     assert drill.strength == "sound"

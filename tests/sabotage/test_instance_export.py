@@ -19,7 +19,7 @@ from fixtures.incus.instance import Instance
 from fixtures.lab.lab import Lab
 from fixtures.plugin.fixtures import Session
 from fixtures.recovery.after import WITHOUT
-from tests.sabotage.test_existing_backups import after, drilled
+from tests.sabotage.test_existing_backups import drilled
 
 __all__ = ["drilled"]
 
@@ -54,7 +54,7 @@ def test_a_service_is_made_from_the_export_of_its_instance(drilled, export):
 
     found, seen = identify(export), {}
     assert (found.kind, found.names, found.state) == ("container", "mosquitto01", "other")
-    drill = drilled("mosquitto", "tarball", after("restore", look))
+    drill = drilled("mosquitto", "tarball", acts.after("restore", look))
     acts.must_be(drill, Verdict.RECOVERED)
     assert f"instance mosquitto01 was made from its export {export}" in drill.notes
     assert {device["type"] for device in seen["expanded_devices"].values()} == {"disk"}

@@ -18,7 +18,7 @@ def drilled(pytestconfig, fleet, drill_project, scratch, place):
     Mosquitto needs Alertmanager and the state.
     """
 
-    def run(sabotage=lambda platform: None):
+    def run(sabotage=acts.nothing):
         stage = session_of(pytestconfig)
         broker = fleet.service("mosquitto").model_copy(update={"depends_on": NEEDS})
         small = {"services": (broker, fleet.service("alertmanager"))}
