@@ -131,9 +131,9 @@ def test_on_a_pool_that_copies_a_second_import_is_compared(planted):
 
 
 def test_what_becomes_roots_while_it_runs_is_wrong_data(spoiled):
-    act = acts.after("wait_until_healthy", acts.shell("chown 0:0 /mosquitto/data/mosquitto.db"))
-    found = acts.broken(spoiled(FROM["tarball"][0], "mosquitto", "tarball", act))
-    assert "mosquitto.db is owned by 0:0" in found[after.FILES_NOW]
+    act = acts.after("wait_until_healthy", acts.shell("chown 0:0 /prometheus/queries.active"))
+    found = acts.broken(spoiled(FROM["tarball"][0], "prometheus", "tarball", act))
+    assert "queries.active is owned by 0:0" in found[after.FILES_NOW]
 
 
 def not_kept(service, backup):
