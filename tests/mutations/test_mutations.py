@@ -1,7 +1,8 @@
 """Damaged backups: every one is named so, or shown to restore to exactly the right data.
 
-`ATLAS_DRILLS_MUTATIONS=1000 pytest tests/mutations` makes a thousand of each kind, and prints what
-became of them.
+`ATLAS_DRILLS_MUTATIONS=1000 pytest tests/mutations` makes a thousand of each kind, restores a
+hundred that nothing covers (neither a compression, a checksum nor a note), and prints what became
+of them.
 """
 
 import hashlib
@@ -11,14 +12,20 @@ from dataclasses import replace
 
 import pytest
 
-from fixtures.backups.streams import DecompressedReader
+import fixtures.recovery.after as after
+import fixtures.recovery.service as verbs
+import tests.sabotage.acts as acts
+from fixtures.backups.streams import DecompressedReader, open_hashed, read_archive
 from fixtures.backups.sums import check_sum
 from fixtures.errors import BackupDamaged, CouldNotLook
+from fixtures.evidence.record import Verdict
+from fixtures.plugin.fixtures import session_of
 from fixtures.recovery.bucket import inspect_export
 from fixtures.services.note import find_notes, read_note
 from tests.mutations.mutate import mutations
 
 COUNT = int(os.environ.get("ATLAS_DRILLS_MUTATIONS", "66"))
+RESTORED = max(COUNT // 10, 4)
 KINDS = [
     ("loki", "tarball"),
     ("mosquitto", "tarball"),
@@ -114,3 +121,60 @@ def test_a_damaged_note_is_reported_or_says_what_it_says(place):
             assert found[0].note == read_note(damaged)
         seen["read" if found else "reported" if faults else "no note"] += 1
     assert sum(seen.values()) == COUNT
+
+
+@pytest.fixture(autouse=True)
+def impatient(monkeypatch):
+    monkeypatch.setattr(verbs, "HEALTHY_SECONDS", 6.0)
+    monkeypatch.setattr(after, "SOAK_SECONDS", 0.5)
+
+
+def files_in(path):
+    """Everything of an export but padding, by name: what a restore brings back of it."""
+    found = {}
+
+    def visit(archive, entry):
+        content = archive.open_file(entry)
+        about = (entry.type, entry.mode, entry.uid, entry.gid, entry.linkname, entry.mtime)
+        found[entry.name] = (about, content.read() if content else b"")
+
+    with open_hashed(path) as file:
+        read_archive(DecompressedReader(file, path.name), path.name, visit)
+    return found
+
+
+@pytest.mark.parametrize("name", ["mosquitto", "prometheus", "loki"])
+def test_bare_damage_is_named_or_restores_what_the_file_holds(
+    pytestconfig, make_service, place, fleet, tmp_path, name, capsys
+):
+    """Without a note and a live service."""
+    stage, spec = session_of(pytestconfig), fleet.service(name)
+    spec = spec.model_copy(update={"live": "none"})
+
+    def drilled():
+        return acts.drill_existing(stage, spec, "tarball", replace(own), make_service)
+
+    packed = file_of(place, spec, "tarball")
+    bare = tmp_path / "bare" / f"{name}01-data.tar"
+    bare.parent.mkdir()
+    with open_hashed(packed) as file:
+        content = DecompressedReader(file, packed.name)
+        bare.write_bytes(b"".join(iter(lambda: content.read(1 << 20), b"")))
+    own, right, seen = replace(place, places=(bare.parent,)), files_in(bare), Counter()
+    whole = drilled()
+    assert (whole.verdict, whole.strength) == (Verdict.RECOVERED, "sound"), whole.reason
+    for what, damaged in mutations(f"bare {name}", bare.read_bytes(), RESTORED):
+        bare.write_bytes(damaged)
+        record = drilled()
+        if record.verdict is not Verdict.RECOVERED:
+            assert record.reason, what
+            seen["named"] += 1
+            continue
+        try:
+            same = files_in(bare) == right
+        except (BackupDamaged, CouldNotLook) as error:
+            pytest.fail(f"{what}: recovered although {error}")
+        seen["the same content" if same else "only a note would have shown it"] += 1
+    assert sum(seen.values()) == RESTORED
+    with capsys.disabled():
+        print(f"\n{name}, not compressed: {dict(seen)}")
