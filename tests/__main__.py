@@ -1,7 +1,8 @@
-"""`python -m tests`: all tests, in two pytest processes at once, each with a lab of its own.
+"""`python -m tests`: all tests, in three pytest processes at once, each with a lab of its own.
 
-A test of a drill waits for Incus for half of its time. Two processes in one lab would see each
-other's source project change; two labs share nothing but the cache of what labs are built from.
+A test of a drill waits for Incus for half of its time, so that three keep two cores busy. Processes
+in one lab would see each other's source project change; labs share nothing but the cache of what
+they are built from.
 
 With arguments (a path, `-k`, `-x`, ...) it is one pytest, with these arguments.
 """
@@ -16,11 +17,9 @@ from fixtures.lab import settings
 from tests.remote.server import small_fleet
 
 SHARES = {
-    "sabotage": ("plugin", "mutations", "sabotage", "runbook"),
-    "others": (
-        *("arch", "unit", "guard", "report"),
-        *("cluster", "faults", "lab", "remote", "script"),
-    ),
+    "sabotage": ("mutations", "sabotage"),
+    "plugin": ("plugin", "runbook", "cluster", "script"),
+    "others": ("arch", "unit", "guard", "report", "faults", "lab", "remote"),
 }
 """Name of a process -> its directories: together all of them, and about as long as one another."""
 

@@ -1,5 +1,6 @@
 """One broker in the lab of the runbook, for many small runbooks of other shapes."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,9 @@ from fixtures.runbook.perform import Sandbox
 from fixtures.runbook.section import Performance, ServiceSection
 from fixtures.runbook.text import parse_runbook
 from tests.sabotage.acts import attempt
+
+# As tests/sabotage does: the sections are about all services.
+os.environ.setdefault("ATLAS_DRILLS_RECIPES", str(Path(__file__).parents[1] / "imitations"))
 
 OF_EACH_SERVICE = ("-from-a-snapshot]", "-from-a-tarball]", "-without-its-data]")
 """Sections that are performed for each service by `./run drills`, and here for two of them."""
