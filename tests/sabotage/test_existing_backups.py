@@ -148,7 +148,7 @@ ROWS = [
     (BROKER, one_message_more_and_one_less, WRONG, f"lost: retained messages: {TOPIC}", ALIEN),
     (CA, other_root, WRONG, OTHER_DATA),
     (CA, no_root, Verdict.RECOVERED),
-    (CA, another_fingerprint, WRONG, "has no root of fingerprint 000"),
+    (CA, another_fingerprint, UNSEEN, "has no root of fingerprint 000"),
     (METRICS_FILE, later_note, WRONG, "time of the newest data: is "),
     (BROKER, of_days_ago, Verdict.RECOVERED_LATE, "stale: the age of its data is ", "the schedule"),
     (BROKER, empty_and_without_note, UNSEEN, "it proves nothing"),
