@@ -36,7 +36,7 @@ KINDS = [
 
 def count_of(kind):
     """How many of a kind are damaged: gpg derives its key for some 0.2 s, each time."""
-    return COUNT // 5 if kind == "encrypted-tarball" else COUNT
+    return COUNT // 6 if kind == "encrypted-tarball" else COUNT
 
 
 def newest(place, fleet, service, kind):
