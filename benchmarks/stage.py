@@ -121,18 +121,19 @@ class Stage(NamedTuple):
 
 
 @contextmanager
-def stage(images=None, fleet=ROOT / "fleets" / "atlas.yaml"):
+def stage(images=None):
     """The lab with a drill project in it; both are gone afterwards, a lab that was up stays up."""
     lab, run = Lab(report=print, images=images), f"bench-{secrets.token_hex(3)}"
     started = lab.up()
     with tempfile.TemporaryDirectory(prefix="atlas-bench-") as scratch, run_lock(run):
         policy = DrillPolicy(run)
-        incus, loaded = Incus(str(lab.socket), policy), load_fleet(fleet)
+        fleet = load_fleet(ROOT / "fleets" / "atlas.yaml")
+        incus = Incus(str(lab.socket), policy)
         reap(incus, policy)
         project = DrillProject(incus, run, f"drill-{run}")
         try:
-            view = project.create(loaded.pool)
-            yield Stage(lab, loaded, view, project, Path(scratch))
+            view = project.create(fleet.pool)
+            yield Stage(lab, fleet, view, project, Path(scratch))
         finally:
             project.delete()
             if started:
