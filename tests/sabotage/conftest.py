@@ -19,7 +19,7 @@ from fixtures.incus.client import Incus
 from fixtures.incus.guard import OwnServerPolicy
 from fixtures.incus.instance import Instance
 from fixtures.plugin.collect import Planned
-from fixtures.plugin.fixtures import backup_locations, platform_of, session_of
+from fixtures.plugin.fixtures import backup_locations, session_of
 from fixtures.recovery.drill import remove_all
 from fixtures.recovery.service import ServiceUnderDrill
 from tests.sabotage.acts import attempt
@@ -49,12 +49,6 @@ def owner(pytestconfig, drill_project, fleet):
     """The source as its owner sees it, who may change it."""
     socket = str(drill_project.endpoint)
     return Incus(socket, OwnServerPolicy(socket), project=fleet.source_project)
-
-
-@pytest.fixture
-def never_healthy(impatient, monkeypatch):
-    """Waits 3 s only, in a test whose service never becomes healthy."""
-    monkeypatch.setattr(verbs, "HEALTHY_SECONDS", 3.0)
 
 
 class Kept:
@@ -194,22 +188,5 @@ def make_bucket(request, fleet, drill_project, scratch, made):
         made.append(bucket)
         bucket.deploy()
         return drill, bucket
-
-    return make
-
-
-@pytest.fixture
-def make_platform(request, fleet, drill_project, scratch, made):
-    """Makes a small platform with its drill, deployed: some services and the state bucket."""
-    stage = session_of(request.config)
-
-    def make(scenario, *names):
-        services = tuple(fleet.service(name) for name in names)
-        small = fleet.model_copy(update={"services": services})
-        drill = stage.new_drill(Planned(small, scenario))
-        platform = platform_of(stage, small, drill, drill_project, scratch)
-        made.append(platform)
-        platform.deploy()
-        return drill, platform
 
     return make

@@ -12,6 +12,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+import fixtures.recovery.service as verbs
 import tests.sabotage.acts as acts
 from fixtures.errors import GuardRefused
 from fixtures.evidence.judge import FILES
@@ -167,8 +168,8 @@ def test_what_is_not_the_sources_newest_backup_is_named(drilled, row):
     acts.must_be(drilled(name, kind, sabotage), verdict, *words)
 
 
-@pytest.mark.usefixtures("never_healthy")
-def test_how_far_a_recovery_came_is_in_its_message(drilled):
+def test_how_far_a_recovery_came_is_in_its_message(drilled, monkeypatch):
+    monkeypatch.setattr(verbs, "HEALTHY_SECONDS", 3.0)
     why = "was restored, but the service does not become healthy on it"
     record = drilled(*BROKER, acts.after("start", disable))
     acts.must_be(record, FAILED, why, "the source is untouched")

@@ -5,6 +5,8 @@ import pytest
 import drills.test_full_rebuild as runbook
 import tests.sabotage.acts as acts
 from fixtures.evidence.record import Verdict
+from fixtures.plugin.collect import Planned
+from fixtures.plugin.fixtures import platform_of, session_of
 
 WITH_DATA, WITHOUT = "full-rebuild-with-data", "full-rebuild"
 BODIES = {
@@ -14,11 +16,17 @@ BODIES = {
 
 
 @pytest.fixture
-def drilled(make_platform):
-    """Runs a drill's body on a sabotaged platform of some services and returns its evidence."""
+def drilled(request, fleet, drill_project, scratch, made):
+    """Runs a drill's body on a sabotaged platform: some services and the state bucket."""
+    stage = session_of(request.config)
 
     def run(scenario, sabotage, *names):
-        drill, platform = make_platform(scenario, *names)
+        services = tuple(fleet.service(name) for name in names)
+        small = fleet.model_copy(update={"services": services})
+        drill = stage.new_drill(Planned(small, scenario))
+        platform = platform_of(stage, small, drill, drill_project, scratch)
+        made.append(platform)
+        platform.deploy()
         backups = platform.back_up() if scenario == WITH_DATA else platform.note_loss()
         sabotage(platform)
         return acts.attempt(drill, BODIES[scenario], platform, backups)
