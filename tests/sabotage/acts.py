@@ -57,6 +57,14 @@ def newest(place, fleet, name, kind):
     return replace(place).newest_file(subject, kind).path
 
 
+def flip_a_bit(path, at=None):
+    """In the middle of the file, or `at` a byte; return what it holds then."""
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2 if at is None else at] ^= 1
+    path.write_bytes(data)
+    return bytes(data)
+
+
 def skip(thing, verb):
     """Make a method, which must exist under this name, do nothing."""
     instead(verb, nothing)(thing)

@@ -177,9 +177,7 @@ def test_how_far_a_recovery_came_is_in_its_message(drilled, monkeypatch):
 
 def test_one_changed_byte_is_damage(drilled, place, fleet):
     file = acts.newest(place, fleet, "mosquitto", "tarball")
-    whole = bytearray(file.read_bytes())
-    whole[len(whole) // 2] ^= 1
-    file.write_bytes(whole)
+    acts.flip_a_bit(file)
     acts.must_be(drilled(*BROKERS_FILE), FAILED, "is not what was written")
     # As of a file that was damaged before its checksum was taken.
     file.with_name(f"{file.name}.sha256").unlink()

@@ -16,10 +16,7 @@ def with_another_passphrase(own):
 
 
 def recorded_after_it_rotted(own):
-    data = bytearray(own.path.read_bytes())
-    data[-30] ^= 1
-    own.path.write_bytes(data)
-    return replace(own, sha256=hashlib.sha256(data).hexdigest())
+    return replace(own, sha256=hashlib.sha256(acts.flip_a_bit(own.path, -30)).hexdigest())
 
 
 @pytest.mark.parametrize(

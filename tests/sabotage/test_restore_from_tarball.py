@@ -34,14 +34,9 @@ def test_an_older_tarball_is_wrong_data(deployed):
     acts.must_be(record, Verdict.WRONG_DATA, "newest-of-all")
 
 
-def flipped(whole, at):
-    return whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :]
-
-
 def test_a_tarball_that_rots_is_called_damaged_and_never_imported(deployed):
     drill, service, backup = deployed("mosquitto", "tarball")
-    path = backup.tarball.path
-    path.write_bytes(flipped(path.read_bytes(), backup.tarball.file_bytes // 2))
+    acts.flip_a_bit(backup.tarball.path)
     record = acts.attempt(drill, body, service, backup)
     acts.must_be(record, Verdict.NOT_RECOVERED, "damaged: its sha256 is", "it was not imported")
     assert not service.volume.exists(), "Incus never saw the damaged file"
@@ -58,11 +53,10 @@ def test_incus_makes_no_volume_of_a_file_that_is_seen_damaged_while_it_is_sent(h
     tarball, other = backup.tarball, service.volume.sibling("made-of-a-damaged-file")
     whole = tarball.path.read_bytes()
     half, last = len(whole) // 2, len(whole) - 1
-    damages = [flipped(whole, last)]
+    flips = [whole[:n] + bytes([whole[n] ^ 1]) + whole[n + 1 :] for n in (100, half, last)]
     # gpg takes its time for each: the last byte stands for all.
-    if kind == "tarball":
-        damages += [flipped(whole, 100), flipped(whole, half), whole[:-1], whole[:half], b""]
-        damages += [whole + b"x"]
+    more = [*flips, whole[:-1], whole[:half], b"", whole + b"x"]
+    damages = more if kind == "tarball" else flips[-1:]
     for damaged in damages:
         tarball.path.write_bytes(damaged)
         match = "is damaged: its sha256 is .* it was not imported"

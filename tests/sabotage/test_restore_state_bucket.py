@@ -56,9 +56,7 @@ def delete_the_admin_key(bucket):
 
 
 def rot(bucket, export):
-    data = bytearray(export.tarball.path.read_bytes())
-    data[len(data) // 2] ^= 1
-    export.tarball.path.write_bytes(data)
+    acts.flip_a_bit(export.tarball.path)
 
 
 ROWS = [
