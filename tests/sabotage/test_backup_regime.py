@@ -154,17 +154,21 @@ def test_state_that_is_not_on_the_volume_is_seen(audited, audited_whole, owner):
             instance.must_exec(["rm", file])
 
 
-def test_other_settings_of_the_volume_are_seen(audited, owner):
+@pytest.mark.parametrize(
+    ("name", "value", "why"),
+    [
+        ("snapshots.schedule", "@yearly", "is '@yearly', the fleet file says '@weekly'"),
+        # The procedure's snapshots too.
+        ("snapshots.expiry", "1d", "removes snapshots after '1d'"),
+    ],
+)
+def test_other_settings_of_the_volume_are_seen(audited, owner, name, value, why):
     path = ("storage-pools", "local", "volumes", "custom", "loki01-data")
-    config = {"snapshots.schedule": "@yearly", "snapshots.expiry": "1d"}
-    owner.patch(*path, body={"config": config})
+    owner.patch(*path, body={"config": {name: value}})
     try:
-        seen = audited("loki")
+        assert why in audited("loki")[name]
     finally:
-        owner.patch(*path, body={"config": dict.fromkeys(config, "")})
-    assert "is '@yearly', the fleet file says '@weekly'" in seen["snapshots.schedule"]
-    # The procedure's snapshots too.
-    assert "removes snapshots after '1d'" in seen["snapshots.expiry"]
+        owner.patch(*path, body={"config": {name: ""}})
 
 
 def test_a_projection_needs_a_measured_drill(place, fleet):
