@@ -5,12 +5,15 @@ import importlib
 import sys
 import time
 from datetime import UTC, datetime
+from functools import partial
 
 from benchmarks import figures
 from fixtures.errors import DrillError
 
 BENCHMARKS = {"rto": 7, "fleet": 3, "start": 3, "integrity": 5, "restore": 3}
 """Name of a module with a function `run(bench)` -> how many times its figures are taken."""
+
+say = partial(print, flush=True)
 
 
 def main(argv):
@@ -19,37 +22,37 @@ def main(argv):
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(BENCHMARKS)}")
     parser.add_argument("--repeat", type=int, help="how many times each figure is taken")
     parser.add_argument("--quick", action="store_true", help="small sizes; no results are written")
-    parser.add_argument(
-        "--table", action="store_true", help="only make the table of docs/performance.md"
-    )
+    parser.add_argument("--table", action="store_true", help="only make that of performance.md")
     given = parser.parse_args(argv)
     if unknown := [name for name in given.names if name not in BENCHMARKS]:
         parser.error(f"no benchmark is called {', '.join(unknown)}: {', '.join(BENCHMARKS)}")
     if given.table:
-        figures.write_table(figures.read())
+        page = figures.fill_page(figures.PAGE.read_text("utf-8"), figures.read())
+        figures.PAGE.write_text(page, encoding="utf-8")
         return 0
     missed = 0
     for name in given.names or BENCHMARKS:
-        bench = figures.Bench(name, given.repeat or BENCHMARKS[name], _print, given.quick)
-        begun, clock = datetime.now(UTC), time.monotonic()
+        bench = figures.Bench(name, given.repeat or BENCHMARKS[name], say, given.quick)
         try:
-            importlib.import_module(f"benchmarks.{name}").run(bench)
+            _measure(bench)
         except DrillError as error:
             print(f"bench {name}: {error}", file=sys.stderr)
             return 1
-        except KeyboardInterrupt:
-            # What was measured by then is whole: a figure is kept with all of its rounds.
-            if bench.figures and not given.quick:
-                figures.write(bench, begun, time.monotonic() - clock)
-            raise
         missed += sum(figure.met is False for figure in bench.figures)
-        if not given.quick:
-            _print(f"raw results: {figures.write(bench, begun, time.monotonic() - clock)}")
     return 1 if missed else 0
 
 
-def _print(text):
-    print(text, flush=True)
+def _measure(bench):
+    begun, clock = datetime.now(UTC), time.monotonic()
+    try:
+        importlib.import_module(f"benchmarks.{bench.name}").run(bench)
+    except KeyboardInterrupt:
+        # What was measured by then is whole: a figure is kept with all of its rounds.
+        if bench.figures and not bench.quick:
+            figures.write(bench, begun, time.monotonic() - clock)
+        raise
+    if not bench.quick:
+        say(f"raw results: {figures.write(bench, begun, time.monotonic() - clock)}")
 
 
 if __name__ == "__main__":

@@ -20,21 +20,16 @@ PAGE = ROOT / "docs" / "performance.md"
 
 BEGIN = "<!-- made by `python -m benchmarks --table` from benchmarks/results/ -->"
 END = "<!-- end of the table -->"
+HEAD = """\
+| figure | against | min | median | max | unit | goal | reached |
+|---|---|---|---|---|---|---|---|"""
 
 
 @dataclass(frozen=True)
 class Figure:
-    """One figure of one benchmark.
+    """What was measured, held against something else side by side; one value a repetition.
 
-    Args:
-        what: what was measured, as the row of the table reads.
-        against: what it was held against, side by side.
-        unit: of the values: `ratio`, `times faster`, `s`, `ms`, `MiB`, ...
-        values: one for each repetition.
-        at_most: the goal, for figures that have to be small.
-        at_least: the goal, for figures that have to be large. Without either it is not judged.
-        judged: which of `min`, `median` and `max` the goal is about.
-        note: what a reader has to know of it.
+    A goal is `at_most` or `at_least`, for the `min`, `median` or `max` of the values (`judged`).
     """
 
     what: str
@@ -44,13 +39,6 @@ class Figure:
     at_most: float | None = None
     at_least: float | None = None
     judged: str = "median"
-    note: str = ""
-
-    def __post_init__(self):
-        if not self.values:
-            raise ValueError(f"{self.what}: no value was measured")
-        if self.judged not in ("min", "median", "max"):
-            raise ValueError(f"{self.what}: {self.judged} is no statistic")
 
     @property
     def statistics(self):
@@ -64,9 +52,15 @@ class Figure:
         value = self.statistics[self.judged]
         if self.at_most is not None:
             return value <= self.at_most
-        if self.at_least is not None:
-            return value >= self.at_least
-        return None
+        return None if self.at_least is None else value >= self.at_least
+
+    @property
+    def goal(self):
+        """The goal in words; empty where there is none."""
+        word = "" if self.judged == "median" else f" ({self.judged})"
+        if self.at_most is not None:
+            return f"{number(self.at_most)} or less{word}"
+        return "" if self.at_least is None else f"{number(self.at_least)} or more{word}"
 
     def as_json(self):
         """Everything, for the results file."""
@@ -78,16 +72,21 @@ class Figure:
         fields = {name: data[name] for name in cls.__dataclass_fields__}
         return cls(**{**fields, "values": tuple(data["values"])})
 
+    def __str__(self):
+        seen = {key: number(value) for key, value in self.statistics.items()}
+        judged = {True: ": reached", False: ": NOT reached", None: ""}[self.met]
+        return (
+            f"{self.what}: {seen['median']} {self.unit} "
+            f"(min {seen['min']}, max {seen['max']}, n={len(self.values)})"
+            + (f", goal {self.goal}{judged}" if self.goal else "")
+        )
+
 
 @dataclass
 class Bench:
-    """One benchmark while it runs.
+    """One benchmark while it runs; `report` prints a line.
 
-    Args:
-        name: of its module.
-        repeat: how many times each figure is taken.
-        report: prints one line of progress.
-        quick: sizes and counts that take seconds, to see that it works; never written as results.
+    `quick` has sizes and counts that take seconds, to see that it works: never written as results.
     """
 
     name: str
@@ -100,24 +99,20 @@ class Bench:
     def sample(self, **facts):
         """Keep one raw measurement; lengths in seconds, sizes in bytes."""
         self.samples.append(facts)
-        self.report(f"{self.name}: " + ", ".join(f"{k} {_short(v)}" for k, v in facts.items()))
+        shown = (f"{k} {v:.3f}" if isinstance(v, float) else f"{k} {v}" for k, v in facts.items())
+        self.report(f"{self.name}: {', '.join(shown)}")
         return facts
 
     def figure(self, what, against, unit, values, **goal):
         """Keep one figure; see `Figure`."""
         made = Figure(what, against, unit, tuple(round(value, 4) for value in values), **goal)
         self.figures.append(made)
-        self.report(f"{self.name}: {line(made)}")
+        self.report(f"{self.name}: {made}")
 
     def side_by_side(self, acts, **facts):
-        """Time several acts in turn, `repeat` times; every second round in the other order.
+        """Time acts (name -> act that returns its seconds) in turn; return one sample a round.
 
-        Args:
-            acts: name -> act that returns its own seconds.
-            facts: kept with each sample.
-
-        Returns:
-            One sample a round: the seconds of each act under its name.
+        Every second round has the other order; `facts` are kept with each sample.
         """
         rounds = []
         for number in range(self.repeat):
@@ -138,28 +133,6 @@ def timed(act):
 def ratios(rounds, first, second):
     """Return `first` divided by `second`, round by round."""
     return [sample[first] / sample[second] for sample in rounds]
-
-
-def line(figure):
-    """A figure in one line of text."""
-    seen = figure.statistics
-    goal = goal_of(figure)
-    judged = {True: ": reached", False: ": NOT reached", None: ""}[figure.met]
-    return (
-        f"{figure.what}: {number(seen['median'])} {figure.unit} "
-        f"(min {number(seen['min'])}, max {number(seen['max'])}, n={len(figure.values)})"
-        + (f", goal {goal}{judged}" if goal else "")
-    )
-
-
-def goal_of(figure):
-    """The goal in words; empty where there is none."""
-    word = "" if figure.judged == "median" else f" ({figure.judged})"
-    if figure.at_most is not None:
-        return f"{number(figure.at_most)} or less{word}"
-    if figure.at_least is not None:
-        return f"{number(figure.at_least)} or more{word}"
-    return ""
 
 
 def number(value):
@@ -191,25 +164,8 @@ def read(directory=RESULTS):
     }
 
 
-def table(results):
-    """Return Markdown: one row a figure."""
-    lines = [
-        "| figure | against | min | median | max | unit | goal | reached |",
-        "|---|---|---|---|---|---|---|---|",
-    ]
-    reached = {True: "yes", False: "**no**", None: ""}
-    for name, result in results.items():
-        for figure in map(Figure.from_json, result["figures"]):
-            seen = {key: number(value) for key, value in figure.statistics.items()}
-            lines.append(
-                f"| {name}: {figure.what} | {figure.against} | {seen['min']} | {seen['median']} | "
-                f"{seen['max']} | {figure.unit} | {goal_of(figure)} | {reached[figure.met]} |"
-            )
-    return lines
-
-
 def fill_page(page, results):
-    """Return a page with the table between its marks.
+    """Return a page with a row for each figure between its marks.
 
     Raises:
         ValueError: the page has not both marks.
@@ -218,12 +174,19 @@ def fill_page(page, results):
     _, end, tail = rest.partition(END)
     if not begin or not end:
         raise ValueError(f"the page has no place for the table: {BEGIN} and {END}")
-    return "\n".join([head + begin, *table(results), end + tail])
+    rows = [
+        _row(name, Figure.from_json(data))
+        for name, result in results.items()
+        for data in result["figures"]
+    ]
+    return "\n".join([head + begin, HEAD, *rows, end + tail])
 
 
-def write_table(results, page=PAGE):
-    """Put the table into docs/performance.md."""
-    page.write_text(fill_page(page.read_text("utf-8"), results), encoding="utf-8")
+def _row(name, figure):
+    values = [number(value) for value in figure.statistics.values()]
+    reached = {True: "yes", False: "**no**", None: ""}[figure.met]
+    what = (f"{name}: {figure.what}", figure.against)
+    return f"| {' | '.join((*what, *values, figure.unit, figure.goal, reached))} |"
 
 
 def machine():
@@ -241,11 +204,5 @@ def machine():
 
 
 def _git(*argv):
-    done = subprocess.run(
-        ["git", "-C", str(ROOT), *argv], capture_output=True, text=True, check=False
-    )
+    done = subprocess.run(["git", "-C", str(ROOT), *argv], capture_output=True, text=True)
     return done.stdout.strip() if done.returncode == 0 else None
-
-
-def _short(value):
-    return f"{value:.3f}" if isinstance(value, float) else str(value)

@@ -51,11 +51,7 @@ def run(bench):
             recoveries=len(wanted),
             left_out=", ".join(missing),
         )
-    _figures(bench, rounds, len(wanted))
-
-
-def _figures(bench, rounds, count):
-    about = f"the same by fleet.sh, serially ({count} recoveries; nothing is verified)"
+    about = f"the same by fleet.sh, serially ({len(wanted)} recoveries; nothing is verified)"
     bench.figure(WHOLE, about, "ratio", ratios(rounds, "drills", "script"), at_most=0.35)
     bench.figure(WHOLE, "the goal", "s", [one["drills"] for one in rounds], at_most=100)
     bench.figure("the script", "itself", "s", [one["script"] for one in rounds])
@@ -96,10 +92,9 @@ def recoveries(fleet, ids):
 
 def _recovery(file, test, subject, params):
     what = file.removeprefix("test_restore_from_").removeprefix("test_")
-    if params.endswith("-existing") or "-existing-" in params:
-        if not subject or "native" in test:
-            return None
-        return f"existing_{'snapshot' if 'snapshot' in test else 'file'} {subject}"
+    if "-existing" in params:
+        kind = "snapshot" if "snapshot" in test else "file"
+        return f"existing_{kind} {subject}" if subject and "native" not in test else None
     if what == "full_rebuild":
         return f"full_rebuild {'with' if 'with_data' in test else 'without'}"
     if what == "restore_state_bucket":
@@ -108,17 +103,14 @@ def _recovery(file, test, subject, params):
         return None
     if params.endswith("new-volume"):
         return f"new_volume {subject}"
-    known = {"native_export": "native"}
-    return f"{known.get(what, what)} {subject}"
+    return f"{'native' if what == 'native_export' else what} {subject}"
 
 
 def drills(quick, skipped):
     """Return the seconds of the whole run, from the start of pytest to its end.
 
-    Args:
-        quick: only a few of them.
-        skipped: gets the services whose software could not be fetched: the script has no image of
-            them either.
+    `skipped` gets the services whose software could not be fetched: the script has no image of them
+    either.
 
     Raises:
         RuntimeError: a drill that was made did not recover.

@@ -16,8 +16,8 @@ import subprocess
 import sys
 import time
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from fixtures.lab.host import enter
 
@@ -28,33 +28,19 @@ PROBE_SECONDS = 0.25
 """Time-out of one probe: a container that is being killed takes connections and answers none."""
 
 
-@dataclass(frozen=True)
-class Change:
-    """The first probe with another answer than the one before; seconds of CLOCK_MONOTONIC."""
+class Change(NamedTuple):
+    """The first probe with another answer than the one before it, which ended at `before`."""
 
     is_healthy: bool
-    began: float
     ended: float
     before: float
-    """When the probe before it ended."""
 
 
-@dataclass(frozen=True)
-class Outage:
+class Outage(NamedTuple):
     """From the last good answer to the first good one after it."""
 
     last_good: float
     first_good: float
-
-    @property
-    def seconds(self):
-        """Its length."""
-        return self.first_good - self.last_good
-
-
-def read(out):
-    """What an observer has written so far."""
-    return [Change(**json.loads(line)) for line in out.read_text().splitlines()]
 
 
 def outage_after(changes, moment):
@@ -80,8 +66,9 @@ def next_outage(out, moment, patience=5.0):
     """
     until = time.monotonic() + patience
     while True:
+        changes = [Change(*json.loads(line)) for line in out.read_text().splitlines()]
         try:
-            return outage_after(read(out), moment)
+            return outage_after(changes, moment)
         except ValueError:
             if time.monotonic() > until:
                 raise
@@ -98,7 +85,7 @@ def observing(cgroup, port, path, out):
             if process.poll() is not None:
                 raise RuntimeError(f"the observer ended with status {process.returncode}")
             time.sleep(0.01)
-        yield out
+        yield
     finally:
         process.send_signal(signal.SIGTERM)
         process.wait()
@@ -116,25 +103,23 @@ class Probe:
     def is_healthy(self):
         """Whether the port answers 200 now."""
         try:
-            pid = self._pid()
+            # Any process of the container: its systemd is the first that there is.
+            pid = self._first_of(self.cgroup / "init.scope") or self._first_of(self.cgroup)
             if pid != self._entered:
                 enter(pid)
                 self._entered = pid
             with socket.create_connection(("127.0.0.1", self.port), PROBE_SECONDS) as connection:
                 connection.sendall(self.request)
                 return b" 200 " in connection.recv(64)
-        except (OSError, ValueError):
+        except OSError:
             self._entered = None
             return False
 
-    def _pid(self):
-        """Any process of the container: its systemd is the first that there is."""
-        for place in (self.cgroup / "init.scope", self.cgroup):
-            try:
-                return int((place / "cgroup.procs").read_text().split()[0])
-            except (OSError, IndexError):
-                continue
-        raise ValueError("the container has no process")
+    @staticmethod
+    def _first_of(cgroup):
+        processes = cgroup / "cgroup.procs"
+        pids = processes.read_text().split() if processes.exists() else ()
+        return int(pids[0]) if pids else 0
 
 
 def main(cgroup, port, path, out):
@@ -143,11 +128,10 @@ def main(cgroup, port, path, out):
     probe, last, before = Probe(cgroup, port, path), None, time.monotonic()
     with out.open("a", buffering=1, encoding="utf-8") as lines:
         while True:
-            began = time.monotonic()
             healthy = probe.is_healthy()
             ended = time.monotonic()
             if healthy is not last:
-                lines.write(json.dumps(vars(Change(healthy, began, ended, before))) + "\n")
+                lines.write(json.dumps(Change(healthy, ended, before)) + "\n")
                 last = healthy
             before = ended
             time.sleep(PAUSE_SECONDS)

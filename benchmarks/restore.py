@@ -14,7 +14,7 @@ import sys
 import time
 
 from benchmarks.figures import ROOT, timed
-from benchmarks.stage import fill, peak_bytes, recover, stage
+from benchmarks.stage import BODIES, fill, peak_bytes, stage
 from fixtures.recovery.drill import Form, projected_rto
 
 SERVICE = "prometheus"
@@ -35,10 +35,8 @@ def run(bench):
     for size, kinds in sizes.items():
         for kind in kinds:
             rounds = range(1 if bench.quick else bench.repeat)
-            seen[kind, size] = [
-                _measure(bench, kind, size, *(["--drill-last"] if number % 2 else []))
-                for number in rounds
-            ]
+            orders = [["--drill-last"] if number % 2 else [] for number in rounds]
+            seen[kind, size] = [_measure(bench, kind, size, *order) for order in orders]
             _throughput(bench, kind, size, seen[kind, size])
     if not bench.quick:
         _full_size(bench, seen)
@@ -84,11 +82,6 @@ def _full_size(bench, seen):
 
 
 def _measure(bench, kind, size, *options):
-    """Measure in a process of its own.
-
-    Raises:
-        RuntimeError: it failed.
-    """
     argv = [sys.executable, "-m", "benchmarks.restore", f"--bytes={size}", f"--form={kind}"]
     argv += options
     done = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, check=False)
@@ -119,16 +112,21 @@ def main():
 def _drill_and_client(place, service, form, *, drill_last):
     """Recover by the drill, and import the same file by the client; neither from memory."""
     backup = service.back_up("tarball", form)
-    if backup.tarball is None:
-        raise RuntimeError("no tarball was made")
     file = backup.tarball.path
 
     def drill():
-        recover(service, backup)
-        _remove(service)
+        BODIES[backup.kind](service.drill, service, backup)
+        service.instance.remove()
+        service.volume.remove()
         return _facts(service)
 
-    acts = [drill, lambda: _by_client(place, file)]
+    def client():
+        argv, pool = ["incus", "storage", "volume"], place.fleet.pool
+        seconds = timed(lambda: place.typed([*argv, "import", pool, str(file), "typed"]))
+        place.typed([*argv, "delete", pool, "typed"])
+        return {"client": seconds}
+
+    acts = [drill, client]
     seen = {}
     for act in reversed(acts) if drill_last else acts:
         forget(file)
@@ -149,9 +147,9 @@ def forget(file):
 
 def _facts(service):
     record = service.drill.record()
-    made, restored = record.backup, record.restore
-    if record.rto is None or made is None or restored is None:
+    if record.rto is None:
         raise RuntimeError(f"the drill ended as {record.verdict}: {record.reason}")
+    made, restored = record.backup, record.restore
     return {
         "rto": record.rto,
         "phases": {phase.name: phase.seconds for phase in record.phases},
@@ -161,20 +159,6 @@ def _facts(service):
         "restore": restored.seconds,
         "moving": restored.moving,
     }
-
-
-def _remove(service):
-    service.instance.remove()
-    service.volume.remove()
-
-
-def _by_client(place, file):
-    """Import the file by the `incus` client; the volume is gone again."""
-    pool = place.fleet.pool
-    argv = ["incus", "storage", "volume"]
-    seconds = timed(lambda: place.typed([*argv, "import", pool, str(file), "typed"]))
-    place.typed([*argv, "delete", pool, "typed"])
-    return {"client": seconds}
 
 
 if __name__ == "__main__":

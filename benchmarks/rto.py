@@ -10,16 +10,14 @@ import time
 
 from benchmarks.figures import ratios
 from benchmarks.observer import next_outage, observing
-from benchmarks.stage import fill, recover, stage
+from benchmarks.stage import BODIES, fill, stage
 from fixtures.evidence.record import Verdict
 from fixtures.recovery.drill import Drill
 
+GIB = 2**30
 SERVICE, PORT, HEALTH = "prometheus", 9090, "/-/ready"
 SETTLE_SECONDS = 1.0
 """Pause before each recovery: what the one before left to do is not charged to the next."""
-
-
-GIB = 2**30
 RECOVERIES = (("tarball", 0, 0.8), ("tarball", GIB, 0.8), ("snapshot", 0, 1.0))
 """Scenario, bytes next to the data of some KiB, goal."""
 
@@ -32,20 +30,11 @@ def run(bench):
             rounds = _rounds(bench, place, scenario, weight)
         script = f"the same typed with `incus`, {scenario}.sh"
         size = f"{weight / GIB:.2g} GiB" if weight else "some KiB"
-        about = f"RTO of a {scenario} drill, {size}, "
-        bench.figure(
-            about + "loss to first healthy answer",
-            script,
-            "ratio",
-            ratios(rounds, "healthy", "script"),
-            at_most=goal,
-        )
-        bench.figure(
-            about + "loss to verified data",
-            script + " (which verifies nothing)",
-            "ratio",
-            ratios(rounds, "rto", "script"),
-        )
+        about = f"RTO of a {scenario} drill, {size}, loss to "
+        healthy, verified = (ratios(rounds, moment, "script") for moment in ("healthy", "rto"))
+        bench.figure(about + "first healthy answer", script, "ratio", healthy, at_most=goal)
+        script += " (which verifies nothing)"
+        bench.figure(about + "verified data", script, "ratio", verified)
 
 
 def _rounds(bench, place, scenario, weight):
@@ -85,10 +74,13 @@ def _script(place, service, backup, out):
 
 def _drill(place, service, backup, out):
     """One recovery by the drill's own verbs; its clock, and what the observer saw."""
-    service.drill = drill = again(service.drill)
+    about = service.drill
+    # Of the same thing, with a clock and a record of its own.
+    drill = Drill(about.subject, about.scenario, about.target, about.project, about.criticality)
+    service.drill = drill
     drill.take_backup(backup, software=service.subject.version())
     begun = time.monotonic()
-    recover(service, backup)
+    BODIES[backup.kind](service.drill, service, backup)
     record = drill.record()
     if record.verdict is not Verdict.RECOVERED or record.rto is None:
         raise RuntimeError(f"the drill ended as {record.verdict}: {record.reason}")
@@ -100,8 +92,3 @@ def _drill(place, service, backup, out):
         "observed_loss": seen.last_good - begun,
         "observed_healthy": seen.first_good - begun,
     }
-
-
-def again(drill):
-    """A drill of the same thing with a clock and a record of its own."""
-    return Drill(drill.subject, drill.scenario, drill.target, drill.project, drill.criticality)

@@ -8,8 +8,8 @@ import subprocess
 import tempfile
 import time
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import drills.test_restore_from_snapshot as by_snapshot
 import drills.test_restore_from_tarball as by_tarball
@@ -57,19 +57,13 @@ def fill(service, size):
     service.instance.must_exec(["bash", "-ec", inside], timeout=900)
 
 
-def recover(service, backup):
-    """Lose and regain the service by the drill of its backup's kind, on its drill's clock."""
-    BODIES[backup.kind](service.drill, service, backup)
-
-
 def peak_bytes():
     """Return the most memory that this process has had; ru_maxrss begins with its parent's."""
     rows = Path("/proc/self/status").read_text().splitlines()
     return 1024 * next(int(row.split()[1]) for row in rows if row.startswith("VmHWM:"))
 
 
-@dataclass
-class Stage:
+class Stage(NamedTuple):
     """A drill project on the lab, for the time of one benchmark."""
 
     lab: Lab
@@ -93,11 +87,7 @@ class Stage:
         return cgroup2_root() / path / f"lxc.payload.{self.project.name}_{spec.instance}"
 
     def script(self, name, spec, **more):
-        """Type a script of `runbook/`; returns the moment (CLOCK_MONOTONIC) at which it began.
-
-        Raises:
-            RuntimeError: a command of it failed.
-        """
+        """Type a script of `runbook/`; returns the moment (CLOCK_MONOTONIC) at which it began."""
         data = spec.volumes[0]
         about = {"INSTANCE": spec.instance, "VOLUME": data.name, "POOL": self.fleet.pool}
         about |= {"MOUNT": data.path, "DEVICE": data.device, "UNIT": spec.unit}
@@ -107,7 +97,7 @@ class Stage:
         return begun
 
     def typed(self, argv, **environment):
-        """Run a command that finds the lab's `incus` client on its path; returns its stdout.
+        """Run a command that finds the lab's `incus` client on its path.
 
         Raises:
             RuntimeError: it failed.
@@ -123,37 +113,27 @@ class Stage:
             "INCUS_PROJECT": self.project.name,
             "HOME": str(self.scratch),
         }
-        done = subprocess.run(
-            argv,
-            env={**settings, **environment},
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+        env = {**settings, **environment}
+        nothing = subprocess.DEVNULL
+        done = subprocess.run(argv, env=env, stdin=nothing, capture_output=True, text=True)
         if done.returncode:
             raise RuntimeError(f"{argv} ended with {done.returncode}: {done.stderr.strip()}")
-        return done.stdout
 
 
 @contextmanager
-def stage(images=None, fleet=ROOT / "fleets" / "atlas.yaml"):
-    """The lab with a drill project in it; both are gone afterwards, a lab that was up stays up.
-
-    Args:
-        images: what the lab has to hold; by default everything of Atlas.
-        fleet: the fleet file.
-    """
+def stage(images=None):
+    """The lab with a drill project in it; both are gone afterwards, a lab that was up stays up."""
     lab, run = Lab(report=print, images=images), f"bench-{secrets.token_hex(3)}"
     started = lab.up()
     with tempfile.TemporaryDirectory(prefix="atlas-bench-") as scratch, run_lock(run):
         policy = DrillPolicy(run)
-        incus, loaded = Incus(str(lab.socket), policy), load_fleet(fleet)
+        fleet = load_fleet(ROOT / "fleets" / "atlas.yaml")
+        incus = Incus(str(lab.socket), policy)
         reap(incus, policy)
         project = DrillProject(incus, run, f"drill-{run}")
         try:
-            view = project.create(loaded.pool)
-            yield Stage(lab, loaded, view, project, Path(scratch))
+            view = project.create(fleet.pool)
+            yield Stage(lab, fleet, view, project, Path(scratch))
         finally:
             project.delete()
             if started:

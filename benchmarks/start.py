@@ -10,24 +10,23 @@ import signal
 import subprocess
 import tempfile
 import time
-from dataclasses import dataclass, field
 from pathlib import Path
 
 from benchmarks.figures import ROOT
 from fixtures.errors import LabError
 
 DRILL = ("drills", "-v", "-k", "mosquitto and snapshot and rehearsal")
-PHASES = re.compile(r"^\s+mosquitto-snapshot-rehearsal: (\w+) [\d.]+ s$")
 BUILT = re.compile(r"(?P<what>lab root|image mosquitto).*: done in (?P<seconds>[\d.]+) s")
 COLD_SECONDS = 900
 WARM_SECONDS = 120
+WHAT = "`./run drills`, one service's snapshot"
 
 
-@dataclass
 class Start:
     """One start of the drill: when its lines came, in seconds since the process was started."""
 
-    lines: list[tuple[float, str]] = field(default_factory=list)
+    def __init__(self):
+        self.lines: list[tuple[float, str]] = []
 
     def first(self, pattern):
         """When the first line that has `pattern` came.
@@ -53,10 +52,6 @@ class Start:
         moments = [0.0, *(moment for moment, _ in self.lines if moment <= self.verdict)]
         return max(after - before for before, after in itertools.pairwise(moments))
 
-    def span(self, begin, end):
-        """Seconds between the first lines that have these patterns."""
-        return self.first(end) - self.first(begin)
-
 
 def start(env, seconds):
     """`./run drills` of one service as an operator types it, its output in a pipe.
@@ -76,24 +71,17 @@ def start(env, seconds):
         start_new_session=True,
     )
     try:
-        for line in _read(process, began + seconds):
-            run.lines.append((time.monotonic() - began, line))
+        for line in process.stdout:
+            run.lines.append((time.monotonic() - began, line.rstrip("\n")))
+            if time.monotonic() > began + seconds:
+                raise LabError("the run took too long")
         process.wait(timeout=60)
     finally:
         if process.poll() is None:
             os.killpg(process.pid, signal.SIGKILL)
             process.wait()
+        process.stdout.close()
     return run
-
-
-def _read(process, deadline):
-    if process.stdout is None:
-        raise RuntimeError("it was started with a pipe")
-    with process.stdout as lines:
-        for line in lines:
-            yield line.rstrip("\n")
-            if time.monotonic() > deadline:
-                raise LabError("the run took too long")
 
 
 def run(bench):
@@ -105,53 +93,46 @@ def run(bench):
         if not bench.quick:
             _cold(bench, home)
     finally:
-        _down(home)
+        _lab(home, "down")
         shutil.rmtree(home)
 
 
 def _warm(bench, home):
     env = _environment(home)
     start(env, COLD_SECONDS)  # whatever the cache lacks is made before anything is measured
-    down, first, up = [], [], []
+    rounds = []
     for number in range(bench.repeat):
-        _down(home)
+        _lab(home, "down")
         cold = start(env, WARM_SECONDS)
         _lab(home, "up")
         warm = start(env, WARM_SECONDS)
+        environment, lab = cold.first("of fleet atlas on lab$"), cold.first("lab lab: up on")
         sample = bench.sample(
             start="warm",
             round=number,
             first_line=cold.lines[0][0],
             verdict=cold.verdict,
             verdict_lab_up=warm.verdict,
-            environment=cold.first("of fleet atlas on lab$"),
-            lab=cold.first("lab lab: up on") - cold.first("of fleet atlas on lab$"),
-            drill=cold.verdict - cold.first("lab lab: up on"),
+            environment=environment,
+            lab=lab - environment,
+            drill=cold.verdict - lab,
             longest_silence=cold.silence,
         )
-        down.append(sample["verdict"])
-        up.append(sample["verdict_lab_up"])
-        first.append(sample["first_line"])
-    what = "`./run drills`, one service's snapshot"
-    bench.figure(f"{what}: first line", "from the start", "s", first, at_most=1, judged="max")
-    bench.figure(f"warm start of {what}: first verdict", "from the start, lab down", "s", down)
-    ratio = [one / other for one, other in zip(down, up, strict=True)]
-    bench.figure(
-        f"warm start of {what}: first verdict",
-        "the same with the lab up and its source filled",
-        "ratio",
-        ratio,
-    )
+        rounds.append(sample)
+    first, down = ([one[name] for one in rounds] for name in ("first_line", "verdict"))
+    bench.figure(f"{WHAT}: first line", "from the start", "s", first, at_most=1, judged="max")
+    verdict = f"warm start of {WHAT}: first verdict"
+    bench.figure(verdict, "from the start, lab down", "s", down)
+    ratio = [one["verdict"] / one["verdict_lab_up"] for one in rounds]
+    bench.figure(verdict, "the same with the lab up and its source filled", "ratio", ratio)
 
 
 def _cold(bench, home):
-    """Cache and state empty; Debian's packages on the host and Go's modules are not touched."""
-    cold = home / "c"
-    env = {**_environment(home / "n"), "ATLAS_DRILLS_CACHE": str(cold)}
-    seen = start(env, COLD_SECONDS)
+    """Once; cache and state are empty, Debian's packages on the host and Go's modules are not."""
+    seen = start({**_environment(home / "n"), "ATLAS_DRILLS_CACHE": str(home / "c")}, COLD_SECONDS)
     environment = seen.first("^./run: starting")
     built = {m["what"]: float(m["seconds"]) for _, line in seen.lines if (m := BUILT.search(line))}
-    sample = bench.sample(
+    bench.sample(
         start="cold",
         first_line=seen.lines[0][0],
         verdict=seen.verdict,
@@ -161,17 +142,15 @@ def _cold(bench, home):
         drill=seen.verdict - max(seen.first(f"{what}.*: done in") for what in built),
         longest_silence=seen.silence,
     )
-    unavoidable = environment + sum(built.values())
     bench.figure(
         "cold start: first verdict of one Debian-packaged service",
         "the sum of what it cannot avoid: Python environment, lab root, its image",
         "ratio",
-        [sample["verdict"] / unavoidable],
+        [seen.verdict / (environment + sum(built.values()))],
         at_most=1.2,
-        note=f"{sample['verdict']:.0f} s; taken once; longest silence {seen.silence:.1f} s",
     )
     bench.figure("cold start: longest silence", "lines of the run", "s", [seen.silence], at_most=10)
-    _down(home / "n")
+    _lab(home / "n", "down")
 
 
 def _environment(home):
@@ -180,17 +159,7 @@ def _environment(home):
 
 
 def _lab(home, verb):
-    done = subprocess.run(
-        ["./run", "lab", verb],
-        cwd=ROOT,
-        env={**os.environ, **_environment(home)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    argv, env = ["./run", "lab", verb], {**os.environ, **_environment(home)}
+    done = subprocess.run(argv, cwd=ROOT, env=env, capture_output=True, text=True, check=False)
     if done.returncode != 0:
         raise LabError(f"./run lab {verb}: {done.stdout}{done.stderr}")
-
-
-def _down(home):
-    _lab(home, "down")

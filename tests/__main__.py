@@ -1,7 +1,8 @@
-"""`python -m tests`: all tests, in two pytest processes at once, each with a lab of its own.
+"""`python -m tests`: all tests, in three pytest processes at once, each with a lab of its own.
 
-A test of a drill waits for Incus for half of its time. Two processes in one lab would see each
-other's source project change; two labs share nothing but the cache of what labs are built from.
+A test of a drill waits for Incus for half of its time, so that three keep two cores busy. Processes
+in one lab would see each other's source project change; labs share nothing but the cache of what
+they are built from.
 
 With arguments (a path, `-k`, `-x`, ...) it is one pytest, with these arguments.
 """
@@ -16,11 +17,9 @@ from fixtures.lab import settings
 from tests.remote.server import small_fleet
 
 SHARES = {
-    "sabotage": ("plugin", "mutations", "sabotage", "runbook"),
-    "others": (
-        *("arch", "unit", "guard", "report"),
-        *("cluster", "faults", "lab", "remote", "script"),
-    ),
+    "sabotage": ("mutations", "sabotage"),
+    "plugin": ("plugin", "runbook", "cluster", "script"),
+    "others": ("arch", "unit", "guard", "report", "faults", "lab", "remote"),
 }
 """Name of a process -> its directories: together all of them, and about as long as one another."""
 
@@ -36,15 +35,14 @@ def _of_atlas(fleet):
     fleet |= {"name": "atlas", "source_project": "atlas"}
 
 
-class Share:
+class Share(threading.Thread):
     """One pytest process; each line that it prints is passed on behind its name.
 
-    Args:
-        name: of `SHARES`; also of the directory that its lab is kept in.
+    Its name, of `SHARES`, is also that of the directory that its lab is kept in.
     """
 
     def __init__(self, name):
-        self.name = name
+        super().__init__(name=name)
         self.failed = []
         state = settings.from_environment().state / name
         options = []
@@ -52,7 +50,7 @@ class Share:
             state.mkdir(parents=True, exist_ok=True)
             file = small_fleet(state / "fleet.yaml", FEW[name], _of_atlas)
             options = [f"--fleet={file}"]
-        self._process = subprocess.Popen(
+        self.process = subprocess.Popen(
             [*PYTEST, *options, *(f"tests/{directory}" for directory in SHARES[name])],
             env={**os.environ, "ATLAS_DRILLS_STATE": str(state)},
             stdin=subprocess.DEVNULL,
@@ -61,13 +59,11 @@ class Share:
             text=True,
             errors="replace",
         )
-        self._reading = threading.Thread(target=self._read)
-        self._reading.start()
+        self.start()
 
-    def _read(self):
-        assert self._process.stdout is not None
-        with self._process.stdout as lines:
-            for line in lines:
+    def run(self):
+        with self.process:
+            for line in self.process.stdout:
                 print(f"{self.name}: {line}", end="", flush=True)
                 if line.startswith(("FAILED", "ERROR")):
                     self.failed.append(line)
@@ -76,15 +72,10 @@ class Share:
         """Its exit status, once it has ended; by Ctrl-C it is told to by the terminal."""
         while True:
             try:
-                self._reading.join()
-                return self._process.wait()
+                self.join()
+                return self.process.wait()
             except KeyboardInterrupt:
                 print("tests: waiting until the labs are gone", flush=True)
-
-    def end(self):
-        """End it if it still runs: nobody reads what it prints any more."""
-        if self._process.poll() is None:
-            self._process.terminate()
 
 
 def main(argv):
@@ -95,11 +86,11 @@ def main(argv):
     try:
         statuses = {share.name: share.wait() for share in shares}
     finally:
+        # Where this process is ended, nobody reads what they print any more.
         for share in shares:
-            share.end()
-    for share in shares:
-        # Of the one that ended first they are far above.
-        print("".join(share.failed), end="")
+            share.process.terminate()
+    # Of the share that ended first they are far above.
+    print("".join(line for share in shares for line in share.failed), end="")
     print("tests:", ", ".join(f"{name} ended with status {s}" for name, s in statuses.items()))
     return max(statuses.values(), key=abs)
 

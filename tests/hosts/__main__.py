@@ -8,23 +8,22 @@ from __future__ import annotations
 
 import argparse
 import io
-import json
 import os
 import re
 import shlex
-import shutil
 import subprocess
 import sys
 import tarfile
 import tempfile
 import time
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from fixtures.lab import images, settings
 from fixtures.lab.cache import Cache, remove
 from fixtures.lab.images import from_apt
 
-from .machine import SUITES, booted, image, run
+from .machine import SUITES, Machine, booted, image, run
 
 HERE = Path(__file__).parent
 REPO = HERE.parents[1]
@@ -49,60 +48,40 @@ PRODUCTION = (
 )
 
 
+@dataclass
 class Visit:
     """One run on one machine: each step is timed, and told with its fault where it failed."""
 
-    def __init__(self, machine, log):
-        self.machine = machine
-        self.log = log
-        self.told: list[str] = []
-        self.faults = 0
+    machine: Machine
+    log: Path
+    told: list[str] = field(default_factory=list)
+    faults: int = 0
 
     def tell(self, what, seconds, fault=""):
-        """One line of the result."""
         self.faults += bool(fault)
         self.told.append(f"{what}: {fault or 'good'} ({seconds:.0f} s)")
         print(f"hosts: {self.told[-1]}", flush=True)
 
-    def step(self, what, script, content=None):
-        """Run a script on the machine; a failure ends the visit."""
+    def step(self, what, script, content=b"", *, ends=True):
+        """Run a script on the machine; a failure ends the visit, unless it goes on."""
         begun = time.monotonic()
         print(f"hosts: {what} ...", flush=True)
         with self.log.open("ab") as log:
-            done = self.machine.ssh(script, check=False, content=content, output=log)
-        self.tell(what, time.monotonic() - begun, _failed(done.returncode))
-        if done.returncode:
+            status = self.machine.ssh(script, check=False, content=content, output=log).returncode
+        self.tell(what, time.monotonic() - begun, f"ended with status {status}" if status else "")
+        if status and ends:
             raise SystemExit(self.end())
 
     def drill(self, what, options):
-        """Run drills: it must end with 0, and every drill of them recovered."""
-        begun = time.monotonic()
-        print(f"hosts: {what}: ./run drills {options} ...", flush=True)
-        with self.log.open("ab") as log:
-            done = self.machine.ssh(
-                f"{ENTER}; rm -rf reports/*/; ./run drills {options}", check=False, output=log
-            )
-        shown = self.machine.ssh(
-            f"{ENTER}; cat reports/*/evidence.json", check=False, output=subprocess.PIPE
-        )
-        try:
-            drills = json.loads(shown.stdout)["drills"]
-            verdicts = {one["id"]: (one["verdict"], one["reason"]) for one in drills}
-        except (ValueError, LookupError):
-            verdicts = {"evidence": ("missing", None)}
-        bad = [f"{k}: {v} ({why})" for k, (v, why) in verdicts.items() if v != "recovered"]
-        bad += [] if verdicts else ["no drill"]
-        fault = "; ".join(filter(None, [_failed(done.returncode), *bad]))
-        self.tell(f"{what}, {len(verdicts)} drills", time.monotonic() - begun, fault)
+        """Run drills, each of which has to recover: a skip or `not verified` is a failure."""
+        self.step(what, f"{ENTER}; ./run drills --strict {options}", ends=False)
 
     def state(self):
-        """What is on the host."""
         script = (HERE / "state.sh").read_text()
-        shown = self.machine.ssh(script, output=subprocess.PIPE, check=False)
+        shown = self.machine.ssh(script, check=False, output=subprocess.PIPE)
         return set(shown.stdout.decode(errors="replace").splitlines())
 
     def compare(self, what, before):
-        """Tell what is otherwise than before."""
         after = self.state()
         odd = [f"+ {line}" for line in sorted(after - before)]
         odd += [f"- {line}" for line in sorted(before - after) if not line.startswith("process")]
@@ -117,30 +96,23 @@ class Visit:
 ENTER = "set -e; set -a; . /root/host.env; set +a; cd /root/atlas-drills"
 
 
-def _failed(status):
-    return f"ended with status {status}" if status else ""
-
-
-def main(argv=None):
+def main():
     """Visit one machine; returns the exit status."""
     parser = argparse.ArgumentParser(prog="./run hosts", description=__doc__)
     parser.add_argument("suite", nargs="?", choices=SUITES, default=SUITES[0])
     parser.add_argument("--cold", action="store_true", help="do not copy this machine's cache in")
-    options = parser.parse_args(argv)
+    options = parser.parse_args()
     config = settings.from_environment()
     made = image(options.suite, config.cache)
-    work = Path(tempfile.mkdtemp(prefix="atlas-hosts-", dir="/var/tmp"))
     log = Path(tempfile.gettempdir()) / f"atlas-hosts-{options.suite}.log"
     log.write_bytes(b"")
-    try:
-        further = () if options.cold else (_filled(config, work),)
+    with tempfile.TemporaryDirectory(prefix="atlas-hosts-", dir="/var/tmp") as name:
+        further = () if options.cold else (_filled(config, Path(name)),)
         begun = time.monotonic()
-        with booted(made, work, further) as machine:
+        with booted(made, Path(name), further) as machine:
             visit = Visit(machine, log)
             visit.tell(f"{options.suite} boots by {machine.accelerator}", time.monotonic() - begun)
             return _visit(visit, options.suite, has_cache=bool(further))
-    finally:
-        shutil.rmtree(work)
 
 
 def _visit(visit, suite, *, has_cache):
@@ -153,13 +125,10 @@ def _visit(visit, suite, *, has_cache):
     for what, options in DRILLS:
         visit.drill(what, options)
     visit.compare("the lab's drills", before)
-    script = (HERE / "production.sh").read_text()
-    visit.step(
-        "an Incus of Debian, with backups",
-        # From a file: incus reads its standard input.
-        f"cat >production.sh && bash production.sh '{INCUS[suite]}' </dev/null",
-        script.encode(),
-    )
+    # From a file: incus reads its standard input.
+    make = f"cat >production.sh && bash production.sh '{INCUS[suite]}' </dev/null"
+    script = (HERE / "production.sh").read_bytes()
+    visit.step("an Incus of Debian, with backups", make, script)
     before = visit.state()
     visit.drill("backups made by hand", PRODUCTION)
     visit.compare("the drills of production", before)
@@ -184,42 +153,34 @@ def _filled(config, work):
 
 def _brought(suite):
     """This checkout and how this machine reaches packages, as a tar; nothing of it is kept."""
+    listed = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    files = filter(None, _output(*listed).split("\0"))
+    certificates = Path("/usr/local/share/ca-certificates").rglob("*.crt")
+    taken = {f"root/atlas-drills/{name}": REPO / name for name in files}
+    taken |= {name: Path("/", name) for name in (*FILES, *(str(c)[1:] for c in certificates))}
+    mirrors = from_apt(override=os.environ.get("ATLAS_DRILLS_DEBIAN_MIRROR"))
+    asked = _output("apt-config", "dump").splitlines()
+    given = [f"{k}={shlex.quote(v)}" for k, v in os.environ.items() if COPIED.fullmatch(k)]
+    written = {
+        "etc/apt/sources.list": mirrors.sources(suite, backports=suite == "bookworm"),
+        "etc/apt/apt.conf.d/90host": [one for one in asked if one.startswith(APT_OPTIONS)],
+        "root/host.env": given,
+    }
     packed = io.BytesIO()
     with tarfile.open(fileobj=packed, mode="w") as tar:
-        files = subprocess.run(
-            ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
-            cwd=REPO,
-            check=True,
-            capture_output=True,
-            text=True,
-        ).stdout
-        for name in filter(None, files.split("\0")):
-            if (REPO / name).exists():
-                tar.add(REPO / name, f"root/atlas-drills/{name}", recursive=False)
-        for name in FILES:
-            if Path("/", name).exists():
-                tar.add(Path("/", name), name)
-        for certificate in Path("/usr/local/share/ca-certificates").rglob("*.crt"):
-            tar.add(certificate, str(certificate.relative_to("/")))
-        mirrors = from_apt(override=os.environ.get("ATLAS_DRILLS_DEBIAN_MIRROR"))
-        sources = mirrors.sources(suite, backports=suite == "bookworm")
-        shown = subprocess.run(["apt-config", "dump"], check=True, capture_output=True, text=True)
-        asked = [line for line in shown.stdout.splitlines() if line.startswith(APT_OPTIONS)]
-        given = [
-            f"{name}={shlex.quote(value)}"
-            for name, value in os.environ.items()
-            if COPIED.fullmatch(name)
-        ]
-        for name, lines in {
-            "etc/apt/sources.list": sources,
-            "etc/apt/apt.conf.d/90host": asked,
-            "root/host.env": given,
-        }.items():
+        for name, path in taken.items():
+            if path.exists():
+                tar.add(path, name, recursive=not name.startswith("root/atlas-drills/"))
+        for name, lines in written.items():
             text = "".join(f"{line}\n" for line in lines).encode()
             info = tarfile.TarInfo(name)
             info.size, info.mode = len(text), 0o600 if name.endswith("env") else 0o644
             tar.addfile(info, io.BytesIO(text))
     return packed.getvalue()
+
+
+def _output(*argv):
+    return subprocess.run(argv, cwd=REPO, check=True, capture_output=True, text=True).stdout
 
 
 if __name__ == "__main__":

@@ -37,28 +37,13 @@ def run(*argv, env=None):
     subprocess.run([*map(str, argv)], check=True, env=env)
 
 
-@dataclass(frozen=True)
-class Image:
-    """A disk with its kernel, and the key that opens it."""
-
-    directory: Path
-
-    @property
-    def disk(self):
-        return self.directory / "root.img"
-
-    @property
-    def key(self):
-        return self.directory / "key"
-
-
 def image(suite, cache):
-    """The image of a suite, made where the cache has none of this recipe."""
+    """A directory with a suite's disk, kernel and key, made where the cache has none of it."""
     made_from = repr((suite, PACKAGES, NETWORK, DISK, inspect.getsource(_make)))
     key = hashlib.sha256(made_from.encode()).hexdigest()
     store = Cache(cache, lambda line: print(line, flush=True))
     where = store.path("hosts", suite, key)
-    return Image(store.made(where, f"machine {suite}", lambda work: _make(suite, work)))
+    return store.made(where, f"machine {suite}", lambda work: _make(suite, work))
 
 
 def _make(suite, work):
@@ -96,9 +81,9 @@ def _make(suite, work):
 
 @dataclass
 class Machine:
-    """A machine that runs; `ssh` is the way into it."""
+    """A machine that runs, of an image; `ssh` is the way into it."""
 
-    image: Image
+    image: Path
     work: Path
     further: tuple[Path, ...] = ()
     accelerator: str = ""
@@ -120,37 +105,20 @@ class Machine:
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self._port = probe.getsockname()[1]
-        disks = [self._overlay(disk) for disk in (self.image.disk, *self.further)]
+        disks = [self._overlay(disk) for disk in (self.image / "root.img", *self.further)]
         fast = ["kvm"] if self.accelerator == "kvm" else ["tcg,thread=multi,tb-size=1024"]
-        console = (self.work / "console.log").open("wb")
-        with console:
+        nic = f"user,model=virtio-net-pci,hostfwd=tcp:127.0.0.1:{self._port}-:22"
+        argv = [
+            *("setpriv", "--pdeathsig", "KILL", "nice", "qemu-system-x86_64", "-accel", *fast),
+            *("-cpu", "max", "-smp", "2", "-m", str(MEMORY_MIB), "-nographic", "-no-reboot"),
+            *("-kernel", str(self.image / "vmlinuz"), "-initrd", str(self.image / "initrd")),
+            *("-append", "root=/dev/vda rw console=ttyS0"),
+            *(word for disk in disks for word in ("-drive", disk)),
+            *("-nic", nic, "-device", "virtio-rng-pci"),
+        ]
+        with (self.work / "console.log").open("wb") as console:
             self._process = subprocess.Popen(
-                [
-                    *(
-                        "setpriv",
-                        "--pdeathsig",
-                        "KILL",
-                        "nice",
-                        "qemu-system-x86_64",
-                        "-accel",
-                        *fast,
-                        "-cpu",
-                        "max",
-                        "-smp",
-                        "2",
-                    ),
-                    *("-m", str(MEMORY_MIB), "-nographic", "-no-reboot"),
-                    *("-kernel", str(self.image.directory / "vmlinuz")),
-                    *("-initrd", str(self.image.directory / "initrd")),
-                    *("-append", "root=/dev/vda rw console=ttyS0"),
-                    *(word for disk in disks for word in ("-drive", disk)),
-                    "-nic",
-                    f"user,model=virtio-net-pci,hostfwd=tcp:127.0.0.1:{self._port}-:22",
-                    *("-device", "virtio-rng-pci"),
-                ],
-                stdin=subprocess.DEVNULL,
-                stdout=console,
-                stderr=subprocess.STDOUT,
+                argv, stdin=subprocess.DEVNULL, stdout=console, stderr=subprocess.STDOUT
             )
 
     def _overlay(self, disk):
@@ -166,7 +134,7 @@ class Machine:
     def _lets_in(self):
         begun = time.monotonic()
         while (waited := time.monotonic() - begun) < BOOT_SECONDS[self.accelerator]:
-            if self._process is None or self._process.poll() is not None:
+            if self._process.poll() is not None:
                 return False
             silent = "Linux version" not in self._said()
             if self.accelerator == "kvm" and silent and waited > KERNEL_SECONDS:
@@ -177,21 +145,21 @@ class Machine:
             time.sleep(1)
         return False
 
-    def ssh(self, script, *, check=True, timeout=1800, content=None, output=None):
+    def ssh(self, script, *, check=True, timeout=1800, content=b"", output=None):
         """Run a script in it, by bash; `content` is its standard input."""
         options = [f"UserKnownHostsFile={self.work / 'known_hosts'}", "ConnectTimeout=10"]
         options += ["StrictHostKeyChecking=accept-new", "BatchMode=yes"]
         # An emulated machine on a busy one may be silent for minutes.
         options += ["ServerAliveInterval=30", "ServerAliveCountMax=40"]
-        argv = ["ssh", "-q", "-p", str(self._port), "-i", str(self.image.key)]
+        argv = ["ssh", "-q", "-p", str(self._port), "-i", str(self.image / "key")]
         argv += [word for option in options for word in ("-o", option)]
         return subprocess.run(
             [*argv, "root@127.0.0.1", f"bash -c {shlex.quote(script)}"],
             check=check,
             timeout=timeout,
-            input=content if content is not None else b"",
+            input=content,
             stdout=output,
-            stderr=subprocess.STDOUT if output is not None else None,
+            stderr=output and subprocess.STDOUT,
         )
 
     def stop(self):
@@ -199,7 +167,6 @@ class Machine:
         if self._process is not None:
             self._process.kill()
             self._process.wait()
-            self._process = None
 
 
 @contextlib.contextmanager

@@ -8,9 +8,7 @@ import pytest
 from fixtures.plugin.fixtures import backup_locations, session_of
 
 
-@pytest.fixture(scope="module")
-def place(pytestconfig, drill_project, tmp_path_factory):
+@pytest.fixture
+def place(pytestconfig, drill_project, tmp_path):
     where = backup_locations(session_of(pytestconfig))
-    copy = tmp_path_factory.mktemp("mutations") / "backups"
-    shutil.copytree(where.places[0], copy)
-    return replace(where, places=(copy,))
+    return replace(where, places=(shutil.copytree(where.places[0], tmp_path / "backups"),))

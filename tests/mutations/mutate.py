@@ -1,50 +1,33 @@
 """Seeded damage to a file: what disks, networks, scripts and people do to backups."""
 
 import random
-from collections.abc import Callable
-
-Act = Callable[[random.Random, bytes], bytes]
 
 
-def flip_a_bit(dice, whole):
-    place = dice.randrange(len(whole))
-    return whole[:place] + bytes([whole[place] ^ 1 << dice.randrange(8)]) + whole[place + 1 :]
+def damages(dice, whole):
+    """Return what is done -> the damaged bytes."""
+    size = len(whole)
+    start, near = dice.randrange(size), dice.randrange(min(600, size))
+    few, many = (min(dice.randint(1, most), size - start) for most in (4096, 65536))
 
+    def put(start, length, new):
+        return whole[:start] + new + whole[start + length :]
 
-def flip_a_bit_near_an_end(dice, whole):
-    near = dice.randrange(min(600, len(whole)))
-    place = dice.choice([near, len(whole) - 1 - near])
-    return whole[:place] + bytes([whole[place] ^ 1 << dice.randrange(8)]) + whole[place + 1 :]
+    def flip_a_bit(at):
+        return put(at, 1, bytes([whole[at] ^ 1 << dice.randrange(8)]))
 
-
-def overwrite(dice, whole):
-    start, length = dice.randrange(len(whole)), dice.randint(1, 4096)
-    end = min(start + length, len(whole))
-    return whole[:start] + dice.randbytes(end - start) + whole[end:]
-
-
-def zero(dice, whole):
-    start, length = dice.randrange(len(whole)), dice.randint(1, 65536)
-    end = min(start + length, len(whole))
-    return whole[:start] + bytes(end - start) + whole[end:]
-
-
-def truncate(dice, whole):
-    return whole[: dice.randrange(len(whole))]
-
-
-def truncate_a_little(dice, whole):
-    return whole[: -dice.randint(1, min(2048, len(whole) - 1))]
-
-
-def leave_out(dice, whole):
-    start = dice.randrange(len(whole))
-    return whole[:start] + whole[start + dice.randint(1, 4096) :]
-
-
-def put_in(dice, whole):
-    start = dice.randrange(len(whole))
-    return whole[:start] + dice.randbytes(dice.randint(1, 512)) + whole[start:]
+    return {
+        "flip a bit": flip_a_bit(start),
+        "flip a bit near an end": flip_a_bit(dice.choice([near, size - 1 - near])),
+        "overwrite": put(start, few, dice.randbytes(few)),
+        "zero": put(start, many, bytes(many)),
+        "truncate": whole[:start],
+        "truncate a little": whole[: -dice.randint(1, min(2048, size - 1))],
+        "leave out": put(start, few, b""),
+        "put in": put(start, 0, dice.randbytes(dice.randint(1, 512))),
+        "exchange blocks": exchange_blocks(dice, whole),
+        "append": whole + dice.randbytes(dice.randint(1, 2048)),
+        "empty": b"",
+    }
 
 
 def exchange_blocks(dice, whole):
@@ -55,30 +38,9 @@ def exchange_blocks(dice, whole):
     return b"".join(blocks)
 
 
-def append(dice, whole):
-    return whole + dice.randbytes(dice.randint(1, 2048))
-
-
-def empty(dice, whole):
-    return b""
-
-
-ACTS = (
-    *(flip_a_bit, flip_a_bit_near_an_end, overwrite, zero, truncate, truncate_a_little),
-    *(leave_out, put_in, exchange_blocks, append, empty),
-)
-
-
 def mutations(seed, whole, count):
-    """(what was done, the damaged bytes), none of them equal to the whole; each act by turns.
-
-    >>> len(mutations("a", bytes(range(256)) * 40, 22))
-    22
-    """
+    """(what was done, the damaged bytes), none of them equal to the whole; each act by turns."""
     dice, made = random.Random(seed), []
     while len(made) < count:
-        act = ACTS[len(made) % len(ACTS)]
-        damaged = act(dice, whole)
-        if damaged != whole:
-            made.append((f"{act.__name__} {len(made)}", damaged))
-    return made
+        made += [(act, data) for act, data in damages(dice, whole).items() if data != whole]
+    return [(f"{act} {number}", data) for number, (act, data) in enumerate(made[:count])]

@@ -1,6 +1,6 @@
 """One broker in the lab of the runbook, for many small runbooks of other shapes."""
 
-import shutil
+import os
 from pathlib import Path
 
 import pytest
@@ -18,6 +18,24 @@ from fixtures.runbook.perform import Sandbox
 from fixtures.runbook.section import Performance, ServiceSection
 from fixtures.runbook.text import parse_runbook
 from tests.sabotage.acts import attempt
+
+# As tests/sabotage does: the sections are about all services.
+os.environ.setdefault("ATLAS_DRILLS_RECIPES", str(Path(__file__).parents[1] / "imitations"))
+
+OF_EACH_SERVICE = ("-from-a-snapshot]", "-from-a-tarball]", "-without-its-data]")
+"""Sections that are performed for each service by `./run drills`, and here for two of them."""
+
+
+def pytest_collection_modifyitems(config, items):
+    left_out = [
+        item
+        for item in items
+        if item.path.parent == Path(__file__).parent
+        and item.name.endswith(OF_EACH_SERVICE)
+        and not any(f"[{name}-" in item.name for name in ("mosquitto", "step-ca"))
+    ]
+    config.hook.pytest_deselected(items=left_out)
+    items[:] = [item for item in items if item not in left_out]
 
 
 @pytest.fixture(autouse=True)
@@ -113,13 +131,3 @@ def stand_up(service, drill):
         service.instance.start()
     service.instance.wait_until_usable()
     service.subject.rebind(service.instance)
-
-
-@pytest.fixture
-def copied(tmp_path):
-    """Return a copy of a file that a runbook is lent."""
-
-    def copy(path):
-        return shutil.copy(path, tmp_path / Path(path).name)
-
-    return copy

@@ -5,6 +5,7 @@ import textwrap
 import pytest
 
 from fixtures.evidence.record import Verdict
+from fixtures.runbook.text import parse_runbook
 
 pytestmark = pytest.mark.runbook
 
@@ -27,16 +28,28 @@ def listing(prompt, noise=""):
     return "".join(f"{prompt}{line}\n{noise}" for line in RESTORE.splitlines())
 
 
-RECOVERING = {
+SHAPES = {
     "a plain block": fenced(RESTORE),
     "a fence of tildes and sh": fenced(RESTORE, "sh").replace("```", "~~~"),
     "no language": fenced(RESTORE, ""),
     "indented": indented(RESTORE),
     "in a list": "## Restore\n\n1. Go:\n" + textwrap.indent(f"```shell\n{RESTORE}```\n", "   "),
-    "a listing": fenced(listing("anna@atlas:~$ sudo ", "done.\n"), "console"),
     "a listing of dollars": indented(listing("$ ", "| NAME | STATE |\n")),
     "a listing of root": fenced(listing("# "), ""),
     "a listing in brackets": fenced(listing("[root@atlas ~]# "), ""),
+    "blocks that are no shell": fenced(RESTORE)
+    + "\n```yaml\nincus: stop\n```\n\n```\n+------+-----+\n| NAME | X   |\n+------+-----+\n```\n",
+}
+
+
+@pytest.mark.parametrize("name", SHAPES)
+def test_what_is_typed_is_the_same_in_every_shape(name):
+    assert parse_runbook(SHAPES[name]).section("Restore").text == RESTORE.rstrip()
+
+
+RECOVERING = {
+    "a plain block": fenced(RESTORE),
+    "a listing": fenced(listing("anna@atlas:~$ sudo ", "done.\n"), "console"),
     "a continued line": fenced(RESTORE.replace("local mosq", "local \\\n    mosq")),
     "a function and an array": fenced(
         "set -Eeuo pipefail\nwho=(local mosquitto01-data)\n"
@@ -57,8 +70,6 @@ RECOVERING = {
         "! incus info nobody01 2>/dev/null\n"
         "incus info nobody01 2>/dev/null || incus start mosquitto01\n"
     ),
-    "blocks that are no shell": fenced(RESTORE)
-    + "\n```yaml\nincus: stop\n```\n\n```\n+------+-----+\n| NAME | X   |\n+------+-----+\n```\n",
     "a job in the background": fenced(RESTORE + "sleep 600 &\n"),
 }
 

@@ -1,16 +1,16 @@
 """What can go wrong with a recovery, done to a real one."""
 
-from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
 
 from drills.test_existing_backups import restored
 from fixtures.errors import DrillError
 from fixtures.evidence.record import Verdict
 from fixtures.plugin.collect import Planned
 from fixtures.plugin.fixtures import find_existing
-from fixtures.recovery.drill import Backup
-from fixtures.recovery.service import ServiceUnderDrill
+
+
+def nothing(*_):
+    """Forget the step."""
 
 
 def attempt(drill, body, *subjects):
@@ -23,7 +23,7 @@ def attempt(drill, body, *subjects):
     return drill.record()
 
 
-def drill_existing(stage, subject, kind, backups, make, sabotage=lambda existing: None):
+def drill_existing(stage, subject, kind, backups, make, sabotage=nothing):
     """Run the drill of an existing backup, with a sabotage before its body; return its evidence."""
     drill, existing = stage.new_drill(Planned(subject, kind, "existing")), None
     try:
@@ -40,9 +40,15 @@ def drill_existing(stage, subject, kind, backups, make, sabotage=lambda existing
 
 def broken(record):
     """Return name -> detail of the checks that did not hold, of a drill with wrong data."""
-    assert record.verdict is Verdict.WRONG_DATA, record.reason
+    must_be(record, Verdict.WRONG_DATA)
     print(*(check for check in record.checks if check.outcome != "held"), sep="\n")
     return {check.name: check.detail for check in record.checks if check.outcome == "broken"}
+
+
+def must_be(record, verdict, *words):
+    """It ended with this verdict, for a reason that has these words."""
+    assert record.verdict is verdict, record.reason
+    assert [word for word in words if word not in (record.reason or "")] == [], record.reason
 
 
 def newest(place, fleet, name, kind):
@@ -51,47 +57,42 @@ def newest(place, fleet, name, kind):
     return replace(place).newest_file(subject, kind).path
 
 
-Act = Callable[[ServiceUnderDrill, Backup], Any]
+def flip_a_bit(path, at=None):
+    """In the middle of the file, or `at` a byte; return what it holds then."""
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2 if at is None else at] ^= 1
+    path.write_bytes(data)
+    return bytes(data)
 
 
 def skip(thing, verb):
     """Make a method, which must exist under this name, do nothing."""
-    assert callable(getattr(thing, verb))
-    setattr(thing, verb, lambda *_: None)
+    instead(verb, nothing)(thing)
 
 
 def instead(verb, act):
-    """Put `act(service, backup)` in the place of one of the runbook's verbs."""
+    """Put `act` in the place of one of the runbook's verbs; it gets what the sabotage gets."""
 
-    def sabotage(service, backup):
-        assert callable(getattr(service, verb))
-        setattr(service, verb, lambda *_: act(service, backup))
+    def sabotage(thing, *more):
+        assert callable(getattr(thing, verb))
+        setattr(thing, verb, lambda *_: act(thing, *more))
 
     return sabotage
 
 
 def after(verb, act):
-    """Let the verb do its work, then do `act(service, backup)`."""
+    """Let the verb do its work, then `act`, which gets what the sabotage gets."""
 
-    def sabotage(service, backup):
-        whole = getattr(service, verb)
+    def sabotage(thing, *more):
+        whole = getattr(thing, verb)
 
         def spoiled(*arguments):
             whole(*arguments)
-            act(service, backup)
+            act(thing, *more)
 
-        setattr(service, verb, spoiled)
+        setattr(thing, verb, spoiled)
 
     return sabotage
-
-
-def nothing(service, backup):
-    """Forget the step."""
-
-
-def restore(snapshot):
-    """Put the volume back to another snapshot: `older` or `newer` than the backup."""
-    return lambda service, backup: service.volume.restore(snapshot)
 
 
 def shell(script):
@@ -111,12 +112,8 @@ def change_a_canary(service, backup):
 
 def _drop_series(service):
     series = next(iter(service.subject._series.values()))
-    service.subject.client.request_ok(
-        "POST",
-        "/api/v1/admin/tsdb/delete_series",
-        statuses=(204,),
-        params={"match[]": series.selector},
-    )
+    path, params = "/api/v1/admin/tsdb/delete_series", {"match[]": series.selector}
+    service.subject.client.request_ok("POST", path, statuses=(204,), params=params)
 
 
 def _expire_silence(service):
@@ -129,36 +126,32 @@ def _change_retained(service):
     service.subject.client.publish(topic, b"changed", 1, retain=True)
 
 
-def _change_fingerprint(service):
-    path = f"{service.spec.volumes[0].path}/fingerprint"
-    service.instance.must_exec(["sh", "-c", f"echo 0123456789abcdef > {path}"])
-
-
-def _delete_chunk(service):
-    chunk = min(service.subject._chunks)
-    service.instance.must_exec(["rm", f"{service.spec.volumes[0].path}/{chunk}"])
-
-
 def _save_dashboard(service):
     uid = next(c.key for c in service.held if " dashboard " in c.id)
     changed = {"dashboard": {"uid": uid, "title": "changed"}, "overwrite": True}
     service.subject.request_ok("POST", "/api/dashboards/db", json=changed)
 
 
-def _append_to_plan(service):
-    plan = next(c.key for c in service.held if " plan " in c.id)
-    path = f"{service.spec.volumes[0].path}/{plan}"
-    service.instance.must_exec(["sh", "-c", f"echo changed >> {path}"])
+def _on_volume(script, find):
+    """Run a script on the volume, about what `find(service)` returns."""
+
+    def change(service):
+        path, found = service.spec.volumes[0].path, find(service)
+        service.instance.must_exec(["sh", "-ec", f'cd {path}; {script} "$1"', "sh", found])
+
+    return change
 
 
 CHANGES = {
     "prometheus": _drop_series,
     "alertmanager": _expire_silence,
     "mosquitto": _change_retained,
-    "step-ca": _change_fingerprint,
-    "loki": _delete_chunk,
+    "step-ca": _on_volume("echo 0123456789abcdef >", lambda _: "fingerprint"),
+    "loki": _on_volume("rm", lambda service: min(service.subject._chunks)),
     "grafana": _save_dashboard,
-    "atlantis": _append_to_plan,
+    "atlantis": _on_volume(
+        "echo changed >>", lambda service: next(c.key for c in service.held if " plan " in c.id)
+    ),
 }
 
 ROT = (
@@ -166,22 +159,3 @@ ROT = (
     'printf rotten! | dd of="$file" bs=1 seek=60 conv=notrunc; done; systemctl start loki'
 )
 """The write-ahead log of Loki has rotten: seven bytes in each file of it."""
-
-
-def another_ca(service, backup):
-    """Make another CA on the volume, as an installer does that is run again."""
-    stranger = type(service.subject)(service.spec, service.instance)
-    service.instance.wait_until_usable()
-    service.instance.must_exec(["sh", "-c", "rm -rf /home/step/.step /home/step/fingerprint"])
-    stranger.initialise()
-    service.instance.must_exec(["systemctl", "restart", service.spec.unit])
-
-
-def flip_a_byte(service, backup):
-    """The tarball rots in its place, after it was found intact."""
-    assert backup.tarball is not None, "the sabotage needs a tarball"
-    with backup.tarball.path.open("r+b") as file:
-        file.seek(backup.tarball.file_bytes // 2)
-        byte = file.read(1)
-        file.seek(-1, 1)
-        file.write(bytes([byte[0] ^ 1]))

@@ -6,7 +6,7 @@ own, and put back by a copy of it (copy-on-write), which costs no more than a st
 
 import os
 import shutil
-from collections.abc import Callable
+from copy import copy
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,15 +19,13 @@ from fixtures.incus.client import Incus
 from fixtures.incus.guard import OwnServerPolicy
 from fixtures.incus.instance import Instance
 from fixtures.plugin.collect import Planned
-from fixtures.plugin.fixtures import Workplace, backup_locations, platform_of, session_of
-from fixtures.recovery.drill import Backup, remove_all
+from fixtures.plugin.fixtures import backup_locations, session_of
+from fixtures.recovery.drill import remove_all
 from fixtures.recovery.service import ServiceUnderDrill
 from tests.sabotage.acts import attempt
 
 # Grafana and Atlantis are imitated here: these tests are about the reading of their classes.
 os.environ.setdefault("ATLAS_DRILLS_RECIPES", str(Path(__file__).parents[1] / "imitations"))
-
-Sabotage = Callable[[ServiceUnderDrill, Backup], None]
 
 
 @pytest.fixture(autouse=True)
@@ -43,10 +41,7 @@ def impatient(monkeypatch):
 def place(pytestconfig, drill_project, tmp_path):
     """The source's backups, their files as a copy that may be spoiled."""
     where = backup_locations(session_of(pytestconfig))
-    copy = tmp_path / "backups"
-    shutil.copytree(where.places[0], copy)
-    copy.chmod(0o700)
-    return replace(where, places=(copy,))
+    return replace(where, places=(shutil.copytree(where.places[0], tmp_path / "backups"),))
 
 
 @pytest.fixture
@@ -56,23 +51,14 @@ def owner(pytestconfig, drill_project, fleet):
     return Incus(socket, OwnServerPolicy(socket), project=fleet.source_project)
 
 
-@pytest.fixture
-def never_healthy(impatient, monkeypatch):
-    """Waits 3 s only, in a test whose service never becomes healthy."""
-    monkeypatch.setattr(verbs, "HEALTHY_SECONDS", 3.0)
-
-
 class Kept:
     """A service as it was when it was backed up; at rest it is a volume alone.
 
-    Args:
-        service: deployed, with snapshot `older` from before its newest canaries.
-        backup: of it.
+    It was deployed, and has snapshot `older` from before its newest canaries.
     """
 
     def __init__(self, service, backup):
         self.service, self.backup = service, backup
-        self.volume = service.volume
         self.copy = service.volume.sibling(f"{service.volume.name}-{backup.kind}-kept")
         self.file = backup.tarball.path if backup.tarball else backup.export
         if self.file:
@@ -80,31 +66,19 @@ class Kept:
         service.subject.close()
         service.instance.stop()
         service.volume.snapshot("newer")
-        self.held, self.own = list(service.held), set(vars(service))
-        self.provisioner = service.provisioner
-        self._copy_all(self.volume, self.copy)
-        self.remove_service()
-
-    @staticmethod
-    def _copy_all(source, target):
-        """Copy a volume with its snapshots."""
-        order = {"type": "copy", "name": source.name, "pool": source.pool}
-        body = {"name": target.name, "type": "custom", "source": order}
-        source.incus.post(*source._all, body=body)
+        _copy_all(service.volume, self.copy)
+        service.remove()
 
     def put_back(self, drill):
         """The service runs again, as it was; nothing of an earlier sabotage is left."""
-        service = self.service
-        for name in set(vars(service)) - self.own:
-            delattr(service, name)
-        service.volume, service.extra_volumes, service.drill = self.volume, [], drill
-        service.held, service.reference, service.kept_at = list(self.held), None, None
-        service.provisioner = self.provisioner
+        service = copy(self.service)
+        service.drill, service.extra_volumes = drill, []
+        service.held, service.reference, service.kept_at = list(service.held), None, None
         service.instance = Instance(service.incus, service.spec.instance)
         service.subject.rebind(service.instance)
         if self.file:
             shutil.copy(f"{self.file}.kept", self.file)
-        self._copy_all(self.copy, self.volume)
+        _copy_all(self.copy, service.volume)
         service.create_instance()
         service.instance.start()
         service.instance.wait_until_usable()
@@ -114,13 +88,32 @@ class Kept:
         verbs.read_pool_driver(service)
         return service, backup
 
-    def remove_service(self):
-        """Remove instance and volumes, but not what is kept."""
-        self.service.remove()
+
+def _copy_all(source, target):
+    """Copy a volume with its snapshots."""
+    order = {"type": "copy", "name": source.name, "pool": source.pool}
+    body = {"name": target.name, "type": "custom", "source": order}
+    source.incus.post(*source._all, body=body)
+
+
+def _deploy(stage, project, drill, spec, place):
+    """A service with a backup of it, for which it stood still; its drill's own is none of it."""
+    place.mkdir(exist_ok=True)
+    pool, provisioner = stage.run.fleet.pool, stage.provisioner(spec)
+    service = ServiceUnderDrill(project, spec, drill, place, pool, provisioner)
+    try:
+        service.deploy()
+        service.volume.snapshot("older")
+        service.held.extend(service.subject.write_canaries("newest"))
+        kind = drill.scenario
+        return Kept(service, service.note_loss() if kind == "rebuild" else service.back_up(kind))
+    except BaseException:
+        service.remove()
+        raise
 
 
 @pytest.fixture(scope="session")
-def all_kept(pytestconfig, fleet, drill_project):
+def all_kept(drill_project):
     """Every service that was deployed for these tests, by name and kind of backup."""
     found = {}
     with scratch_directory() as scratch:
@@ -135,34 +128,21 @@ def deployed(request, all_kept, fleet, drill_project, own_project):
     The canaries `newest` were written after snapshot `older`; snapshot `newer` also holds what was
     written after the backup.
     """
-    stage, (found, scratch), used = session_of(request.config), all_kept, []
+    stage, (found, scratch), used = session_of(request.config), all_kept, {}
 
     def get(name, kind):
-        spec = fleet.service(name)
+        spec, this = fleet.service(name), (name, kind)
         drill = stage.new_drill(Planned(spec, kind))
         # A full rebuild removes the drill project, and what was kept in it.
-        if (name, kind) not in found or not found[name, kind].copy.exists():
-            provisioner = stage.provisioner(spec)
-            place = scratch / f"{name}-{kind}"
-            place.mkdir(exist_ok=True)
-            service = ServiceUnderDrill(drill_project, spec, drill, place, fleet.pool, provisioner)
-            try:
-                service.deploy()
-                service.volume.snapshot("older")
-                service.held.extend(service.subject.write_canaries("newest"))
-                backup = service.note_loss() if kind == "rebuild" else service.back_up(kind)
-                found[name, kind] = Kept(service, backup)
-            except BaseException:
-                service.remove()
-                raise
-        kept = found[name, kind]
-        if kept in used:
-            kept.remove_service()
-        used.append(kept)
-        return (drill, *kept.put_back(drill))
+        if this not in found or not found[this].copy.exists():
+            found[this] = _deploy(stage, drill_project, drill, spec, scratch / f"{name}-{kind}")
+        if this in used:
+            used[this].remove()
+        used[this], backup = found[this].put_back(drill)
+        return drill, used[this], backup
 
     yield get
-    remove_all("the test", (kept.remove_service for kept in set(used)))
+    remove_all("the test", (service.remove for service in used.values()))
 
 
 @pytest.fixture
@@ -190,37 +170,23 @@ def spoiled(deployed):
 
 
 @pytest.fixture
-def make_bucket(request, fleet, drill_project, scratch):
-    """Makes a bucket under drill with its drill, deployed; removed afterwards."""
-    stage, made = session_of(request.config), []
+def made():
+    """Parts to remove after the test."""
+    parts = []
+    yield parts
+    remove_all("the test", (part.remove for part in parts))
+
+
+@pytest.fixture
+def make_bucket(request, fleet, drill_project, scratch, made):
+    """Makes a bucket under drill with its drill, deployed."""
+    stage, (spec,) = session_of(request.config), fleet.buckets
 
     def make():
-        (spec,) = fleet.buckets
         drill = stage.new_drill(Planned(spec, "native"))
         bucket = stage.new_bucket(drill_project, spec, drill, scratch)
         made.append(bucket)
         bucket.deploy()
         return drill, bucket
 
-    yield make
-    for bucket in made:
-        bucket.remove()
-
-
-@pytest.fixture
-def make_platform(request, fleet, drill_project, scratch):
-    """Makes a small platform with its drill, deployed: some services and the state bucket."""
-    stage, made = session_of(request.config), []
-
-    def make(scenario, *names):
-        services = tuple(fleet.service(name) for name in names)
-        small = fleet.model_copy(update={"services": services})
-        drill = stage.new_drill(Planned(small, scenario))
-        platform = platform_of(Workplace(stage, drill, drill_project, scratch), small)
-        made.append(platform)
-        platform.deploy()
-        return drill, platform
-
-    yield make
-    for platform in made:
-        platform.remove()
+    return make

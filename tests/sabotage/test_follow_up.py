@@ -35,13 +35,10 @@ def audited(reports, today):
     return audit
 
 
-def test_on_its_last_day_an_action_is_in_time(reports):
+def test_an_action_is_a_finding_the_day_after_its_last(reports):
     audit = audited(reports, DUE)
     assert audit.verdict is AuditVerdict.IN_ORDER
     assert len(audit.checks) > 1
-
-
-def test_a_day_later_each_is_a_finding(reports):
     audit = audited(reports, DUE + timedelta(days=1))
     assert audit.verdict is AuditVerdict.FINDINGS
     assert {check.outcome for check in audit.checks} == {"broken"}

@@ -5,12 +5,14 @@ from __future__ import annotations
 import gzip
 import hashlib
 import io
+import shutil
 import subprocess
 import tarfile
 
 import pytest
 import yaml
 
+import tests.sabotage.acts as acts
 from fixtures.backups.find import identify
 from fixtures.evidence.record import Verdict
 from fixtures.incus.instance import Instance
@@ -22,41 +24,38 @@ from tests.sabotage.test_existing_backups import drilled
 __all__ = ["drilled"]
 
 
-@pytest.fixture
-def export(place, tmp_path, fleet, monkeypatch):
-    """The export of the source's Mosquitto, which is the only thing that it can be made from."""
+@pytest.fixture(scope="module")
+def exported(drill_project, fleet):
+    """An export of the source's Mosquitto."""
     lab, name = Lab(), "instance-export.tar.gz"
     argv = ["incus", "export", "mosquitto01", f"/backup/{name}", "--project", fleet.source_project]
     subprocess.run(lab.command([*argv, "--compression=gzip"]), check=True, capture_output=True)
     (found,) = lab.state_dir.rglob(name)
-    path = tmp_path / name
-    path.write_bytes(found.read_bytes())
+    yield found
     found.unlink()
-    only = {"mosquitto"}
 
-    def instance_export(_, spec):
-        return identify(path) if spec.name in only else None
 
-    monkeypatch.setattr(Session, "instance_export", instance_export)
+@pytest.fixture
+def export(exported, place, tmp_path, monkeypatch):
+    """A copy of it: the only thing that the service can be made from."""
+    path = shutil.copy(exported, tmp_path / exported.name)
+    of_broker = {"mosquitto": path}
+    monkeypatch.setattr(
+        Session,
+        "instance_export",
+        lambda _, spec: identify(of_broker[spec.name]) if spec.name in of_broker else None,
+    )
     return path
 
 
-def with_devices(existing, seen):
-    """Note what the instance has before the service starts."""
-    start = existing.start
-
-    def look():
-        seen.update(existing.service.instance.read())
-        start()
-
-    existing.start = look
-
-
 def test_a_service_is_made_from_the_export_of_its_instance(drilled, export):
+    def look(existing):
+        seen.update(existing.service.instance.read())
+
     found, seen = identify(export), {}
     assert (found.kind, found.names, found.state) == ("container", "mosquitto01", "other")
-    drill = drilled("mosquitto", "tarball", lambda existing: with_devices(existing, seen))
-    assert drill.verdict is Verdict.RECOVERED, drill.reason
+    drill = drilled("mosquitto", "tarball", acts.after("restore", look))
+    acts.must_be(drill, Verdict.RECOVERED)
     assert f"instance mosquitto01 was made from its export {export}" in drill.notes
     assert {device["type"] for device in seen["expanded_devices"].values()} == {"disk"}
     assert [d.get("path") for d in seen["devices"].values() if d.get("source")] == [
@@ -66,8 +65,8 @@ def test_a_service_is_made_from_the_export_of_its_instance(drilled, export):
     assert control.outcome == "held", control.detail
 
 
-def rewritten(path, change):
-    """Write the export again, with each index as `change` leaves it."""
+def make_privileged(path):
+    """Write the export again, with each index changed."""
     packed = io.BytesIO()
     with (
         tarfile.open(path) as whole,
@@ -77,42 +76,31 @@ def rewritten(path, change):
             content = whole.extractfile(entry) if entry.isreg() else None
             if entry.name in ("backup/index.yaml", "backup/container/backup.yaml"):
                 index = yaml.safe_load(content.read())
-                change(index.get("config", index)["container"])
+                container = index.get("config", index)["container"]
+                for config in ("config", "expanded_config"):
+                    container[config]["security.privileged"] = "true"
                 data = yaml.safe_dump(index).encode()
                 entry.size, content = len(data), io.BytesIO(data)
             copy.addfile(entry, content)
     path.write_bytes(gzip.compress(packed.getvalue(), 1))
 
 
-def privileged(instance):
-    instance["config"]["security.privileged"] = "true"
-    instance["expanded_config"]["security.privileged"] = "true"
-
-
-def not_made(drilled, drill_project):
-    drill = drilled("mosquitto", "tarball")
-    assert not Instance(drill_project, "mosquitto01").exists()
-    return drill
-
-
 def test_an_export_that_is_cut_changed_or_privileged_makes_no_instance(
     drilled, export, drill_project
 ):
-    whole = export.read_bytes()
+    def must_not_be_made(verdict, why):
+        acts.must_be(drilled("mosquitto", "tarball"), verdict, why)
+        assert not Instance(drill_project, "mosquitto01").exists()
+
+    whole, failed = export.read_bytes(), Verdict.NOT_RECOVERED
     export.write_bytes(whole[: len(whole) // 2])
-    drill = not_made(drilled, drill_project)
-    assert drill.verdict is Verdict.NOT_RECOVERED
-    assert "instance export instance-export.tar.gz is damaged" in drill.reason
+    must_not_be_made(failed, "instance export instance-export.tar.gz is damaged")
 
-    other = hashlib.sha256(b"another").hexdigest()
+    noted = export.with_name(f"{export.name}.sha256")
+    noted.write_text(f"{hashlib.sha256(b'another').hexdigest()}  {export.name}\n")
     export.write_bytes(whole)
-    export.with_name(f"{export.name}.sha256").write_text(f"{other}  {export.name}\n")
-    drill = not_made(drilled, drill_project)
-    assert drill.verdict is Verdict.NOT_RECOVERED
-    assert "instance-export.tar.gz is not what was written" in drill.reason
+    must_not_be_made(failed, "instance-export.tar.gz is not what was written")
 
-    export.with_name(f"{export.name}.sha256").unlink()
-    rewritten(export, privileged)
-    drill = not_made(drilled, drill_project)
-    assert drill.verdict is Verdict.NOT_VERIFIED
-    assert "because its config has security.privileged" in drill.reason
+    noted.unlink()
+    make_privileged(export)
+    must_not_be_made(Verdict.NOT_VERIFIED, "because its config has security.privileged")

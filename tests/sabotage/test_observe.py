@@ -6,15 +6,14 @@ from dataclasses import replace
 import pytest
 
 import fixtures.recovery.service as verbs
-from drills.test_existing_backups import restored
+import tests.sabotage.acts as acts
 from fixtures.errors import DrillError
 from fixtures.evidence.record import Verdict
 from fixtures.incus.instance import Instance
 from fixtures.incus.inventory import inventory
 from fixtures.incus.volumes import Volume
 from fixtures.plugin import observe as command
-from fixtures.plugin.collect import Planned
-from fixtures.plugin.fixtures import backup_locations, find_existing, session_of
+from fixtures.plugin.fixtures import backup_locations, session_of
 from fixtures.plugin.observe import observe, view_of_lab
 from fixtures.plugin.target import back_up
 from fixtures.recovery.source import lab_passphrase_file, run_script
@@ -72,15 +71,19 @@ def test_a_service_that_is_away_is_named(view, owner, fleet, tmp_path):
         instance.must_exec(["systemctl", "start", "alertmanager"])
 
 
+def publish(view, *topics):
+    reached = open_source(view.incus, "mosquitto01", host=view.host, connect=view.connect)
+    with connected(lambda: reached.dial(1883)) as client:
+        for topic in topics:
+            client.publish(f"in/memory/{topic}", b"x", 1, retain=True)
+
+
 @pytest.fixture
 def broker(view, owner, fleet):
     """The source's broker, which cannot write its database, with 200 messages in memory alone."""
     instance = Instance(owner, "mosquitto01")
     instance.must_exec(["mkdir", "-p", "/mosquitto/data/mosquitto.db.new/in-the-way"])
-    reached = open_source(view.incus, "mosquitto01", host=view.host, connect=view.connect)
-    with connected(lambda: reached.dial(1883)) as client:
-        for number in range(200):
-            client.publish(f"in/memory/{number}", b"x", 1, retain=True)
+    publish(view, *range(200))
     yield fleet.service("mosquitto")
     instance.must_exec(["rm", "-rf", "/mosquitto/data/mosquitto.db.new"])
 
@@ -100,25 +103,13 @@ def test_what_a_stop_has_lost_is_a_finding_and_the_backup_is_wrong(
         (finding,) = observe(view, [broker], directory).findings
         assert finding.startswith("mosquitto: 200 of 204 retained messages are gone: in/memory/")
         backups = replace(backup_locations(stage), places=(directory,))
+        why = "there before the backup, and gone at the source after it"
         for kind in ("snapshot", "tarball"):
-            drill = stage.new_drill(Planned(broker, kind, "existing"))
-            existing = find_existing(drill, broker, backups, make_service, stage)
-            with pytest.raises(DrillError) as raised:
-                restored(drill, existing)
-            drill.fail(raised.value)
-            existing.service.remove()
-            record = drill.record()
-            assert record.verdict is Verdict.WRONG_DATA
-            assert "there before the backup, and gone at the source after it" in record.reason
+            record = acts.drill_existing(stage, broker, kind, backups, make_service)
+            acts.must_be(record, Verdict.WRONG_DATA, why)
         with pytest.raises(DrillError, match="the lab's source lost data"):
-            _refill(view, broker)
+            publish(view, "once-more")
             back_up(stage.target.lab.command, view, directory, fleet)([broker], [])
     finally:
         for name in set(volume.snapshots()) - there:
             volume.delete_snapshot(name)
-
-
-def _refill(view, broker):
-    reached = open_source(view.incus, broker.instance, host=view.host, connect=view.connect)
-    with connected(lambda: reached.dial(1883)) as client:
-        client.publish("in/memory/once-more", b"x", 1, retain=True)

@@ -3,6 +3,8 @@
 import tarfile
 from dataclasses import replace
 
+import pytest
+
 import drills.test_restore_from_native_export as runbook
 import tests.sabotage.acts as acts
 from fixtures.evidence.record import Verdict
@@ -10,23 +12,12 @@ from fixtures.services import grafana
 from fixtures.services.prometheus import must_be_whole
 from tests.sabotage.test_rebuild import wipe
 
-body = runbook.test_service_restored_from_its_own_export
+WRONG, FAILED = Verdict.WRONG_DATA, Verdict.NOT_RECOVERED
 
 
-def test_what_does_not_outlive_the_restart_is_wrong_data(spoiled):
-    drill = spoiled(body, "prometheus", "native", acts.instead("restart", wipe))
-    assert drill.verdict is Verdict.WRONG_DATA
-    assert "canaries: lost: " in drill.reason
-
-
-def test_an_export_that_is_cut_is_not_recovered(spoiled):
-    def sabotage(service, backup):
-        whole = backup.export.read_bytes()
-        backup.export.write_bytes(whole[: len(whole) // 2])
-
-    drill = spoiled(body, "prometheus", "native", sabotage)
-    assert drill.verdict is Verdict.NOT_RECOVERED
-    assert " is cut: " in drill.reason
+def cut(service, backup):
+    whole = backup.export.read_bytes()
+    backup.export.write_bytes(whole[: len(whole) // 2])
 
 
 def keep_blocks(export, keep):
@@ -38,33 +29,38 @@ def keep_blocks(export, keep):
     export.with_name(f"{export.name}.new").replace(export)
 
 
-def test_an_export_without_one_of_its_blocks_is_wrong_data(spoiled):
-    def sabotage(service, backup):
-        _, *rest = must_be_whole(backup.export)
-        assert rest, "one block is to be left"
-        keep_blocks(backup.export, rest)
-
-    drill = spoiled(body, "prometheus", "native", sabotage)
-    assert drill.verdict is Verdict.WRONG_DATA
-    assert "canaries: lost: " in drill.reason
-    assert drill.canaries.recovered, "the other block came back"
+def leave_one_block_out(service, backup):
+    _, *rest = must_be_whole(backup.export)
+    assert rest, "one block is to be left"
+    keep_blocks(backup.export, rest)
 
 
-def test_an_export_of_nothing_is_not_recovered(spoiled):
-    drill = spoiled(body, "prometheus", "native", lambda _, backup: keep_blocks(backup.export, []))
-    assert drill.verdict is Verdict.NOT_RECOVERED
-    assert "holds no block" in drill.reason
+def change_dashboards(service, backup):
+    """One is missing, another has another title."""
+    held = grafana.read(backup.export)
+    first, _, *rest = held.dashboards
+    changed = {**first, "dashboard": {**first["dashboard"], "title": "renamed"}}
+    other = replace(held, dashboards=[changed, *rest])
+    assert grafana.write(other, backup.export.parent) == backup.export
 
 
-def test_an_export_that_lacks_one_dashboard_and_changed_another_is_wrong_data(spoiled):
-    def sabotage(service, backup):
-        held = grafana.read(backup.export)
-        first, _, *rest = held.dashboards
-        changed = {**first, "dashboard": {**first["dashboard"], "title": "renamed"}}
-        other = replace(held, dashboards=[changed, *rest])
-        assert grafana.write(other, backup.export.parent) == backup.export
+def keep_no_block(service, backup):
+    keep_blocks(backup.export, [])
 
-    drill = spoiled(body, "grafana", "native", sabotage)
-    assert drill.verdict is Verdict.WRONG_DATA
-    assert all(f"canaries: {fault}" in drill.reason for fault in ("lost: ", "changed: "))
-    assert " dashboard " in drill.reason
+
+ROWS = [
+    ("prometheus", acts.instead("restart", wipe), WRONG, "canaries: lost: "),
+    ("prometheus", cut, FAILED, " is cut: "),
+    ("prometheus", leave_one_block_out, WRONG, "canaries: lost: "),
+    ("prometheus", keep_no_block, FAILED, "holds no block"),
+    ("grafana", change_dashboards, WRONG, "canaries: lost: ", "changed: ", " dashboard "),
+]
+
+
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: row[1].__name__)
+def test_another_export_than_was_made_is_named(spoiled, row):
+    name, sabotage, verdict, *words = row
+    record = spoiled(runbook.test_service_restored_from_its_own_export, name, "native", sabotage)
+    acts.must_be(record, verdict, *words)
+    if sabotage is leave_one_block_out:
+        assert record.canaries.recovered, "the other block came back"

@@ -26,8 +26,8 @@ def broker(healthy):
         service.subject.close()
         service.instance.must_exec(["mkdir", "-p", DROP_IN.rpartition("/")[0]])
         service.instance.push(DROP_IN, settings.encode())
-        service.instance.must_exec(["systemctl", "daemon-reload"])
-        service.instance.must_exec(["systemctl", "restart", "mosquitto"], allowed=(0, 1))
+        restarted = "systemctl daemon-reload; systemctl restart mosquitto"
+        service.instance.must_exec(["sh", "-c", restarted], allowed=(0, 1))
         return service
 
     return spoil
@@ -35,27 +35,22 @@ def broker(healthy):
 
 def test_a_unit_that_has_failed_for_good_ends_the_wait(broker, monkeypatch):
     monkeypatch.setattr(verbs, "HEALTHY_SECONDS", 120.0)
-    service = broker("Restart=no")
-    begun = time.monotonic()
+    service, begun = broker("Restart=no"), time.monotonic()
     with pytest.raises(RecoveryFailed) as raised:
         service.wait_until_healthy()
     assert time.monotonic() - begun < verbs.HEALTHY_SECONDS / 4
     message = raised.value.message
     assert message.startswith("service mosquitto healthy: unit mosquitto has failed for good, last")
-    for seen in ("ActiveState=failed", "Result=exit-code", "ExecMainStatus=7", "NRestarts=0"):
-        assert seen in message
-    assert "it logged last: " in message
-    assert "\\x1b[2Jgone" in message, message
+    seen = ("ActiveState=failed", "Result=exit-code", "ExecMainStatus=7", "NRestarts=0")
+    seen += ("it logged last: ", "\\x1b[2Jgone")
+    assert [words for words in seen if words not in message] == [], message
     assert "\x1b" not in message
     _, reason, _ = verdict_of(raised.value)
-    assert PASSWORD.reveal() not in reason
-    assert "ActiveState=failed" in reason
+    assert "ActiveState=failed" in reason and PASSWORD.reveal() not in reason
 
 
 def test_a_unit_that_is_started_again_is_waited_for(broker, monkeypatch):
     monkeypatch.setattr(verbs, "HEALTHY_SECONDS", 3.0)
     service = broker("Restart=always\nRestartSec=300ms")
-    with pytest.raises(RecoveryFailed, match="not within 3 s") as raised:
+    with pytest.raises(RecoveryFailed, match=r"not within 3 s(?s:.*)NRestarts=[1-9]"):
         service.wait_until_healthy()
-    assert "NRestarts=0" not in raised.value.message
-    assert "NRestarts=" in raised.value.message

@@ -77,11 +77,10 @@ class Place:
     def settle(self, instance):
         """Wait until it takes an order to stop."""
         look = ("incus", "--project", self.name, "exec", instance, "-n", "-T", "--")
+        look += ("systemctl", "is-active", "multi-user.target")
 
         def is_up():
-            if self.run(
-                *look, "systemctl", "is-active", "multi-user.target", check=False
-            ).returncode:
+            if self.run(*look, check=False).returncode:
                 raise NotYet("boots")
 
         wait_until(is_up, label=f"{instance} is up", timeout=SECONDS)
@@ -98,10 +97,9 @@ class Place:
         passphrase.write_text(PASSPHRASE + "\n")
         passphrase.chmod(0o600)
         inside = f"/backup/{self.name}"
-        quoted = (
+        services, buckets = (
             " ".join(f'"{line}"' for line in lines) for lines in (self.services, self.buckets)
         )
-        services, buckets = quoted
         (self.home / "conf").write_text(
             f"PROJECT={self.name}\nBACKUP_DIR={inside}/atlas\nSTATE_DIR={inside}/state\n"
             f"PASSPHRASE_FILE={inside}/passphrase\nSERVICES=({services})\nBUCKETS=({buckets})\n"
@@ -118,14 +116,12 @@ class Place:
         call = ["bash", f"{inside}/atlas-backup.sh", "--config", f"{inside}/conf", *words]
         return self.lab.command(["setsid", "--wait", "env", *self.environment, *call])
 
-    def back_up(self, *words):
-        return subprocess.run(
-            self.script(*words),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            timeout=SECONDS,
-        )
+    def back_up(self, *words, status=0):
+        """Run the script; return what it says."""
+        to_one = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+        done = subprocess.run(self.script(*words), timeout=SECONDS, **to_one)
+        assert done.returncode == status, done.stdout
+        return done.stdout
 
     def files(self):
         """Every file under its final name."""
@@ -150,14 +146,13 @@ class Place:
         """Files of the backups and of the lab's places for temporary ones with these bytes."""
         root = Path(f"/proc/{self.lab.status().pid}/root")
         trees = [self.home, *(root / name for name in ("tmp", "run", "root", "var/tmp"))]
-        found = []
-        for path in (path for tree in trees for path in below(tree)):
-            try:
-                if path.is_file() and not path.is_symlink() and marker in path.read_bytes():
-                    found.append(path)
-            except OSError:
-                continue  # It is gone by now.
-        return found
+
+        def has_it(path):
+            # What is gone by now has not.
+            with contextlib.suppress(OSError):
+                return path.is_file() and not path.is_symlink() and marker in path.read_bytes()
+
+        return [path for tree in trees for path in below(tree) if has_it(path)]
 
 
 class Running:

@@ -27,11 +27,8 @@ def places(machine):
         where = f"/backup/{place.name}/blob"
         place.incus("file", "push", where, "mq/mosquitto/data/blob")
         # The positive control: in a plaintext export the marker is found.
-        plain = place.run(
-            *("incus", "--project", place.name, "storage", "volume", "export", "local"),
-            *("mq-data", f"/backup/{place.name}/plain", "--compression", "zstd"),
-        )
-        assert plain.returncode == 0
+        plain = ("mq-data", f"/backup/{place.name}/plain", "--compression", "zstd")
+        place.incus("storage", "volume", "export", "local", *plain)
         assert place.holding(MARKER) == [place.home / "blob", place.home / "plain"]
         for name in ("blob", "plain"):
             (place.home / name).unlink()
@@ -56,8 +53,7 @@ def kill(place, what, after):
     status, said = running.end()
     if what == signal.SIGKILL:
         assert place.holding(MARKER) == [], hit
-        done = place.back_up("--start-stopped")
-        assert done.returncode == 0, hit + said + done.stdout
+        place.back_up("--start-stopped")
     elif not was_over and status != 0:
         assert status == 128 + what, f"{hit}: {said}"
         assert place.unfinished() == [], hit
@@ -73,15 +69,11 @@ def test_killed_at_any_moment(places, record_property):
     chance = random.Random(seed)
     begun = time.monotonic()
     with ThreadPoolExecutor(PLACES) as pool:
-        for done in pool.map(Place.back_up, places):
-            assert done.returncode == 0, done.stdout
+        list(pool.map(Place.back_up, places))
     length = time.monotonic() - begun
     # One moment in each part of a run, so that every phase is met.
     moments = [(n + chance.random()) / (PLACES * MOMENTS) for n in range(PLACES * MOMENTS)]
-    kills = [
-        (what, moment * length)
-        for what, moment in zip(SIGNALS * len(moments), moments, strict=False)
-    ]
+    kills = [(SIGNALS[n % 4], moment * length) for n, moment in enumerate(moments)]
     chance.shuffle(kills)
 
     def through(number):
@@ -94,7 +86,6 @@ def test_killed_at_any_moment(places, record_property):
     assert met.get("stopped", 0) >= PLACES * MOMENTS // 8
     assert met.get("over", 0) <= PLACES * MOMENTS // 2
     for place in places:
-        done = place.back_up()
-        assert done.returncode == 0, done.stdout
+        place.back_up()
         assert place.unfinished() == []
         assert place.holding(MARKER) == []

@@ -27,9 +27,6 @@ def test_a_figure_is_judged_by_the_statistic_that_its_goal_is_about():
     assert Figure("x", "y", "times", (5.0, 5.9, 9.0), at_least=6).met is False
     assert Figure("x", "y", "s", (1.0,)).met is None
     assert Figure.from_json(json.loads(json.dumps(RTO.as_json()))) == RTO
-    for values, judged in (((), "median"), ((1.0,), "mean")):
-        with pytest.raises(ValueError, match="x: "):
-            Figure("x", "y", "s", values, judged=judged)
 
 
 def test_clients_are_timed_in_turn_and_in_changing_order():
@@ -71,10 +68,13 @@ def test_the_table_in_the_docs_is_made_from_the_results():
 
 
 def test_an_outage_lasts_from_the_last_good_answer_to_the_first_good_one():
-    seen = [Change(False, 0.0, 0.1, 0.0), Change(True, 1.0, 1.1, 0.9)]
-    seen += [Change(False, 5.0, 5.1, 4.9), Change(True, 8.0, 8.2, 7.9)]
+    seen = [
+        Change(False, 0.1, 0.0),
+        Change(True, 1.1, 0.9),
+        Change(False, 5.1, 4.9),
+        Change(True, 8.2, 7.9),
+    ]
     assert outage_after(seen, 2.0) == Outage(4.9, 8.2)
-    assert outage_after(seen, 2.0).seconds == pytest.approx(3.3)
     with pytest.raises(ValueError, match="saw no outage after 9"):
         outage_after(seen, 9.0)
     with pytest.raises(ValueError, match="saw no outage"):
