@@ -1,6 +1,7 @@
 """What the printed commands give: drills work, and the server itself protects the source."""
 
 import contextlib
+import io
 import subprocess
 from dataclasses import replace
 
@@ -26,12 +27,12 @@ VOLUMES = ("storage-pools", "local", "volumes", "custom")
 
 def typed(far, *options):
     """Type the printed commands on the server, as its administrator does."""
-    parsed = certificate._options(
-        [*options, f"--projects={','.join(DRILLS)}", f"--source={SOURCE}"]
-    )
-    lines = certificate.commands(parsed)
+    printed = io.StringIO()
+    with contextlib.redirect_stdout(printed):
+        arguments = [*options, f"--projects={','.join(DRILLS)}", f"--source={SOURCE}"]
+        assert certificate.main(arguments) == 0
     # The server sees this directory as /var/lib/incus.
-    text = "\n".join(lines).replace(f"{far.lab.state_dir}/lib", "/var/lib/incus")
+    text = printed.getvalue().replace(f"{far.lab.state_dir}/lib", "/var/lib/incus")
     pid = str(far.lab._daemon().pid())
     enter = ["nsenter", "-t", pid, "-m", "-n", "-p", "env", "INCUS_CONF=/tmp/admin"]
     done = subprocess.run(

@@ -131,7 +131,7 @@ def test_sessions_that_are_gone_are_missed(spoiled):
     def drop(service, backup):
         service.instance.wait_until_usable()
         service.wait_until_healthy()
-        with connected(service.subject._dial, service.subject._session("earlier")):
+        with connected(service.subject._dial, "atlas-drills-earlier"):
             pass
         service.restart()
 
