@@ -18,8 +18,8 @@ from tests.remote.server import small_fleet
 
 SHARES = {
     "sabotage": ("mutations", "sabotage"),
-    "plugin": ("plugin", "runbook", "cluster", "script"),
-    "others": ("arch", "unit", "guard", "report", "faults", "lab", "remote"),
+    "plugin": ("plugin", "runbook", "report", "cluster", "script"),
+    "others": ("arch", "unit", "guard", "faults", "lab", "remote"),
 }
 """Name of a process -> its directories: together all of them, and about as long as one another."""
 

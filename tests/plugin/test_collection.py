@@ -118,6 +118,12 @@ def test_a_plan_names_what_was_found_and_what_cannot_be_read(tmp_path):
     assert f"not read: {tmp_path}/a\\nb.tar.lz4: a\\nb.tar.lz4 is lz4" in done.stdout
 
 
+def test_a_kind_without_a_class_has_drills_and_no_native_files(fleet):
+    service = fleet.service("mosquitto").model_copy(update={"kind": "vaultwarden"})
+    assert why_not(service, "snapshot", lacks={"directories"}) is None
+    assert why_not(service, "native", "existing", {"directories"}) == NO_FILE
+
+
 def test_a_client_of_a_ca_that_is_not_drilled_or_not_had_is_named_and_not_made(fleet):
     """By the suite's own verbs and by the runbook's section alike."""
     clients = [fleet.service(name) for name in ("prometheus", "mosquitto", "step-ca")]

@@ -186,11 +186,13 @@ def test_the_command_makes_it_again_and_needs_a_history(reports, tmp_path, capsy
     assert list(empty.iterdir()) == [empty / "history.jsonl"]
 
 
-RUNS, SECONDS = 1000, 3.0
+RUNS = 1000
+READINGS = 15
+"""So many times as long as Python takes to parse the history at all; 3 s where that takes 0.2 s."""
 
 
 def test_a_history_of_a_thousand_runs_is_a_page_in_seconds(tmp_path):
-    """Processor time: what else runs on this machine must not decide."""
+    """By processor time, and against the same machine at the same moment: others run beside it."""
     cells = [p.place for p in promises(ATLAS)][:41]
     keep(tmp_path, record(0, cells, software="Any 1.2.3"))
     text = (tmp_path / "history.jsonl").read_text()
@@ -200,8 +202,12 @@ def test_a_history_of_a_thousand_runs_is_a_page_in_seconds(tmp_path):
         other = text.replace(record(0, []).run, f"{at:%Y%m%d-%H%M%S}-{number:06x}")
         lines.append(other.replace('"begun":"2026-11-29T07:00:00Z"', f'"begun":"{at:%FT%TZ}"'))
     (tmp_path / "history.jsonl").write_text("".join([*lines, text]))
+    history = (tmp_path / "history.jsonl").read_text().splitlines()
     begun = time.process_time()
+    for line in history:
+        json.loads(line)
+    parsed = time.process_time()
     page = render_index(tmp_path, NOW)
-    assert time.process_time() - begun < SECONDS
+    assert (time.process_time() - parsed) / (parsed - begun) < READINGS
     assert f"Recovery drills: {RUNS} runs since" in page
     assert f"41 of {len(promises(ATLAS))} promised" in page

@@ -298,7 +298,7 @@ def test_a_full_disk_is_reported_and_leaves_no_half_file(mq):
         assert mq.run("ls", "-A", "/run/small").stdout == ""
     finally:
         mq.run("umount", "/run/small")
-        mq.incus("exec", "mq", "--", "rm", "/mosquitto/data/big")
+        mq.incus("file", "delete", "mq/mosquitto/data/big")
 
 
 def test_what_is_not_understood_is_refused_and_nothing_to_back_up_is_no_success(mq):

@@ -148,6 +148,11 @@ def test_an_old_backup_that_was_asked_for_proves_nothing_of_the_newest(golden):
     place = ("dr_proof_recovered_timestamp_seconds", labels("prometheus", "tarball", "existing"))
     assert place not in after(golden, (5, {**EXISTING, "is_older": True}))
     assert place in after(golden, (5, EXISTING))
+    lost = (5, {"origin": "existing", **RED, "is_older": True})
+    found = verdicts_of(
+        after(golden, (9, EXISTING), lost), "dr_proof_verdict", (*CELL[:2], "existing")
+    )
+    assert found == [Verdict.WRONG_DATA], "an older backup that does not come back is a fault"
 
 
 def test_a_proof_is_valid_until_the_programme_says(golden):

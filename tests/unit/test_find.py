@@ -340,6 +340,12 @@ def test_no_binary_file_is_taken_for_a_message_by_its_first_byte(tmp_path):
     assert find_files([tmp_path]) == []
 
 
+def test_a_time_that_no_calendar_has_is_none(tmp_path):
+    (tmp_path / "a.tar").write_bytes(export(at=1e18))
+    (file,) = find_files([tmp_path])
+    assert (file.kind, file.names, file.state) == ("tarball", "grafana01-data", "whole")
+
+
 def test_ten_thousand_files_are_searched_fast(tmp_path):
     whole = gzip.compress(export())
     for number in range(10_000):

@@ -19,6 +19,7 @@ from fixtures.runbook.perform import (
 )
 from fixtures.runbook.section import _shifted
 from fixtures.runbook.text import Section, parse_runbook, placeholders, read_runbook
+from fixtures.secrets import Secret
 from tests.unit.test_find import archive
 
 SCRIPT = "/root/.runbook.md"
@@ -61,6 +62,15 @@ def test_a_program_with_its_line_status_and_words():
     assert (run.said, run.is_hidden, run.is_nested) == ("Error: no", True, False)
     assert run.begin == pytest.approx(0.2)
     assert run.seconds == pytest.approx(0.5)
+
+
+def test_what_a_program_said_that_has_not_ended_is_masked_and_short():
+    Secret("hunter2-not-to-be-seen")
+    said = "more\\n" * 50 + "\\33[31mpassphrase hunter2-not-to-be-seen is wrong"
+    (run,) = trace(*BEGIN, f'8 1.4 write(2<pipe:[1]>, "{said}\\n", 240) = 240').commands()
+    assert run.status is None
+    assert "hunter2" not in run.said and "\33" not in run.said
+    assert "passphrase" in run.said and run.said.count("more") == 2
 
 
 def test_a_program_that_was_interrupted_in_the_trace():
