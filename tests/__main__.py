@@ -17,9 +17,9 @@ from fixtures.lab import settings
 from tests.remote.server import small_fleet
 
 SHARES = {
-    "sabotage": ("mutations", "sabotage"),
+    "sabotage": ("arch", "guard", "mutations", "sabotage"),
     "plugin": ("plugin", "runbook", "report", "cluster", "script"),
-    "others": ("arch", "unit", "guard", "faults", "lab", "remote"),
+    "others": ("unit", "faults", "lab", "remote"),
 }
 """Name of a process -> its directories: together all of them, and about as long as one another."""
 
