@@ -84,7 +84,8 @@ class Stage(NamedTuple):
         """That of the service's container, as the host sees it: below the group of the lab."""
         groups = Path(f"/proc/{self.lab.status().pid}/cgroup").read_text().splitlines()
         path = next(group.removeprefix("0::/") for group in groups if group.startswith("0::"))
-        return cgroup2_root() / path.split("/")[0] / f"lxc.payload.{self.project.name}_{spec.instance}"
+        payload = f"lxc.payload.{self.project.name}_{spec.instance}"
+        return cgroup2_root() / path.split("/")[0] / payload
 
     def script(self, name, spec, **more):
         """Type a script of `runbook/`; returns the moment (CLOCK_MONOTONIC) at which it began."""

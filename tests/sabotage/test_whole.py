@@ -128,6 +128,10 @@ def test_an_emptied_database_of_step_ca(healthy):
     assert str(revoked) in broken(service)["what is revoked stays revoked"]
     restarted(service, f"rm -r {db}/*; cp -a /root/kept/. {db}")
     must_be_whole(service)
+    # Made in the second in which the CA was started, and before it.
+    start = "systemctl show -P ExecMainStartTimestamp --timestamp=us+utc step-ca"
+    shell(service, f'touch -d "$({start})" {db}/KEYREGISTRY')
+    must_be_whole(service)
     shell(service, ROT, f"{db}/000000.vlog")
     assert "000000.vlog: the entry at byte" in broken(service)[entries]
     shell(service, f"cp -a /root/kept/. {db}; rm {db}/*.sst")
