@@ -18,8 +18,8 @@ from fixtures.incus.guard import DrillPolicy
 
 ROOT = Path(__file__).resolve().parents[2]
 DRILL = "snapshot and prometheus"
-WITH_SIGINT = ("env", "--default-signal=INT")
-"""A shell starts its background jobs with SIGINT ignored, and so would be what they start."""
+WITH_SIGNALS = ("env", "--default-signal=HUP,INT")
+"""A shell starts its background jobs with SIGINT ignored, nohup with SIGHUP: so would be theirs."""
 
 
 class DrillRun:
@@ -32,7 +32,7 @@ class DrillRun:
         self.temporary.mkdir(exist_ok=True)
         own = {"INCUS_SOCKET": str(socket), "TMPDIR": str(self.temporary)}
         self.process = subprocess.Popen(
-            [*WITH_SIGINT, sys.executable, "-m", "pytest", "drills", "--incus=unix"]
+            [*WITH_SIGNALS, sys.executable, "-m", "pytest", "drills", "--incus=unix"]
             + ["-k", f"({drill}) and rehearsal", f"--reports={reports}"]
             # The last checks come sooner: other tests are about them. -v: a line for each phase.
             + ["-v", "-p", "no:cacheprovider", "-p", "tests.faults.brief", *options],

@@ -15,7 +15,7 @@ import pytest
 
 from fixtures.lab.daemon import Daemon
 from fixtures.plugin.interrupts import ENDING_MESSAGE
-from tests.faults.conftest import WITH_SIGINT
+from tests.faults.conftest import WITH_SIGNALS
 from tests.lab.test_lab_lifecycle import wait_for
 
 ROOT = Path(__file__).parents[2]
@@ -36,7 +36,7 @@ def interrupted(home, text, after=0.0):
     Returns exit status, output and evidence; the lab is gone.
     """
     process = subprocess.Popen(
-        [*WITH_SIGINT, str(ROOT / "run"), *DRILL, f"--reports={home / 'reports'}"],
+        [*WITH_SIGNALS, str(ROOT / "run"), *DRILL, f"--reports={home / 'reports'}"],
         env={**os.environ, "ATLAS_DRILLS_STATE": str(home / "s")},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,

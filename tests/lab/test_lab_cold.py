@@ -29,7 +29,7 @@ from fixtures.lab import images, settings
 from fixtures.lab.cache import Cache, remove
 from fixtures.lab.lab import Lab, golden_path
 from fixtures.recovery.source import Source, with_parts_made_since
-from tests.faults.conftest import WITH_SIGINT
+from tests.faults.conftest import WITH_SIGNALS
 from tests.lab.test_lab_lifecycle import wait_for
 from tests.remote.server import no_buckets, small_fleet
 
@@ -71,7 +71,7 @@ class Machine:
 
     def start(self, *options):
         """`pytest drills` in a process of its own."""
-        argv = [*WITH_SIGINT, sys.executable, "-m", "pytest", "-o", "testpaths=drills"]
+        argv = [*WITH_SIGNALS, sys.executable, "-m", "pytest", "-o", "testpaths=drills"]
         argv += [f"--fleet={self.home}/fleet.yaml", f"--reports={self.home}/reports"]
         return subprocess.Popen(
             [*argv, "-p", "no:cacheprovider", "-p", "tests.faults.brief", *options],

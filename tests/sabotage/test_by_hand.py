@@ -19,6 +19,7 @@ import pytest
 
 from fixtures.evidence.writer import HistoryLine
 from fixtures.lab.daemon import Daemon
+from tests.faults.conftest import WITH_SIGNALS
 from tests.remote.server import small_fleet
 
 ROOT = Path(__file__).parents[2]
@@ -59,9 +60,10 @@ class Hand:
         (home / "runbook.md").write_text(RUNBOOK)
         change = (lambda fleet: fleet.update(runbook=MAPPED)) if runbook else (lambda _: None)
         fleet = small_fleet(home / "fleet.yaml", names, change)
-        argv = [sys.executable, "-m", "fixtures.plugin.by_hand", *services, f"--fleet={fleet}"]
+        argv = [*WITH_SIGNALS, sys.executable, "-m", "fixtures.plugin.by_hand", *services]
         # The last checks come sooner: other tests are about them.
-        argv += [f"--reports={home / 'reports'}", "-ptests.faults.brief", *options]
+        reports = f"--reports={home / 'reports'}"
+        argv += [f"--fleet={fleet}", reports, "-ptests.faults.brief", *options]
         own = {"ATLAS_DRILLS_STATE": str(home / "s"), "TERM": "xterm", "PYTHONPATH": str(ROOT)}
         self.argv, self.environment = argv, {**os.environ, **own}
 
@@ -70,7 +72,7 @@ class Hand:
         self.pid, self.terminal = pty.fork()
         if self.pid == 0:
             os.chdir(ROOT)
-            os.execve(self.argv[0], self.argv, self.environment)
+            os.execvpe(self.argv[0], self.argv, self.environment)
         return self
 
     def read_until(self, text, seconds=90):

@@ -19,6 +19,7 @@ import pytest
 from fixtures.clock import NotYet, wait_until
 from fixtures.lab import settings
 from fixtures.lab.lab import Lab
+from tests.faults.conftest import WITH_SIGNALS
 
 SCRIPT = Path(__file__).parents[2] / "docs" / "atlas-backup.sh"
 PASSPHRASE = "a passphrase with blanks"
@@ -114,7 +115,7 @@ class Place:
         self.configure()
         inside = f"/backup/{self.name}"
         call = ["bash", f"{inside}/atlas-backup.sh", "--config", f"{inside}/conf", *words]
-        return self.lab.command(["setsid", "--wait", "env", *self.environment, *call])
+        return self.lab.command(["setsid", "--wait", *WITH_SIGNALS, *self.environment, *call])
 
     def back_up(self, *words, status=0):
         """Run the script; return what it says."""
