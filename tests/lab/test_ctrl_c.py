@@ -75,7 +75,7 @@ RESTORING = "mosquitto-snapshot-rehearsal: destroy"
 
 
 def test_ctrl_c_while_the_lab_comes_up_leaves_a_report_and_no_lab(home):
-    status, output, record = interrupted(home, "golden state: in the cache")
+    status, output, record = interrupted(home, "golden state: ")
     assert status != 0
     assert record["interrupted"]
     (page,) = (home / "reports").glob("*/report.html")
@@ -89,7 +89,8 @@ def test_a_terminal_that_is_gone_ends_the_run_as_ctrl_c_does(home):
     pid, terminal = pty.fork()
     if pid == 0:
         state = str(home / "s")
-        os.execvpe(str(ROOT / "run"), ["run", *drill], {**os.environ, "ATLAS_DRILLS_STATE": state})
+        argv = [*WITH_SIGNALS, str(ROOT / "run"), *drill]
+        os.execvpe(argv[0], argv, {**os.environ, "ATLAS_DRILLS_STATE": state})
     output = ""
     # The kernel's answer to a terminal without a process is EIO.
     with contextlib.suppress(OSError):
