@@ -1,5 +1,6 @@
 """Old evidence as a test input."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -15,5 +16,7 @@ def golden():
 
 
 def pytest_configure(config):
+    # A run that a test starts would load all of Hypothesis at its end, as no user's does.
+    os.environ["PYTEST_ADDOPTS"] = "-p no:hypothesispytest"
     if not hasattr(config, "workerinput"):
         config.pluginmanager.register(AlarmKeeper(), "alarm-keeper")
