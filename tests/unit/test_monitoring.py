@@ -108,8 +108,12 @@ def test_no_panel_lies_upon_another():
     assert max(x for x, _ in squares) == 23
 
 
-def ringing(run, hours, directory, left_out="dr_proof_valid_until"):
-    """Return alarm -> how many of it ring so many hours after the run, by promtool."""
+def ringing(run, hours, directory, left_out="dr_proof_valid_until", step=1):
+    """Return alarm -> how many of it ring so many hours after the run, by promtool.
+
+    Args:
+        step: hours from one evaluation to the next.
+    """
     known = {name: x for name, x in series(run).items() if not name.startswith(left_out)}
     # promtool prints what it got where that is not what it was told to expect.
     expected = {
@@ -118,11 +122,12 @@ def ringing(run, hours, directory, left_out="dr_proof_valid_until"):
         "exp_samples": [{"labels": "x", "value": 0}],
     }
     test = {
-        "interval": "1h",
-        "input_series": [{"series": x, "values": f"{y}x{hours}"} for x, y in known.items()],
+        "interval": f"{step}h",
+        "input_series": [{"series": x, "values": f"{y}x{hours // step}"} for x, y in known.items()],
         "promql_expr_test": [expected],
     }
-    said = run_cases(directory, cases={"tests": [test]}).stderr
+    cases = {"tests": [test], "evaluation_interval": f"{step}h"}
+    said = run_cases(directory, cases=cases).stderr
     got = said.partition("got:")[2]
     return {name: int(float(n)) for name, n in re.findall(r'"Recovery(\w+)"\} ([\dE+.]+)', got)}
 
@@ -134,7 +139,7 @@ def test_a_good_run_rings_nothing_until_it_is_too_old(tmp_path):
     assert ringing(run, 2, tmp_path) == {}
     assert ringing(run, 27, tmp_path) == {"TimerDead": 1}
     assert ringing(run, 49, tmp_path) == {"TimerDead": 1, "BackupStale": stale}
-    old = ringing(run, 93 * DAY, tmp_path)
+    old = ringing(run, 93 * DAY, tmp_path, step=12)
     assert old == {"TimerDead": 1, "BackupStale": 12, "ProofOverdue": cells}
     # Each is valid until the run's end: the programme's date comes before the quarter.
     assert ringing(run, 2, tmp_path, left_out="nothing") == {"ProofOverdue": cells}
