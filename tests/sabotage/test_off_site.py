@@ -10,7 +10,7 @@ from threading import Thread
 
 import pytest
 
-from fixtures.backups import remote
+from fixtures.backups import remote, servers
 from fixtures.backups.tarball import inspect
 from fixtures.errors import CouldNotLook
 from fixtures.evidence.record import Verdict
@@ -48,7 +48,7 @@ def test_a_tarball_recovers_by_sftp_and_says_that_it_was_off_site(drilled, by_sf
 @needs_ssh
 def test_a_connection_cut_in_the_import_leaves_no_volume(drilled, by_sftp, server, monkeypatch):
     restoring, volumes = [], []
-    opened = remote._Sftp.open
+    opened = servers._Sftp.open
 
     def open_and_cut(self, path):
         read = opened(self, path)
@@ -72,7 +72,7 @@ def test_a_connection_cut_in_the_import_leaves_no_volume(drilled, by_sftp, serve
 
         existing.restore = restore
 
-    monkeypatch.setattr(remote._Sftp, "open", open_and_cut)
+    monkeypatch.setattr(servers._Sftp, "open", open_and_cut)
     drill = drilled("mosquitto", "tarball", sabotage, where=by_sftp)
     assert drill.verdict is Verdict.NOT_VERIFIED
     assert "backups at sftp://backups: " in drill.reason

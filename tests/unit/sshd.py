@@ -12,7 +12,7 @@ from socket import create_connection, create_server
 
 import pytest
 
-from fixtures.backups import remote
+from fixtures.backups import remote, servers
 
 SSHD = "/usr/sbin/sshd"
 
@@ -90,7 +90,7 @@ def serving(directory):
 def forget():
     """Forget what was listed, and every connection."""
     remote.LISTED.clear()
-    remote.server_of.cache_clear()
+    servers.server_of.cache_clear()
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 import pytest
 
 from fixtures.audit.inventory import BackupInventory, _locate, _read_files
-from fixtures.backups import remote
+from fixtures.backups import servers
 from fixtures.backups.find import walk
 from fixtures.backups.remote import remote_path
 from fixtures.backups.streams import CHUNK, open_hashed
@@ -134,7 +134,7 @@ def test_what_does_not_answer_is_said_in_bounded_time(server, place, monkeypatch
     config.write_text(f"Host backups\n  HostName 127.0.0.1\n  Port {sshd.free_port()}\n")
     with pytest.raises(CouldNotLook, match="backups at sftp://backups: Connection refused; "):
         listed([server.url(place)])
-    monkeypatch.setattr(remote, "CONNECT_SECONDS", 0.5)
+    monkeypatch.setattr(servers, "CONNECT_SECONDS", 0.5)
     with sshd.create_server(("127.0.0.1", 0)) as deaf:
         port, begun = deaf.getsockname()[1], time.monotonic()
         with pytest.raises(CouldNotLook, match="no answer"):
