@@ -9,7 +9,7 @@ FIXTURES = Path(__file__).resolve().parents[2] / "fixtures"
 TRANSPORTS = {
     "requests.Session": {"incus/guard.py", "services/http.py"},
     "requests.session": set(),
-    "requests.adapters.HTTPAdapter": {"incus/bounded.py", "services/http.py"},
+    "requests.adapters.HTTPAdapter": {"incus/bounded.py"},
     "requests.post": {"plugin/alarms.py", "plugin/report.py"},
     "requests.put": set(),
     "requests.patch": set(),
@@ -21,7 +21,8 @@ TRANSPORTS = {
     "pylxd.client.LXDSSLAdapter": set(),
     "pylxd.client._UnixAdapter": set(),
     "fixtures.incus.bounded.PinnedAdapter": {"incus/guard.py"},
-    "fixtures.incus.bounded.UnixAdapter": {"incus/guard.py"},
+    "fixtures.incus.bounded.DialAdapter": {"incus/guard.py", "services/http.py"},
+    "fixtures.incus.bounded.connect_unix": {"incus/guard.py", "incus/tunnel.py"},
     "fixtures.incus.bounded.websocket_over": {"incus/tunnel.py"},
     "fixtures.incus.tunnel.open_websocket": set(),
     "websocket.create_connection": set(),
