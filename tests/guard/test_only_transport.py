@@ -21,7 +21,7 @@ TRANSPORTS = {
     "pylxd.client.LXDSSLAdapter": set(),
     "pylxd.client._UnixAdapter": set(),
     "fixtures.incus.bounded.DialAdapter": {"incus/guard.py", "services/http.py"},
-    "fixtures.incus.bounded.connect": {"incus/guard.py", "incus/tunnel.py"},
+    "fixtures.incus.bounded.connect_to_server": {"incus/guard.py", "incus/tunnel.py"},
     "fixtures.incus.bounded.websocket_over": {"incus/tunnel.py"},
     "fixtures.incus.tunnel.open_websocket": set(),
     "websocket.create_connection": set(),
