@@ -11,10 +11,19 @@ from urllib.parse import quote
 import pytest
 import requests
 
-from fixtures.errors import GuardRefused
+from fixtures.errors import GuardRefused, IncusError
 from fixtures.incus.client import Incus
-from fixtures.incus.guard import MARKER_KEY, PREPARED_KEY, REQUIRED, DrillPolicy, guarded_session
+from fixtures.incus.guard import (
+    MARKER_KEY,
+    PREPARED_KEY,
+    REQUIRED,
+    DrillPolicy,
+    ReadPolicy,
+    guarded_session,
+)
 from tests.guard.wire import BASE, CLOSED, OURS, PREPARED, PROJECTS, RUN, Guarded
+from tests.unit.servers import context_of, identity
+from tests.unit.servers import server as tls_server
 
 IN_OURS = f"?project={OURS}"
 INSTANCES = f"/1.0/instances{IN_OURS}"
@@ -81,11 +90,24 @@ def test_another_server_is_refused(guard, url):
         guard.send("GET", "/1.0", url=url)
 
 
-def test_a_call_cannot_change_whom_we_speak_to():
-    pinned = {"cert": ("c", "k"), "verify": "pinned.crt"}
-    guard = Guarded(pinned=pinned)
-    guard.send("GET", "/1.0", verify=False, cert=None, proxies={"all": "x"}, timeout=3)
-    assert guard.wire.options == {"timeout": 3, **pinned, "proxies": {}}
+def test_a_call_cannot_change_whom_we_speak_to(tmp_path):
+    own, seen = identity("a.test"), []
+
+    def answer(connection):
+        seen.append(connection.recv(1))
+
+    file = tmp_path / "pinned.crt"
+    with tls_server(answer, context_of(own)) as dial:
+        with dial() as probe:
+            base = "https://{}:{}".format(*probe.getpeername())
+        for pinned in (own, identity("a.test")):
+            file.write_bytes(pinned.pem)
+            session = guarded_session(base, ReadPolicy(), verify=str(file))
+            expected = requests.ReadTimeout if pinned is own else IncusError
+            with session, pytest.raises(expected) as refused:
+                session.get(f"{base}/1.0", verify=False, proxies={"https": "x"}, timeout=0.5)
+    assert "another certificate than the one that is pinned" in str(refused.value)
+    assert list(filter(None, seen)) == [b"G"]
 
 
 def test_write_access_by_a_read_is_for_our_own_project(guard, monkeypatch):

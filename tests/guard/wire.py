@@ -38,12 +38,10 @@ class Wire(requests.adapters.BaseAdapter):
     def __init__(self):
         super().__init__()
         self.sent = []
-        self.options = {}
 
     def send(self, request, *args, **kwargs):
         answer = requests.Response()
         answer.request, answer.url = request, request.url
-        self.options = kwargs
         found = re.fullmatch(r"/1\.0/projects/([^/]+)", urlsplit(request.url).path)
         if request.method == "GET" and found:
             config = PROJECTS.get(unquote(found.group(1)))
@@ -61,10 +59,10 @@ class Wire(requests.adapters.BaseAdapter):
 class Guarded:
     """A guard with a policy, above a wire of its own."""
 
-    def __init__(self, policy=None, **options):
+    def __init__(self, policy=None):
         self.wire = Wire()
         self.policy = policy or DrillPolicy(RUN, [PREPARED, "atlas"])
-        self.adapter = GuardAdapter(self.wire, BASE, self.policy, **options)
+        self.adapter = GuardAdapter(self.wire, BASE, self.policy)
 
     def send(self, verb, path, body=None, headers=None, *, url=None, **options):
         """Send a request; `url` takes the place of what requests makes of the path."""

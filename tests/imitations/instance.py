@@ -100,5 +100,5 @@ class Loopback:
             raise NotFound(path)
         target.write_bytes(Path(path).read_bytes())
 
-    def dial(self, port, *, patience=0.0):
+    def dial(self, port):
         return socket.create_connection(("127.0.0.1", self.program.port), timeout=5)

@@ -1,6 +1,8 @@
 """Mirrors, recipes, settings, the host and the cache: what the lab reads, without an Incus."""
 
+import errno
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -10,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from fixtures.errors import LabError
+from fixtures.errors import CouldNotLook, LabError
 from fixtures.lab import host, images, settings
 from fixtures.lab.cache import Cache, read_json
 from fixtures.lab.images import Mirrors, from_apt
@@ -304,12 +306,14 @@ def test_what_fails_to_build_stops_nothing_else(tmp_path, monkeypatch):
     def build(made_from, *_):
         name = "false" if made_from.name == "mosquitto" else "sleep"
         host.run([name, "0.5"], doing="not built", hint="do so.")
-        raise LabError("late", hint=None)
+        full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "/cache")
+        raise full if made_from.name == "alertmanager" else CouldNotLook("late")
 
     monkeypatch.setattr(images, "make_root", build)
-    built = images.build(cache, config, ["mosquitto", "prometheus"])
+    built = images.build(cache, config, ["mosquitto", "alertmanager", "prometheus"])
     assert {name: fault.message.split(":")[0] for name, fault in built.faults.items()} == {
         "mosquitto": "not built",
+        "alertmanager": "/cache",
         "prometheus": "late",
     }
-    assert any("still to come: prometheus" in line for line in lines)
+    assert any(re.search("still to come: .*prometheus", line) for line in lines)

@@ -283,9 +283,8 @@ def test_no_link_of_a_root_file_system_leads_to_the_hosts_files(tmp_path, link):
     (tmp_path / "root").mkdir()
     (tmp_path / "root/opt").symlink_to(link)
     (tmp_path / "tool").write_bytes(TOOL)
-    row = settings.File(path="/opt/tool", source="")
     with pytest.raises(LabError, match=r"^/opt/tool of the root file system is a link that leads"):
-        images.place(tmp_path / "root", row, tmp_path / "tool")
+        images.place(tmp_path / "root", "/opt/tool", tmp_path / "tool")
     assert not (tmp_path / "outside").exists()
 
 

@@ -57,6 +57,11 @@ def newest(place, fleet, name, kind):
     return replace(place).newest_file(subject, kind).path
 
 
+def delete_of(stored, kind, name):
+    """Delete a key of a bucket, or a snapshot of a volume."""
+    stored.incus.delete(*stored._path, kind, name)
+
+
 def flip_a_bit(path, at=None):
     """In the middle of the file, or `at` a byte; return what it holds then."""
     data = bytearray(path.read_bytes())

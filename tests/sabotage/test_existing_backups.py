@@ -337,7 +337,7 @@ def test_a_change_of_the_source_is_named(place, owner):
     volume = Volume(owner, "local", "mosquitto01-data")
     volume.snapshot("by-hand")
     after = inventory(place.incus, place.project)
-    volume.delete_snapshot("by-hand")
+    acts.delete_of(volume, "snapshots", "by-hand")
     (change,) = compare(before, after, begun).changed
     assert change == "volume mosquitto01-data on pool local: snapshot by-hand is new"
 

@@ -112,4 +112,4 @@ def test_what_a_stop_has_lost_is_a_finding_and_the_backup_is_wrong(
             back_up(stage.target.lab.command, view, directory, fleet)([broker], [])
     finally:
         for name in set(volume.snapshots()) - there:
-            volume.delete_snapshot(name)
+            acts.delete_of(volume, "snapshots", name)

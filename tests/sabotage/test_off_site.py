@@ -133,7 +133,8 @@ def front(s3):
 def by_s3(drill_project, s3, front, place, tmp_path, monkeypatch):
     """The same backups in a bucket of the lab, below a prefix."""
     bucket = Bucket(drill_project, settings.BUCKET_POOL, name_in(drill_project.project))
-    key = bucket.create()
+    bucket.create()
+    (key,) = bucket.list_keys()
     client, root = S3(s3, bucket.name, key), place.places[0]
     for path in root.rglob("*"):
         if path.is_file():

@@ -52,7 +52,7 @@ def test_a_drill_that_is_not_spoiled_recovers(drilled):
 
 def delete_the_admin_key(bucket):
     admin = next(key for key in bucket.keys if key.role == "admin")
-    bucket.bucket.delete_key(admin.name)
+    acts.delete_of(bucket.bucket, "keys", admin.name)
 
 
 def rot(bucket, export):
@@ -91,8 +91,8 @@ def test_whatever_is_changed_or_missing_is_wrong_data_and_named(drilled):
         s3.request("PUT", "atlas/changed", data=b"changed")
         s3.request("DELETE", "atlas/deleted")
         # Of the same name, with another secret.
-        bucket.bucket.delete_key("reader")
-        bucket.bucket.create_key("reader", "read-only")
+        acts.delete_of(bucket.bucket, "keys", "reader")
+        bucket.bucket.create_reader("reader")
 
     found = acts.broken(drilled(after_import(change)))
     assert found["state lineage"].startswith("is 00000000-")
@@ -105,7 +105,7 @@ def test_whatever_is_changed_or_missing_is_wrong_data_and_named(drilled):
 def test_a_missing_state_and_a_missing_key_are_wrong_data(drilled):
     def delete(bucket):
         bucket.subject.s3.delete(bucket.spec.key)
-        bucket.bucket.delete_key("reader")
+        acts.delete_of(bucket.bucket, "keys", "reader")
 
     found = acts.broken(drilled(after_import(delete)))
     assert f"object {KEY}" in found
@@ -150,7 +150,7 @@ def test_an_export_comes_back_beside_its_living_original_and_incus_takes_no_half
         assert not {key.access for key in other.keys} & {key.access for key in living.keys}
         assert list(tmp_path.glob("*.tar")) == []
         living.wait_until_healthy()
-        other.bucket.delete_key("reader")
+        acts.delete_of(other.bucket, "keys", "reader")
         other.subject.s3.request("PUT", "uninvited", data=b"x")
         with pytest.raises(WrongData, match=r"object uninvited: is 1 bytes.*was \(absent\)"):
             other.must_hold(existing)

@@ -9,7 +9,7 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
 import drills.test_restore_from_snapshot as runbook
-import fixtures.services.alertmanager as alertmanager
+import fixtures.services.base as base
 import tests.sabotage.acts as acts
 from fixtures.errors import CouldNotLook
 from fixtures.recovery.checks import judge_items
@@ -57,7 +57,7 @@ def test_what_it_cannot_write_below_the_root_is_wrong_data(spoiled, name, script
 def test_what_a_drill_sees_on_the_clock_is_also_seen_by_writing(
     healthy, monkeypatch, name, script, proof
 ):
-    monkeypatch.setattr(alertmanager, "RESTART_SECONDS", 5.0)
+    monkeypatch.setattr(base, "RESTART_SECONDS", 5.0)
     service = healthy(name)
     held = {each.name: each.held for each in service.subject.slow_active_checks()}
     assert held[proof] is True

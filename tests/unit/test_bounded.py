@@ -16,7 +16,7 @@ import pytest
 import requests
 
 from fixtures.errors import CouldNotLook, IncusError, NotAllowed
-from fixtures.incus import bounded, client, tunnel, volumes
+from fixtures.incus import bounded, client, guard, tunnel, volumes
 from fixtures.incus.client import Incus, translate_errors
 from fixtures.incus.guard import DrillPolicy, OwnServerPolicy
 from fixtures.incus.tunnel import open_websocket
@@ -132,14 +132,14 @@ def test_an_answer_ends_within_its_budget(served, say):
 
 
 def test_a_stream_that_drips_is_ended(served, monkeypatch):
-    monkeypatch.setattr(bounded, "FLOW_SECONDS", SECONDS)
+    monkeypatch.setattr(guard, "FLOW_SECONDS", SECONDS)
     incus, _ = served(ANSWERS["a body that drips"])
     with within_budget(), pytest.raises(IncusError, match="export: .*does not answer in time"):
         list(incus.download("export", doing="export"))
 
 
 def test_a_stream_may_be_longer_than_any_answer_and_its_reader_slow(served, monkeypatch):
-    monkeypatch.setattr(bounded, "FLOW_SECONDS", SECONDS)
+    monkeypatch.setattr(guard, "FLOW_SECONDS", SECONDS)
     monkeypatch.setattr(client, "CHUNK", 2 << 20)
     incus, _ = served(lambda _: [sized(b"x" * (5 << 20))])
     received = 0

@@ -56,7 +56,7 @@ class Keeper:
     def pull(self, path):
         return self.files[path]
 
-    def dial(self, port, *, patience=0.0):
+    def dial(self, port):
         assert port == 5432
         if self.connect is None:
             raise ConnectionRefusedError("Connection refused")

@@ -97,8 +97,8 @@ def test_only_the_root_of_the_published_fingerprint_is_trusted():
 
 def test_a_ca_whose_root_must_be_fetched_is_asked_again_while_nothing_listens():
     class Instance:
-        def dial(self, port, *, patience):
-            raise ConnectionRefusedError(f"nothing listens on {port} after {patience} s")
+        def dial(self, port):
+            raise ConnectionRefusedError(f"nothing listens on {port}")
 
     service = StepCa(None, Instance())
     with pytest.raises(CouldNotLook, match="no root certificate is known"):

@@ -81,7 +81,7 @@ def test_an_object_with_another_sum_than_s3_keeps_is_damaged():
     in_parts = "1 were written in parts, and have no such sum"
     assert (whole.held, whole.detail) == (True, f"2 objects, 8 bytes; {in_parts}")
     whole, _ = check_whole(bucket(b"{}"), read | {"b": ObjectRead(4, "e" * 64, False)})
-    detail = f"3 objects, 12 bytes; object b has other content; {in_parts}"
+    detail = f"3 objects, 12 bytes; {in_parts}; object b has other content"
     assert (whole.held, whole.detail) == (False, detail)
 
 
