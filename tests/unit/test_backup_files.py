@@ -210,6 +210,31 @@ def test_where_nothing_is_found_what_nobody_knows_is_named(tmp_path):
         files_in(tmp_path).newest_file(FLEET.buckets[0], "native")
 
 
+@pytest.mark.parametrize(
+    "place, subject, kind",
+    [
+        *(
+            (place, GRAFANA, "tarball")
+            for place in ("grafana/{}/x.tar.gz", "grafana/tarball/{}.tar")
+        ),
+        ("Grafana01/{}/x.tar.lz4", GRAFANA, "tarball"),
+        ("step-ca/{}/x.tar.gz.gpg", STEP_CA, "encrypted-tarball"),
+        ("{}/prometheus01-tsdb.tar", PROMETHEUS, "native"),
+        ("prometheus/native/{}/x.tar.gz", PROMETHEUS, "native"),
+    ],
+)
+def test_what_is_empty_is_that_of_which_its_directory_speaks(tmp_path, place, subject, kind):
+    for path in (tmp_path / place.format("20261128"), tmp_path / "grafana/plugins.json"):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"")
+    found = files_in(tmp_path)
+    kinds = ("tarball", "encrypted-tarball", "native")
+    of = [(s.name, k) for s in FLEET.services for k in kinds if found.files_of(s, k)]
+    assert of == [(subject.name, kind)]
+    with pytest.raises(BackupDamaged, match="is empty"):
+        found.newest_file(subject, kind)
+
+
 def test_the_plan_of_a_run_is_what_was_found_first_and_is_looked_at_again(tmp_path):
     first = write(tmp_path / "v.tar")
     backups = files_in(tmp_path)

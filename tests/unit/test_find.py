@@ -92,11 +92,15 @@ def test_what_lies_next_to_backups_is_none(tmp_path):
     (tmp_path / "v.tar").write_bytes(whole)
     names = ["v.tar.sha256", "v.tar.md5.txt", "v.tar.sum", "v.tar.PARTIAL", "v.log", "v.tar.sig"]
     names += [".v.tar.Xy1Ab2", ".git/objects/x.tar", "lost+found/w.tar", "#recycle/w.tar"]
-    names += ["v.tar.uploading", "20261128.inprogress/w.tar"]
+    names += ["v.tar.uploading", "20261128.inprogress/w.tar", "v.log.1.gz"]
     for name in names:
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_bytes(whole)
     (tmp_path / "v.tar.asc").write_text("-----BEGIN PGP SIGNATURE-----\n\niQEzBAAB\n")
+    (tmp_path / "key.gpg").write_text("-----BEGIN PGP PUBLIC KEY BLOCK-----\n\nmDMEaSs\n")
+    (tmp_path / "rsa.gpg").write_bytes(b"\x99\x01\x0d\x04iK" + bytes(99))
+    (tmp_path / "SHA256SUMS.gpg").write_bytes(b"\x88\x75\x04\x00\x16" + bytes(99))
+    (tmp_path / "pack").write_bytes(b"\x1f\x8b" + random.Random(1).randbytes(9000))
     (tmp_path / "link.tar").symlink_to(tmp_path / "v.tar")
     (tmp_path / "README").write_text("how to restore")
     (tmp_path / "dangling.tar").symlink_to(tmp_path / "nowhere")
@@ -164,6 +168,7 @@ LARGE_WINDOW = b"\x28\xb5\x2f\xfd\x00\xa8" + (1 | 8 << 3).to_bytes(3, "little") 
         ("other", "v.tar", export(kind="container"), "is an export of an instance"),
         ("other", "v.tar", export(kind="virtual-machine"), "is an export of an instance"),
         ("other", "v.tar.gz", image(), "is an image"),
+        ("other", "v.tar", archive(dict.fromkeys(("metadata.yaml", "templates/a"), b"")), "image"),
         ("other", "v.tar", repacked("./backup/"), "was repacked"),
         ("other", "v.tar", repacked("20261128/backup/"), "was repacked"),
         ("other", "v.tar", repacked("/srv/20261128/backup/"), "was repacked"),
