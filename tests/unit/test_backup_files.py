@@ -380,6 +380,18 @@ def test_an_audit_names_what_cannot_be_read_and_calls_no_other_kind_damaged(
     assert "grafana01.tar is an export of an instance" in "; ".join(not_checked(seen, None))
 
 
+def test_an_audit_goes_on_if_a_running_backup_renames_its_half_file(tmp_path):
+    half, backups = tmp_path / "v.tar.partial", files_in(tmp_path)
+    half.write_bytes(b"")
+    os.utime(half, (0, 0))
+    seen = BackupInventory(GRAFANA, datetime.now(UTC), (tmp_path,))
+    _read_files(seen, backups)
+    assert seen.unfinished == [half]
+    half.unlink()
+    _read_files(seen, backups)
+    assert seen.unfinished == []
+
+
 def test_an_audit_says_what_dates_a_backup(tmp_path, read_by_an_audit):
     write_secret(tmp_path / "step-ca01-data-20261121.tar.gz.gpg", "step-ca01-data")
     seen = read_by_an_audit(STEP_CA)
