@@ -185,10 +185,10 @@ def test_an_archive_that_is_called_like_a_volume_is_listed_and_no_damage(tmp_pat
     files = {"grafana/grafana.db": b"x", "grafana/plugins/a": b"y"}
     for name in ("grafana01-etc.tar.gz", "grafana01-data-20261129.tar.gz", "photos.tar.gz"):
         (tmp_path / name).write_bytes(gzip.compress(archive(files)))
+    (tmp_path / "all.tar").write_bytes(archive({"20261128/loki01-data.tar.gz": b"x"}))
     found = files_in(tmp_path)
-    assert [file.path.name for file in found.files if file.problem] == [
-        "grafana01-data-20261129.tar.gz"
-    ]
+    listed = ["all.tar", "grafana01-data-20261129.tar.gz"]
+    assert [file.path.name for file in found.files if file.problem] == listed
     with pytest.raises(CouldNotLook, match="is an archive without Incus' backup/index.yaml"):
         found.newest_file(GRAFANA, "tarball")
     secret = tmp_path / "step-ca01-data-20261129.gpg"
