@@ -13,7 +13,7 @@ from types import SimpleNamespace
 import pytest
 import yaml
 
-from fixtures.errors import BackupDamaged
+from fixtures.errors import BackupDamaged, DrillError
 from fixtures.recovery.bucket import BucketUnderDrill, RenamedExport, inspect_export
 from fixtures.recovery.drill import tarball_of
 from fixtures.secrets import redact
@@ -101,7 +101,7 @@ def test_a_file_cut_short_anywhere_is_damaged_and_never_renamed(file, tmp_path):
     ("data", "message"),
     [
         (export(index("other-state")), f"is a backup of bucket other-state, not of {NAME}"),
-        (export(index(kind="custom")), "is an export of a custom, not of a bucket"),
+        (export(index(kind="custom", inner=NAME)), "an export of a volume, not of a bucket"),
         (export(index(inner="other-state")), f"names both {NAME} and other-state"),
         (export(b""), "is no Incus export: backup/index.yaml is missing in it"),
         (export(b"- not\n- a map\n"), "cannot be read"),
@@ -113,7 +113,7 @@ def test_a_file_cut_short_anywhere_is_damaged_and_never_renamed(file, tmp_path):
     ],
 )
 def test_what_is_not_this_buckets_export_is_named(file, data, message):
-    with pytest.raises(BackupDamaged) as told:
+    with pytest.raises(DrillError) as told:
         inspect_export(file(data), bucket=NAME)
     assert message in told.value.message
     assert SECRET not in str(told.value)
