@@ -255,7 +255,8 @@ def test_of_what_the_service_has_written_since_nothing_is_said():
 
 
 def test_an_index_that_tells_no_owners_is_damage():
-    for index in ({"config": 3}, {}):
+    junk = {"config": {"volume": {"config": {"volatile.idmap.last": "[1]"}}}}
+    for index in ({"config": 3}, {}, junk):
         with pytest.raises(BackupDamaged, match="an export: its index does not tell owners"):
             Listing().read_index(index, "an export")
 
