@@ -266,6 +266,7 @@ def test_a_file_is_compared_with_the_checksums_next_to_it(tmp_path, name, said):
     [
         *(("v.tar.sha256", said) for said in ("", "0" * 64 + "  v.tar\n", "nonsense")),
         ("v.tar.sha256", f"{SHA256}  w.tar\n{SHA256}  x.tar\n"),
+        *(("v.tar.b2", f"{digits}  v.tar\n") for digits in ("a", "ab" * 65)),
         ("../SHA256SUMS", f"{OTHER}  v.tar\n{OTHER}  ./20261128/v.tar\n"),
         ("SHA256SUMS", f"{OTHER}  20261128/v.tar\n"),
         ("SHA256SUMS", f"{OTHER}  v.tar\n{DIGESTS['md5']}  v.tar\n"),
