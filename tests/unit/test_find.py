@@ -90,7 +90,15 @@ def test_a_name_and_a_place_say_nothing_against_the_content(tmp_path, name):
 def test_what_lies_next_to_backups_is_none(tmp_path):
     whole = export()
     (tmp_path / "v.tar").write_bytes(whole)
-    names = ["v.tar.sha256", "v.tar.md5.txt", "v.tar.sum", "v.tar.PARTIAL", "v.log", "v.tar.sig"]
+    names = [
+        "v.tar.sha256",
+        "v\n.tar.b2",
+        "v.tar.md5.txt",
+        "v.tar.sum",
+        "v.tar.PARTIAL",
+        "v.log",
+        "v.tar.sig",
+    ]
     names += [".v.tar.Xy1Ab2", ".git/objects/x.tar", "lost+found/w.tar", "#recycle/w.tar"]
     names += ["v.tar.uploading", "20261128.inprogress/w.tar", "v.log.1.gz"]
     for name in names:
