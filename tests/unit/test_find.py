@@ -347,6 +347,14 @@ def test_an_index_behind_the_content_is_found(tmp_path, words, compress, encrypt
     assert found.state == "damaged"
 
 
+def test_of_an_archive_of_others_only_the_beginning_is_read(tmp_path):
+    """Whatever is wrong behind it: it may have 100 GB, and lie on another machine."""
+    whole = archive({"photos/a": bytes(3 << 20), "photos/b": b""})
+    (tmp_path / "x").write_bytes(gzip.compress(whole)[:-1])
+    (found,) = find_files([tmp_path])
+    assert (found.kind, found.entries, found.problem) == ("archive", ("photos/a",), "")
+
+
 def test_an_index_without_a_time_leaves_the_date_to_the_name(tmp_path):
     """As of an archive that was packed again to be reproducible."""
     (tmp_path / "v-20261128T0200Z.tar").write_bytes(export(at=315532800))
