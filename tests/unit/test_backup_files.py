@@ -21,6 +21,7 @@ from fixtures.plugin.audits import not_checked
 from fixtures.plugin.options import read_passphrase
 from fixtures.recovery.existing import BackupFiles
 from fixtures.secrets import Secret
+from fixtures.services.registry import SERVICES
 from tests.unit.test_find import MADE, archive, encrypt, export
 
 ROOT = Path(__file__).parents[2]
@@ -179,6 +180,61 @@ def test_what_lacks_an_index_is_known_by_its_volume_or_its_instance_alone(tmp_pa
     assert sorted(found) == ["GRAFANA01.tar.gz", "grafana01-data.tar.gz"]
 
 
+def test_an_archive_that_is_called_like_a_volume_is_listed_and_no_damage(tmp_path):
+    write(tmp_path / "v.tar")
+    files = {"grafana/grafana.db": b"x", "grafana/plugins/a": b"y"}
+    for name in ("grafana01-etc.tar.gz", "grafana01-data-20261129.tar.gz", "photos.tar.gz"):
+        (tmp_path / name).write_bytes(gzip.compress(archive(files)))
+    (tmp_path / "all.tar").write_bytes(archive({"20261128/loki01-data.tar.gz": b"x"}))
+    found = files_in(tmp_path)
+    listed = ["all.tar", "grafana01-data-20261129.tar.gz"]
+    assert [file.path.name for file in found.files if file.problem] == listed
+    with pytest.raises(CouldNotLook, match="is an archive without Incus' backup/index.yaml"):
+        found.newest_file(GRAFANA, "tarball")
+    secret = tmp_path / "step-ca01-data-20261129.gpg"
+    (tmp_path / "words").write_text("correct horse")
+    secret.write_bytes(encrypt(archive(files), tmp_path / "words"))
+    found = files_in(tmp_path, passphrase=Secret("correct horse"))
+    with pytest.raises(CouldNotLook, match="is an encrypted archive without Incus'"):
+        found.newest_file(STEP_CA, "encrypted-tarball")
+
+
+def test_without_a_passphrase_an_encrypted_file_is_one_whatever_its_name_ends_with(tmp_path):
+    secret = write_secret(tmp_path / "step-ca01-data-20261128.bin", "step-ca01-data")
+    assert files_in(tmp_path).newest_file(STEP_CA, "encrypted-tarball").path == secret
+
+
+def test_where_nothing_is_found_what_nobody_knows_is_named(tmp_path):
+    (tmp_path / "terraform-state-backup-20261128.tar.gz").write_bytes(b"")
+    with pytest.raises(CouldNotLook, match="terraform-state-backup-20261128.tar.gz is empty"):
+        files_in(tmp_path).newest_file(FLEET.buckets[0], "native")
+
+
+@pytest.mark.parametrize(
+    "place, subject, kind",
+    [
+        *(
+            (place, GRAFANA, "tarball")
+            for place in ("grafana/{}/x.tar.gz", "grafana/tarball/{}.tar")
+        ),
+        ("Grafana01/{}/x.tar.lz4", GRAFANA, "tarball"),
+        ("step-ca/{}/x.tar.gz.gpg", STEP_CA, "encrypted-tarball"),
+        ("{}/prometheus01-tsdb.tar", PROMETHEUS, "native"),
+        ("prometheus/native/{}/x.tar.gz", PROMETHEUS, "native"),
+    ],
+)
+def test_what_is_empty_is_that_of_which_its_directory_speaks(tmp_path, place, subject, kind):
+    for path in (tmp_path / place.format("20261128"), tmp_path / "grafana/plugins.json"):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"")
+    found = files_in(tmp_path)
+    kinds = ("tarball", "encrypted-tarball", "native")
+    of = [(s.name, k) for s in FLEET.services for k in kinds if found.files_of(s, k)]
+    assert of == [(subject.name, kind)]
+    with pytest.raises(BackupDamaged, match="is empty"):
+        found.newest_file(subject, kind)
+
+
 def test_the_plan_of_a_run_is_what_was_found_first_and_is_looked_at_again(tmp_path):
     first = write(tmp_path / "v.tar")
     backups = files_in(tmp_path)
@@ -194,6 +250,9 @@ def test_the_plan_of_a_run_is_what_was_found_first_and_is_looked_at_again(tmp_pa
         backups.newest_file(GRAFANA, "tarball")
 
 
+BLOCK = "01JD6B9XQ0H0T2S3V4W5X6Y7Z8"
+
+
 def answer(uid, folder=""):
     """Return a dashboard as the API shows it."""
     meta = {"type": "db", "folderUid": folder, "folderTitle": folder.upper()}
@@ -206,7 +265,15 @@ def answer(uid, folder=""):
     [
         (["grafana-dashboards/dashboard-a.json"], "grafana-dashboards"),
         (["repository/.git/HEAD", "repository/a/x.json", "repository/b.json"], "repository"),
-        (["20261127/d/dashboard-a.json", "20261128/d/dashboard-a.json"], "20261128"),
+        *(
+            ([f"g/{day}/d/dashboard-a.json" for day in (older, newest)], f"g/{newest}")
+            for older, newest in (
+                ("20261127", "20261128"),
+                ("2026/11/27", "2026/11/28"),
+                ("2026_11_27", "2026_11_28"),
+                ("20261127020000", "20261128020000"),
+            )
+        ),
         (["dashboards/Infra/a.json", "dashboards/Apps/b.json"], "dashboards"),
         (["a.json", "b.json"], "."),
     ],
@@ -219,10 +286,27 @@ def test_dashboards_are_found_as_the_runbook_exports_them(tmp_path, layout, newe
     (tmp_path / "package.json").write_text("{}")
     found = files_in(tmp_path).newest_file(GRAFANA, "native")
     assert (found.path, found.kind) == (tmp_path / newest, "directory")
-    assert found.dated_by == ("name" if newest == "20261128" else "file")
+    assert found.dated_by == ("name" if newest.startswith("g/") else "file")
 
 
-BLOCK = "01JD6B9XQ0H0T2S3V4W5X6Y7Z8"
+@pytest.mark.parametrize(
+    "service, older, newest, why",
+    [
+        (GRAFANA, "a.json", {"dashboard-a.json": b'{"message":"Unauthorized"}'}, "Unauthorized"),
+        (GRAFANA, "a.json", {"dashboard-a.json": b""}, "it is empty"),
+        (PROMETHEUS, f"{BLOCK}/meta.json", {f"{BLOCK}/index": b""}, "lacks chunks, meta.json"),
+    ],
+)
+def test_an_export_that_failed_is_the_newest_all_the_same(tmp_path, service, older, newest, why):
+    for path, content in {
+        f"20261127/{older}": answer("a"),
+        **{f"20261128/{name}": held for name, held in newest.items()},
+    }.items():
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / path).write_bytes(content)
+    found = files_in(tmp_path).newest_file(service, "native")
+    with pytest.raises(BackupDamaged, match=why):
+        SERVICES[service.kind].inspect_native(found.path)
 
 
 def test_a_service_whose_kind_comes_twice_is_known_by_name(tmp_path):
@@ -294,6 +378,18 @@ def test_an_audit_names_what_cannot_be_read_and_calls_no_other_kind_damaged(
     (broken,) = [one.detail for one in policy.files(seen) if one.name == "every file can be read"]
     assert "Permission denied" in broken and "lz4" not in broken
     assert "grafana01.tar is an export of an instance" in "; ".join(not_checked(seen, None))
+
+
+def test_an_audit_goes_on_if_a_running_backup_renames_its_half_file(tmp_path):
+    half, backups = tmp_path / "v.tar.partial", files_in(tmp_path)
+    half.write_bytes(b"")
+    os.utime(half, (0, 0))
+    seen = BackupInventory(GRAFANA, datetime.now(UTC), (tmp_path,))
+    _read_files(seen, backups)
+    assert seen.unfinished == [half]
+    half.unlink()
+    _read_files(seen, backups)
+    assert seen.unfinished == []
 
 
 def test_an_audit_says_what_dates_a_backup(tmp_path, read_by_an_audit):

@@ -7,12 +7,14 @@ import random
 import subprocess
 import sys
 import tarfile
+from datetime import UTC, datetime
+from types import SimpleNamespace
 
 import pytest
 import yaml
 
-from fixtures.errors import BackupDamaged
-from fixtures.recovery.bucket import RenamedExport, inspect_export
+from fixtures.errors import BackupDamaged, DrillError
+from fixtures.recovery.bucket import BucketUnderDrill, RenamedExport, inspect_export
 from fixtures.recovery.drill import tarball_of
 from fixtures.secrets import redact
 from tests.unit.test_tarball import PEAK
@@ -70,10 +72,17 @@ def test_an_intact_export_is_read_to_its_last_byte(file, pack):
     assert seen.objects.keys() == {KEY, "other"}
     digest = hashlib.sha256(b'{"serial": 7}').hexdigest()
     assert (seen.objects[KEY].size, seen.objects[KEY].sha256) == (13, digest)
-    assert seen.written_at.isoformat() == "2026-01-01T00:00:00+00:00"
     assert seen.keys == ("admin key admin", "read-only key reader")
     assert f"index names bucket {NAME} with 2 keys, 2 objects" in str(seen)
     assert SECRET not in repr(seen) + redact(f"x {SECRET} y")
+
+
+def test_an_existing_export_is_of_the_moment_that_it_was_found_with(file):
+    """Its index may have been packed without a time."""
+    drill = SimpleNamespace(take_backup=lambda *_, **__: None)
+    bucket = SimpleNamespace(spec=SimpleNamespace(name=NAME, key=KEY), drill=drill)
+    at = datetime(2026, 11, 28, tzinfo=UTC)
+    assert BucketUnderDrill.read_existing(bucket, file(export()), at).taken_at == at
 
 
 def test_a_file_cut_short_anywhere_is_damaged_and_never_renamed(file, tmp_path):
@@ -92,18 +101,19 @@ def test_a_file_cut_short_anywhere_is_damaged_and_never_renamed(file, tmp_path):
     ("data", "message"),
     [
         (export(index("other-state")), f"is a backup of bucket other-state, not of {NAME}"),
-        (export(index(kind="custom")), "is an export of a custom, not of a bucket"),
+        (export(index(kind="custom", inner=NAME)), "an export of a volume, not of a bucket"),
         (export(index(inner="other-state")), f"names both {NAME} and other-state"),
         (export(b""), "is no Incus export: backup/index.yaml is missing in it"),
-        (export(b"- not\n- a map\n"), "cannot be read (TypeError)"),
-        (export(b"a: {b"), "cannot be read (ParserError)"),
-        (export(index().replace(b"secret-key", b"secret")), "cannot be read (KeyError)"),
+        (export(b"- not\n- a map\n"), "cannot be read"),
+        (export(b"a: {b"), "cannot be read"),
+        (export(index() + b"a: !!timestamp b\n"), "cannot be read"),
+        (export(index().replace(b"secret-key", b"secret")), "cannot be read"),
         (b"no tarball at all" * 100, "is damaged: no readable tar archive"),
         (bytes(10240), "is no Incus export"),
     ],
 )
 def test_what_is_not_this_buckets_export_is_named(file, data, message):
-    with pytest.raises(BackupDamaged) as told:
+    with pytest.raises(DrillError) as told:
         inspect_export(file(data), bucket=NAME)
     assert message in told.value.message
     assert SECRET not in str(told.value)

@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 
 import pytest
+import yaml
 
 from fixtures.backups.tarball import created_at
 from fixtures.clock import CLOCK_SKEW
@@ -233,5 +234,5 @@ def test_a_volume_that_was_there_at_the_same_time_is_another_one(
     ],
 )
 def test_the_index_says_when_its_volume_was_created(said, found):
-    assert created_at(f"config: {{volume: {{created_at: {said}}}}}".encode()) == found
-    assert created_at(b"config: {}") is None
+    assert created_at(yaml.safe_load(f"volume: {{created_at: {said}}}")) == found
+    assert created_at({}) is None

@@ -90,11 +90,25 @@ def test_a_name_and_a_place_say_nothing_against_the_content(tmp_path, name):
 def test_what_lies_next_to_backups_is_none(tmp_path):
     whole = export()
     (tmp_path / "v.tar").write_bytes(whole)
-    sums, half, others = ("v.tar.sha256", "v.tar.md5"), "v.tar.PARTIAL", ("v.log", "v.tar.sig")
-    for name in (*sums, half, ".v.tar.Xy1Ab2", *others, ".git/objects/x.tar", "lost+found/w.tar"):
+    names = [
+        "v.tar.sha256",
+        "v\n.tar.b2",
+        "v.tar.md5.txt",
+        "v.tar.sum",
+        "v.tar.PARTIAL",
+        "v.log",
+        "v.tar.sig",
+    ]
+    names += [".v.tar.Xy1Ab2", ".git/objects/x.tar", "lost+found/w.tar", "#recycle/w.tar"]
+    names += ["v.tar.uploading", "20261128.inprogress/w.tar", "v.log.1.gz"]
+    for name in names:
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_bytes(whole)
     (tmp_path / "v.tar.asc").write_text("-----BEGIN PGP SIGNATURE-----\n\niQEzBAAB\n")
+    (tmp_path / "key.gpg").write_text("-----BEGIN PGP PUBLIC KEY BLOCK-----\n\nmDMEaSs\n")
+    (tmp_path / "rsa.gpg").write_bytes(b"\x99\x01\x0d\x04iK" + bytes(99))
+    (tmp_path / "SHA256SUMS.gpg").write_bytes(b"\x88\x75\x04\x00\x16" + bytes(99))
+    (tmp_path / "pack").write_bytes(b"\x1f\x8b" + random.Random(1).randbytes(9000))
     (tmp_path / "link.tar").symlink_to(tmp_path / "v.tar")
     (tmp_path / "README").write_text("how to restore")
     (tmp_path / "dangling.tar").symlink_to(tmp_path / "nowhere")
@@ -102,7 +116,9 @@ def test_what_lies_next_to_backups_is_none(tmp_path):
     os.mkfifo(tmp_path / "pipe.tar")
     with socket.socket(socket.AF_UNIX) as listening:
         listening.bind(str(tmp_path / "socket.tar"))
-    os.link(tmp_path / "v.tar", tmp_path / "w.tar")
+    # Of the names of one file the first that can be a backup's.
+    for name in (".v.tar.tmp", "a.tar.part", "w.tar"):
+        os.link(tmp_path / "v.tar", tmp_path / name)
     assert [found.path.name for found in find_files([tmp_path])] == ["v.tar"]
 
 
@@ -130,7 +146,11 @@ def repacked(prefix):
     return archive({f"{prefix}volume/a": b"a", f"{prefix}index.yaml": index})
 
 
-BAD_INDEX = archive({"backup/index.yaml": b"\0", "backup/volume/a": b""})
+def bad_index(index):
+    return archive({"backup/index.yaml": index, "backup/volume/a": b""})
+
+
+BAD_INDEXES = (b"\0", b"[" * 5000, *(b"a: " + a for a in (b"2026-13-45", b"!!bool b", b"!!int b")))
 LARGE_WINDOW = b"\x28\xb5\x2f\xfd\x00\xa8" + (1 | 8 << 3).to_bytes(3, "little") + b"12345678"
 """A frame header of zstd that claims 2 GiB (RFC 8878, 3.1.1.1.2), then a raw block."""
 
@@ -147,7 +167,8 @@ LARGE_WINDOW = b"\x28\xb5\x2f\xfd\x00\xa8" + (1 | 8 << 3).to_bytes(3, "little") 
         ("damaged", "v.tar.gz", gzip.compress(b"x" * 4096), "is no archive"),
         ("damaged", "v.tar.gpg", b"text", "is no archive"),
         ("damaged", "v.tar.gpg", gpg(export(), "--store"), "not encrypted"),
-        ("damaged", "v.tar", BAD_INDEX, "index.yaml cannot"),
+        *(("damaged", "v.tar", bad_index(index), "index.yaml cannot") for index in BAD_INDEXES),
+        ("damaged", "v.tar", bad_index(b"x" * 2000)[:2048], "no readable tar archive"),
         ("damaged", "v.bin", archive({"backup/volume/a": b"a"}), "index.yaml is missing"),
         ("other", "v.tar.lz4", b"\x04\x22\x4d\x18xxxx", "is lz4, which is not read here"),
         ("other", "v.tar.gz", b"\x02\x21\x4c\x18xxxx", "is lz4 of the old format"),
@@ -155,8 +176,13 @@ LARGE_WINDOW = b"\x28\xb5\x2f\xfd\x00\xa8" + (1 | 8 << 3).to_bytes(3, "little") 
         ("other", "v.tar", export(kind="container"), "is an export of an instance"),
         ("other", "v.tar", export(kind="virtual-machine"), "is an export of an instance"),
         ("other", "v.tar.gz", image(), "is an image"),
+        ("other", "v.tar", archive(dict.fromkeys(("metadata.yaml", "templates/a"), b"")), "image"),
         ("other", "v.tar", repacked("./backup/"), "was repacked"),
         ("other", "v.tar", repacked("20261128/backup/"), "was repacked"),
+        ("other", "v.tar", repacked("/srv/20261128/backup/"), "was repacked"),
+        ("other", "v.tar.gz.age", b"age-encryption.org/v1\n", "is encrypted by age"),
+        ("other", "v.tar.gz.enc", b"Salted__" + bytes(32), "is encrypted by openssl"),
+        ("other", "v", b"btrfs-stream\0" + bytes(32), "is a stream of btrfs send"),
         ("other", "v.tar.zst", LARGE_WINDOW, "--long"),
         ("other", "syslog.1.gz", gzip.compress(b"a line\n" * 99), "holds no tar archive"),
     ],
@@ -180,11 +206,14 @@ DAY = datetime(2026, 11, 28, tzinfo=UTC)
         *((None, f"/srv/v-{at}.tar", MADE) for at in ("2026-11-28_02-00-00", "20261128-0200")),
         (None, "/srv/20261128T020000Z/v.tar", MADE),
         (None, "/srv/v-20261128-020000-654321.tar.zst", MADE),
+        *((None, f"/srv/v-2026{at}.tar", MADE) for at in ("1127T210000-0500", "_11_28-02_00_00")),
+        *((None, f"/srv/v-20261128-{at}.tar", MADE) for at in ("020000-1200", "0200-1")),
+        *((None, f"/srv/v-20261128-{number}.tar", DAY) for number in ("1", "9999", "12345")),
         (None, "/srv/2026.11.28/v.tar", DAY),
         *((None, f"/srv/{path}", None) for path in ("v-20261399.tar", "120261128.tar", "v.tar")),
         # A directory below the place, and the place itself, may have it; none above.
         ("/srv/20250101", "/srv/20250101/20261128/volumes/a/v.tar", DAY),
-        ("/srv/20250101", "/srv/20250101/2026/11/28/v.tar", DAY),
+        *(("/srv/20250101", f"/srv/20250101/2026/11/28{end}.tar", DAY) for end in ("/v", "")),
         ("/srv/20261128", "/srv/20261128/v.tar", DAY),
         ("/20250101/srv", "/20250101/srv/a/v.tar", None),
     ],
@@ -212,8 +241,13 @@ OTHER = hashlib.sha256(b"other").hexdigest()
         ("v.tar.sha256", f"SHA256 (v.tar) = {SHA256}\n"),
         ("v.tar.sha256", f"SHA2-256(v.tar)= {SHA256}\n"),
         ("v.tar.sha256", f"{OTHER}  w.tar\n{SHA256}  v.tar\n"),
-        ("v.tar.SHA256", SHA256),
-        ("v.sha256", f"{SHA256}  v.tar\n"),
+        *((f"v.tar.{name}", SHA256) for name in ("SHA256", "Sha256", "sha256.txt", "checksum")),
+        *(("v.tar.sha256", f"{SHA256}{gap}v.tar") for gap in (" ", "\t", "  /srv/")),
+        ("v.tar.sha256", f"\ufeff{SHA256}  v.tar\r\n"),
+        ("v.tar.sha256", f"SHA256 (v.tar) = {SHA256} \n"),
+        *((f"{name}sha256", f"{OTHER}  w.tar\n{SHA256}  v.tar\n") for name in ("v.", "all.", "")),
+        ("SHA256SUMS-20261128", f"{SHA256}  v.tar\n"),
+        ("SHA256SUMS", f"{'0' * 64}  v.tar\n{SHA256}  v.tar\n"),
         *((f"v.tar.{algorithm}", digest) for algorithm, digest in DIGESTS.items()),
         ("v.tar.b2", hashlib.blake2b(b"whole").hexdigest() + "  v.tar"),
         ("B2SUMS", f"BLAKE2b-256 (v.tar) = {BLAKE2.hexdigest()}"),
@@ -240,7 +274,10 @@ def test_a_file_is_compared_with_the_checksums_next_to_it(tmp_path, name, said):
     [
         *(("v.tar.sha256", said) for said in ("", "0" * 64 + "  v.tar\n", "nonsense")),
         ("v.tar.sha256", f"{SHA256}  w.tar\n{SHA256}  x.tar\n"),
+        *(("v.tar.b2", f"{digits}  v.tar\n") for digits in ("a", "ab" * 65)),
         ("../SHA256SUMS", f"{OTHER}  v.tar\n{OTHER}  ./20261128/v.tar\n"),
+        ("SHA256SUMS", f"{OTHER}  20261128/v.tar\n"),
+        ("SHA256SUMS", f"{OTHER}  v.tar\n{DIGESTS['md5']}  v.tar\n"),
     ],
 )
 def test_a_sidecar_that_says_nothing_is_no_proof(tmp_path, name, said):
@@ -310,11 +347,18 @@ def test_an_index_behind_the_content_is_found(tmp_path, words, compress, encrypt
     assert found.state == "damaged"
 
 
+def test_of_an_archive_of_others_only_the_beginning_is_read(tmp_path):
+    """Whatever is wrong behind it: it may have 100 GB, and lie on another machine."""
+    whole = archive({"photos/a": bytes(3 << 20), "photos/b": b""})
+    (tmp_path / "x").write_bytes(gzip.compress(whole)[:-1])
+    (found,) = find_files([tmp_path])
+    assert (found.kind, found.entries, found.problem) == ("archive", ("photos/a",), "")
+
+
 def test_an_index_without_a_time_leaves_the_date_to_the_name(tmp_path):
     """As of an archive that was packed again to be reproducible."""
-    whole = export(at=0)
-    (tmp_path / "v-20261128T0200Z.tar").write_bytes(whole)
-    (tmp_path / "w.tar").write_bytes(whole)
+    (tmp_path / "v-20261128T0200Z.tar").write_bytes(export(at=315532800))
+    (tmp_path / "w.tar").write_bytes(export(at=0))
     os.utime(tmp_path / "w.tar", (MADE.timestamp() + 60,) * 2)
     found = [(file.taken_at, file.dated_by) for file in find_files([tmp_path])]
     assert found == [(MADE, "name"), (MADE + timedelta(seconds=60), "file")]
@@ -344,6 +388,7 @@ def test_a_time_that_no_calendar_has_is_none(tmp_path):
     (tmp_path / "a.tar").write_bytes(export(at=1e18))
     (file,) = find_files([tmp_path])
     assert (file.kind, file.names, file.state) == ("tarball", "grafana01-data", "whole")
+    assert inspect(file.path, volume=file.names).volume == "grafana01-data"
 
 
 def test_ten_thousand_files_are_searched_fast(tmp_path):

@@ -27,7 +27,7 @@ SHIFT = [
 def index(shift=SHIFT, optimized="false"):
     text = json.dumps(json.dumps(shift))
     return (
-        f"optimized: {optimized}\nconfig:\n  volume:\n    config:\n"
+        f"name: v\npool: local\noptimized: {optimized}\nconfig:\n  volume:\n    config:\n"
         f"      volatile.idmap.last: {text}\n"
     ).encode()
 
@@ -255,9 +255,10 @@ def test_of_what_the_service_has_written_since_nothing_is_said():
 
 
 def test_an_index_that_tells_no_owners_is_damage():
-    for text in (b"config: 3", None):
+    junk = {"config": {"volume": {"config": {"volatile.idmap.last": "[1]"}}}}
+    for index in ({"config": 3}, {}, junk):
         with pytest.raises(BackupDamaged, match="an export: its index does not tell owners"):
-            Listing().read_index(text, "an export")
+            Listing().read_index(index, "an export")
 
 
 def test_the_first_ten_are_named():

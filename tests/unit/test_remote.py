@@ -62,7 +62,8 @@ def test_the_same_is_found_there_as_here(server, place):
         os.utime(path, (1_767_225_600, 1_767_225_600))  # SFTP knows whole seconds
     there = server.url(place)
     here, faults = listed([place])
-    assert listed([there]) == ([f"sftp://backups{path}" for path in here], faults)
+    for places in ([there], [there, there / "20261128"]):
+        assert listed(places) == ([f"sftp://backups{path}" for path in here], faults)
     assert said(there) == said(place)
 
 

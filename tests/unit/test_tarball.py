@@ -182,10 +182,10 @@ def test_a_header_that_cannot_be_read_is_not_the_end_of_the_archive(inspected):
         (b"", BackupDamaged, "is damaged"),
         (b"no tarball at all" * 100, BackupDamaged, "is damaged: no readable tar archive"),
         (bytes(10240), BackupDamaged, "is no Incus export"),
-        (export(kind="bucket"), CouldNotLook, "is an export of a bucket, not of a custom volume"),
+        (export(kind="bucket"), CouldNotLook, "is an export of a bucket, not of a volume"),
         ("cut.tar.gz", BackupDamaged, "is damaged"),
         ("instance.tar.gz", CouldNotLook, "is an export of an instance, not of a custom volume"),
-        ("lxd6-metadata-v2.tar.gz", CouldNotLook, "was made by LXD 6"),
+        ("lxd6-metadata-v2.tar.gz", CouldNotLook, "was made by LXD (index version 2)"),
         ("lz4.tar.lz4", CouldNotLook, "is lz4, which is not read here"),
         ("dot-slash.tar.gz", CouldNotLook, "was repacked: its names begin with ./"),
     ],
@@ -198,11 +198,7 @@ def test_what_is_no_export_of_this_volume_is_named(inspected, data, kind, messag
     assert type(caught.value) is kind
 
 
-def test_exports_of_operators_are_read(inspected, tmp_path):
-    whole = ("good.tar.zst", "two-members.tar.gz", "padded.tar.gz", "skippable-first.tar.zst")
-    for name, count in {**dict.fromkeys(whole, 4), "empty-volume.tar.gz": 2}.items():
-        seen = inspect(CASES / name, volume=VOLUME)
-        assert (seen.volume, seen.entries, seen.remarks) == (VOLUME, count, ())
+def test_a_file_that_is_gone_was_not_looked_at(tmp_path):
     with pytest.raises(CouldNotLook, match="No such file"):
         inspect(tmp_path / "gone.tar.gz", volume="x")
 

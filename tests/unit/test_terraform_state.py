@@ -85,6 +85,24 @@ def test_an_object_with_another_sum_than_s3_keeps_is_damaged():
     assert (whole.held, whole.detail) == (False, detail)
 
 
+RESOURCE = {"mode": "managed", "type": "a", "name": "b", "instances": []}
+FLAT = RESOURCE | {"instances": [{"attributes_flat": {"id": "1"}}]}
+
+
+@pytest.mark.parametrize(
+    "state, count",
+    [
+        ({"version": 4, "resources": []}, 0),
+        ({"version": 4, "resources": [FLAT, RESOURCE | {"mode": "data"}]}, 2),
+        ({"version": 3, "modules": [{"path": ["root"], "resources": {"a.b": {}}}]}, 1),
+    ],
+)
+def test_every_state_that_opentofu_reads_is_one(state, count):
+    written = json.dumps({"serial": 7, "lineage": "3f1c", **state}).encode()
+    _, proof = check_whole(bucket(written), {})
+    assert (proof.held, proof.detail) == (True, f"serial 7, lineage 3f1c, {count} resources")
+
+
 def changed(**fields):
     return json.dumps(json.loads(ENCRYPTED) | fields).encode()
 
