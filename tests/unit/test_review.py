@@ -10,6 +10,7 @@ import pytest
 from rich.console import Console
 
 from fixtures.errors import UsageError
+from fixtures.evidence.controls import SHIPPED
 from fixtures.evidence.html import render_review, render_summary
 from fixtures.evidence.record import OpenAction, RunRecord
 from fixtures.evidence.review import (
@@ -342,7 +343,9 @@ def test_a_file_is_recorded_and_its_page_made(tmp_path, fleet, small, capsys):
     for words in ("Ada Berg", "Bo Dahl", "the disk was slow", "s3://audit/2026", "export again"):
         assert words in page
     assert "review of run r1" in capsys.readouterr().out
-    assert write_controls([str(tmp_path / "r1")]) == 0
+    own = tmp_path / "own.yaml"
+    own.write_text(SHIPPED.read_text().replace("NIST SP 800-34", "Ours"))
+    assert write_controls([str(tmp_path / "r1"), f"--controls={own}"]) == 0
     files = {path.name for path in (tmp_path / "r1").iterdir()}
     assert files == {"evidence.json", *ADDED_LATER}, "no seal of the run covers them"
 
@@ -389,7 +392,7 @@ def test_all_of_it_is_asked_on_a_terminal(tmp_path, late):
     assert next(answers, None) is None
     assert [person.name for person in text.observers] == ["Di Fox"]
     assert (text.operator.role, text.reviewer.name) == ("on call", "Bo Dahl")
-    assert text.actions[0].due == date(2999, 12, 20)
+    assert text.actions[0].decision.due == date(2999, 12, 20)
     review = add_entry(tmp_path, late, text, user="root", four_eyes=True)
     assert not review.undecided(late)
 

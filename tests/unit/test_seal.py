@@ -205,7 +205,7 @@ def test_a_file_that_was_added_with_a_seal_of_its_own_is_no_fault(reports, key):
     note = run / "note.txt"
     note.write_text("all went well")
     assert faults(run) == [f"{note}: is in no seal: it was added"]
-    subject = {"name": note.name, "digest": {"sha256": seal.digest_of(note)}}
+    subject = {"name": note.name, "digest": {"sha256": seal.sha256_of(note)}}
     signer_of(key).sign({"subject": [subject]}, run / f"note.{SEAL_FILE}")
     assert faults(reports, public(key)) == []
     note.write_text("all went very well")
