@@ -72,6 +72,13 @@ def aiming_at(seconds):
     return stated().model_copy(update={"targets": {**ATLAS.targets, "snapshot": target}})
 
 
+def test_a_proof_may_count_beyond_all_dates():
+    """`every: 999999y` is a fleet file's way to say for ever."""
+    fleet = stated(every="999999y")
+    found = standing([line(3, fleet=fleet)], fleet=fleet)
+    assert (found.state, found.until.year) == (State.VALID, 9999)
+
+
 TARBALL, EXISTING = ("prometheus", "tarball", "rehearsal"), ("prometheus", "snapshot", "existing")
 LOKI, WHOLE = ("loki", "snapshot", "rehearsal"), ("fleet", "full-rebuild", "rehearsal")
 RED = (Verdict.RECOVERED_LATE, Verdict.NOT_RECOVERED, Verdict.WRONG_DATA)
