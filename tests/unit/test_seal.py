@@ -38,6 +38,7 @@ from fixtures.plugin.options import read_signer
 from tests.unit.sealed import new_key, record, signer_of, write_run, write_runs
 from tests.unit.test_evidence_judge import drill
 
+ROOT = Path(__file__).parents[2]
 CHANGES = int(os.environ.get("ATLAS_DRILLS_MUTATIONS", "1000"))
 
 
@@ -448,19 +449,32 @@ def test_a_copy_of_a_run_is_named_and_an_empty_place_proves_nothing(reports, tmp
     assert verify.main([str(tmp_path / "none")]) == 2
 
 
-def test_it_runs_without_the_engine(reports):
+PROGRAM = """
+import sys
+from importlib.metadata import packages_distributions
+from fixtures.evidence import pack, verify
+if verify.main(sys.argv[1:]):
+    sys.exit(1)
+names = {".".join(name.split(".")[:2]) for name in sys.modules}
+owners = packages_distributions()
+print(*names, *("package:" + one for name in names for one in owners.get(name, ())))
+"""
+
+
+def test_it_runs_without_the_engine_and_with_the_packages_of_its_own_alone(reports):
     """On any machine with Python: of the suite it imports `evidence` alone, and no pytest."""
-    program = (
-        "import sys; from fixtures.evidence import pack, verify; "
-        "status = verify.main(sys.argv[1:]); "
-        "names = {'.'.join(n.split('.')[:2]) for n in sys.modules}; "
-        "assert not names & {'pytest', 'pylxd', 'requests', 'fixtures.plugin', 'fixtures.incus'}; "
-        "sys.exit(status)"
-    )
     done = subprocess.run(
-        [sys.executable, "-c", program, str(reports)], capture_output=True, text=True, check=False
+        [sys.executable, "-c", PROGRAM, str(reports)], capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
+    loaded = set(done.stdout.lower().replace("_", "-").split())
+    assert not loaded & {"pytest", "pylxd", "requests", "fixtures.plugin", "fixtures.incus"}
+    pinned = re.findall("^([a-z0-9-]+)==", (ROOT / "requirements/verify.txt").read_text(), re.M)
+    # A hook of setuptools is loaded with Python itself.
+    assert loaded & {"package:pydantic", "package:pyyaml"}
+    assert {n for n in loaded if n.startswith("package:")} <= {
+        f"package:{name}" for name in (*pinned, "setuptools")
+    }
 
 
 def test_openssl_says_the_same(reports, key, other):
