@@ -619,6 +619,8 @@ def test_linked_runs_are_packed_whole_and_no_hard_link_is_needed(reports, monkey
     run.rename(reports.parent / "elsewhere")
     run.symlink_to(reports.parent / "elsewhere")
     monkeypatch.setattr(os, "link", lambda *_: 1 / 0)
+    # Debian 12's Python 3.11.2 knows no filter for it.
+    monkeypatch.delattr(tarfile.TarFile, "extractall")
     target, status = packed(reports)
     assert (status, verify.main([str(target)])) == (0, 0)
     assert "3 runs, 6 drills: no fault" in capsys.readouterr().out
