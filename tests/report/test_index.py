@@ -75,7 +75,7 @@ def reports(tmp_path):
 
 def test_due_void_and_valid_are_as_they_must_be(reports):
     (programme,) = read_runs(reports, NOW).programmes
-    states = {s.cell: s.state for s in programme.standings}
+    states = {s.place: s.state for s in programme.standings}
     assert states[LOKI[0]] is State.VALID and states[LOKI[1]] is State.OVERDUE
     assert states[CELL] is State.VOID and states[NATIVE] is State.VALID
     assert states[MOSQUITTO] is State.DUE
@@ -100,13 +100,13 @@ def test_the_newest_proof_is_on_top_and_leads_to_its_report(browser, reports):
 
 def test_the_calendar_says_when_a_proof_counted(reports):
     (programme,) = read_runs(reports, NOW).programmes
-    standing = {s.cell: s for s in programme.standings}
+    standing = {s.place: s for s in programme.standings}
     months = programme.calendar(standing[CELL])
     assert len(months) == 13 and months[0].begin == datetime(2025, 11, 1, tzinfo=UTC)
     assert [m.begin.month for m in months if m.verdict] == [8]
     assert [round(m.covered, 2) for m in months[-4:]] == [0.02, 1, 1, 1], "until today's other one"
     later = read_runs(reports, NOW + timedelta(days=20)).programmes[0]
-    (void,) = [s for s in later.standings if s.cell == CELL]
+    (void,) = [s for s in later.standings if s.place == CELL]
     assert later.calendar(void)[-1].covered == 0
     red = programme.calendar(standing[MOSQUITTO])[-1]
     assert (red.verdict, red.covered) == (Verdict.NOT_RECOVERED, 0)

@@ -18,7 +18,7 @@ GREEN = [line(10, cell) for cell in CELLS]
 
 def under_audit(lines, fleet=None, now=NOW, drilled=frozenset()):
     fleet = fleet or stated()
-    own = [s for s in standings(promises(fleet), lines, now) if s.cell in CELLS]
+    own = [s for s in standings(promises(fleet), lines, now) if s.place in CELLS]
     return ProgrammeUnderAudit(own, fleet, drilled)
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from fixtures.evidence.html import PAGE_FILE, render_page, renderer
 from fixtures.evidence.openmetrics import METRICS_FILE, metrics
 from fixtures.evidence.record import TextRecord
-from fixtures.evidence.seal import SEAL_FILE, Signer, digest_of, statement_of
+from fixtures.evidence.seal import SEAL_FILE, Signer, sha256_of, statement_of
 from fixtures.evidence.writer import HISTORY_FILE, append_history, write_evidence
 from tests.unit.test_evidence_judge import drill, run
 
@@ -58,7 +58,7 @@ def write_run(reports, made, signer=None):
     (directory / METRICS_FILE).write_text(metrics(made))
     (directory / PAGE_FILE).write_text(render_page(made))
     (directory / "junit.xml").write_text("<testsuites/>")
-    chain = append_history(made, reports / HISTORY_FILE, digest_of(evidence))
+    chain = append_history(made, reports / HISTORY_FILE, sha256_of(evidence))
     if signer is not None:
         signer.sign(statement_of(made, directory, chain), directory / SEAL_FILE)
     return directory

@@ -43,7 +43,7 @@ def test_a_failed_write_leaves_the_older_file_and_nothing_else(tmp_path, monkeyp
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(OSError, match="No space left on device"):
+    with pytest.raises(OSError, match=f"No space left on device: '{path}'"):
         write_atomically(path, "half")
     assert path.read_text() == "older"
     assert os.listdir(tmp_path) == ["file"]
@@ -54,7 +54,7 @@ def test_half_a_line_of_a_full_disk_is_taken_back(tmp_path, monkeypatch):
     append_line(path, "first")
     with monkeypatch.context() as full:
         full.setattr("os.write", lambda descriptor, data: write(descriptor, data[:3]))
-        with pytest.raises(OSError, match="No space left on device"):
+        with pytest.raises(OSError, match=f"No space left on device: '{path}'"):
             append_line(path, "second")
     append_line(path, "third")
     assert path.read_text() == "first\nthird\n"

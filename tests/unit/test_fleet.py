@@ -11,6 +11,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fixtures.audit.policy import promises
 from fixtures.errors import UsageError
 from fixtures.fleet.load import HINT, SCHEMA, load_fleet, schema_text
 from fixtures.fleet.model import declared_cells, filled, parse_size
@@ -272,6 +273,8 @@ def test_every_declared_cell_is_there_once():
         **{"snapshot": 7, "tarball": 7, "encrypted-tarball": 1, "native": 3, "rebuild": 7},
         **{"full-rebuild": 1, "full-rebuild-with-data": 1, "key-compromise": 1},
     }
+    assert {promise.place for promise in promises(ATLAS)} == set(cells), "one count for all pages"
+    assert ("step-ca", "tarball", "existing") not in cells, "encrypted ones are made in their place"
     existing = {scenario for _, scenario, origin in cells if origin == "existing"}
     assert not existing & {"rebuild", "full-rebuild", "key-compromise"}
     others = {name for name, *_ in cells} - {service.name for service in ATLAS.services}

@@ -5,7 +5,6 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from fixtures.evidence.record import SourceRecord
-from fixtures.evidence.wording import source_words
 from fixtures.incus.inventory import (
     UNREAD,
     Difference,
@@ -82,10 +81,10 @@ def test_what_changes_by_itself_has_no_part_in_a_digest():
 def test_the_evidence_tells_what_changed():
     own = SourceRecord(project="p", before="1", after="2", by_itself=["x is new"])
     assert own.is_unchanged
-    assert source_words(own) == "project p is unchanged; Incus itself: x is new"
+    assert own.words == "project p is unchanged; Incus itself: x is new"
     changed = SourceRecord(project="p", before="1", after="2", changed=["y is gone"])
     assert not changed.is_unchanged
-    assert source_words(changed) == "source project p changed during the run: y is gone"
+    assert changed.words == "source project p changed during the run: y is gone"
     assert not SourceRecord(project="p", before="1", after="2").is_unchanged
     assert not SourceRecord(project="p", before="1", after=None).is_unchanged
 
@@ -99,7 +98,7 @@ def test_snapshots_of_a_member_that_is_gone_are_not_compared_and_told():
     assert compare(BEFORE, also, BEGUN).changed == ["instance loki01 is changed"]
     partly = SourceRecord(project="p", before="1", after="2", not_compared=["x: snapshots"])
     assert partly.is_unchanged
-    assert source_words(partly) == "project p is unchanged; not compared: x: snapshots"
+    assert partly.words == "project p is unchanged; not compared: x: snapshots"
 
 
 @pytest.mark.parametrize(

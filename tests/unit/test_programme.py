@@ -50,7 +50,7 @@ def stated(every="92d", retest="30d", fleet=ATLAS):
 
 def standing(lines, cell=CELL, fleet=None, now=NOW, sections=None):
     promised = promises(fleet or stated(), sections)
-    (found,) = [s for s in standings(promised, lines, now) if s.cell == cell]
+    (found,) = [s for s in standings(promised, lines, now) if s.place == cell]
     return found
 
 
@@ -72,6 +72,13 @@ def aiming_at(seconds):
     return stated().model_copy(update={"targets": {**ATLAS.targets, "snapshot": target}})
 
 
+def test_a_proof_may_count_beyond_all_dates():
+    """`every: 999999y` is a fleet file's way to say for ever."""
+    fleet = stated(every="999999y")
+    found = standing([line(3, fleet=fleet)], fleet=fleet)
+    assert (found.state, found.until.year) == (State.VALID, 9999)
+
+
 TARBALL, EXISTING = ("prometheus", "tarball", "rehearsal"), ("prometheus", "snapshot", "existing")
 LOKI, WHOLE = ("loki", "snapshot", "rehearsal"), ("fleet", "full-rebuild", "rehearsal")
 RED = (Verdict.RECOVERED_LATE, Verdict.NOT_RECOVERED, Verdict.WRONG_DATA)
@@ -86,7 +93,7 @@ def test_a_year_ago_a_quarter_ago_and_today_with_another_prometheus():
         line(91, LOKI, software="Loki 3.1.0"),
         line(0, native, software="Prometheus 2.54.0"),
     ]
-    found = {s.cell: s for s in standings(promises(stated()), lines, NOW)}
+    found = {s.place: s for s in standings(promises(stated()), lines, NOW)}
     assert found[TARBALL].state is State.VOID, "what is old may have changed as well"
     assert found[CELL].state is State.VOID
     assert "prometheus was Prometheus 2.53.3, and is Prometheus 2.54.0" in found[CELL].why
@@ -94,7 +101,7 @@ def test_a_year_ago_a_quarter_ago_and_today_with_another_prometheus():
     assert found[LOKI].state is State.VALID, "another service is none of its business"
     assert found[LOKI].until == NOW + timedelta(days=1)
     assert found["step-ca", "snapshot", "rehearsal"].state is State.NEVER
-    without = {s.cell: s for s in standings(promises(stated()), lines[:-1], NOW)}
+    without = {s.place: s for s in standings(promises(stated()), lines[:-1], NOW)}
     assert without[TARBALL].state is State.OVERDUE
     assert without[CELL].state is State.VALID
 

@@ -10,10 +10,12 @@ import pytest
 from rich.console import Console
 
 from fixtures.errors import UsageError
+from fixtures.evidence.controls import SHIPPED
 from fixtures.evidence.html import render_review, render_summary
 from fixtures.evidence.record import OpenAction, RunRecord
 from fixtures.evidence.review import (
     ADDED_LATER,
+    CONTROLS_PAGE,
     REVIEW_FILE,
     ReviewText,
     add_entry,
@@ -342,7 +344,9 @@ def test_a_file_is_recorded_and_its_page_made(tmp_path, fleet, small, capsys):
     for words in ("Ada Berg", "Bo Dahl", "the disk was slow", "s3://audit/2026", "export again"):
         assert words in page
     assert "review of run r1" in capsys.readouterr().out
-    assert write_controls([str(tmp_path / "r1")]) == 0
+    own = tmp_path / "own.yaml"
+    own.write_text(SHIPPED.read_text().replace("NIST SP 800-34", "Ours"))
+    assert write_controls([str(tmp_path / "r1"), f"--controls={own}"]) == 0
     files = {path.name for path in (tmp_path / "r1").iterdir()}
     assert files == {"evidence.json", *ADDED_LATER}, "no seal of the run covers them"
 
@@ -389,7 +393,7 @@ def test_all_of_it_is_asked_on_a_terminal(tmp_path, late):
     assert next(answers, None) is None
     assert [person.name for person in text.observers] == ["Di Fox"]
     assert (text.operator.role, text.reviewer.name) == ("on call", "Bo Dahl")
-    assert text.actions[0].due == date(2999, 12, 20)
+    assert text.actions[0].decision.due == date(2999, 12, 20)
     review = add_entry(tmp_path, late, text, user="root", four_eyes=True)
     assert not review.undecided(late)
 
@@ -405,6 +409,46 @@ def test_what_was_typed_and_refused_is_kept(tmp_path, monkeypatch, late):
     assert command.read_text(tmp_path / "review-r1.yaml") == text
     with pytest.raises(UsageError), command.kept_answers(text, late, is_typed=False):
         raise UsageError("no good")
+
+
+def full_disk(path, *_):
+    raise OSError(28, "No space left on device", str(path))
+
+
+def test_what_was_typed_is_not_lost_on_a_full_disk(tmp_path, monkeypatch, late):
+    text = text_of(observations=["slow: disk"])
+    monkeypatch.chdir(tmp_path)
+    for seen in ("review-r1.yaml", "slow: disk"):
+        with (
+            pytest.raises(UsageError, match=f"(?s)No space.*nothing was written\n.*{seen}"),
+            command.kept_answers(text, late, is_typed=True),
+        ):
+            full_disk(tmp_path)
+        monkeypatch.setattr(command, "write_atomically", full_disk)
+
+
+def test_an_entry_whose_page_could_not_be_written_is_said_to_be_there(
+    tmp_path, fleet, small, capsys, monkeypatch
+):
+    monkeypatch.setattr(command, "write_atomically", full_disk)
+    assert typed(tmp_path, YAML, f"--fleet={fleet}") == 2
+    page = tmp_path / "r1" / "review.html"
+    assert f"{page}: No space left on device; the entry was written" in capsys.readouterr().out
+    assert (tmp_path / "r1" / REVIEW_FILE).exists()
+
+
+def test_a_wrong_key_is_said_before_anything_is_asked(tmp_path, fleet, small, monkeypatch):
+    monkeypatch.setattr(command, "_text", lambda *_: pytest.fail("asked"))
+    arguments = [str(tmp_path / "r1"), f"--fleet={fleet}", f"--seal-key={fleet}"]
+    assert command.write_review(arguments) == 2
+
+
+def test_a_review_makes_the_pages_again_that_rest_on_it(tmp_path, fleet, small):
+    assert write_controls([str(tmp_path / "r1")]) == 0
+    before = (tmp_path / "r1" / CONTROLS_PAGE).read_text()
+    assert typed(tmp_path, YAML, f"--fleet={fleet}") == 0
+    after = (tmp_path / "r1" / CONTROLS_PAGE).read_text()
+    assert after.count("✓ yes") > before.count("✓ yes")
 
 
 def test_equal_findings_are_one_row(golden, tmp_path):
