@@ -221,6 +221,12 @@ def plant_a_run(reports):
     shutil.copytree(first_run(reports), reports, dirs_exist_ok=True)
 
 
+def plant_a_page(reports):
+    place = reports / "20260202-040000-abcdef"
+    place.mkdir()
+    shutil.copy(first_run(reports) / "report.html", place)
+
+
 HIDDEN = {
     "chain": (strip_the_chain, "history.jsonl: line 1 is not what .* previous, which it lacks"),
     "field": (newest_line(lambda x: x.replace(b'"drills": 2, ', b"")), "drills, which it lacks"),
@@ -230,6 +236,7 @@ HIDDEN = {
     "copy": (lambda reports: shutil.copytree(first_run(reports), reports / "c"), "is here twice"),
     "names": (swap_runs, "the directory was renamed"),
     "pack": (plant_a_pack, "began on 2026-01-0., outside of the period"),
+    "page": (plant_a_page, "20260202-040000-abcdef/evidence.json: No such file"),
     "run": (plant_a_run, "another run, inside of this one"),
 }
 
