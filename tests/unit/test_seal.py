@@ -221,14 +221,22 @@ def plant_a_run(reports):
     shutil.copytree(first_run(reports), reports, dirs_exist_ok=True)
 
 
+def plant_a_page(reports):
+    place = reports / "20260202-040000-abcdef"
+    place.mkdir()
+    shutil.copy(first_run(reports) / "report.html", place)
+
+
 HIDDEN = {
     "chain": (strip_the_chain, "history.jsonl: line 1 is not what .* previous, which it lacks"),
     "field": (newest_line(lambda x: x.replace(b'"drills": 2, ', b"")), "drills, which it lacks"),
     "number": (newest_line(lambda x: x.replace(b'"drills": 2', b'"drills": 2.0')), "spelling"),
     "blank": (newest_line(lambda x: x.replace(b": ", b":  ", 1)), "another spelling"),
     "name": (lambda reports: first_run(reports).rename(reports / "r"), "/r: is run 2026.*renamed"),
+    "copy": (lambda reports: shutil.copytree(first_run(reports), reports / "c"), "is here twice"),
     "names": (swap_runs, "the directory was renamed"),
     "pack": (plant_a_pack, "began on 2026-01-0., outside of the period"),
+    "page": (plant_a_page, "20260202-040000-abcdef/evidence.json: No such file"),
     "run": (plant_a_run, "another run, inside of this one"),
 }
 
@@ -439,10 +447,7 @@ def test_a_history_without_a_chain_is_read(tmp_path):
     assert "gives: rto" in faults(tmp_path)[0]
 
 
-def test_a_copy_of_a_run_is_named_and_an_empty_place_proves_nothing(reports, tmp_path, capsys):
-    run = first_run(reports)
-    shutil.copytree(run, reports / "copy")
-    assert any(f"run {run.name} is here twice" in fault for fault in faults(reports))
+def test_an_empty_place_proves_nothing(tmp_path, capsys):
     (tmp_path / "empty").mkdir()
     assert verify.main([str(tmp_path / "empty")]) == 3
     assert "nothing to verify" in capsys.readouterr().out
@@ -543,10 +548,7 @@ def test_a_signer_shows_nothing_of_its_key(key):
     assert secret not in repr(signer) and secret not in str(vars(signer))
 
 
-def test_a_damaged_public_key_is_no_trace(reports):
-    for pem in (b"", b"x", b"-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----\n"):
-        with pytest.raises(seal.SealBroken):
-            read_public_key(pem)
+def test_a_seal_is_compared_with_no_damaged_key(reports):
     with pytest.raises(seal.SealBroken):
         seal.open_seal(first_run(reports) / SEAL_FILE, [SealRecord(keyid="00", public_key="none")])
 
@@ -570,18 +572,17 @@ def test_a_pack_is_what_an_auditor_is_handed(reports, key, tmp_path, capsys):
     assert "File exists" in capsys.readouterr().err
 
 
-def test_a_pack_with_a_run_missing_says_so(reports, tmp_path, capsys):
-    shutil.rmtree(sorted(reports.glob("*/"))[1])
-    target = tmp_path / "pack.tar.gz"
-    whole = ["2026-01-01", "2026-12-31", f"--reports={reports}", f"--to={target}"]
-    assert pack.main(whole) == 3
-    assert "is missing" in capsys.readouterr().out and target.exists()
-
-
-def packed(reports, *more):
+def packed(reports, year=2026):
     target = reports.parent / "pack.tar.gz"
-    period = ["2026-01-01", "2026-12-31", f"--reports={reports}", f"--to={target}"]
-    return target, pack.main([*period, *more])
+    period = [f"{year}-01-01", f"{year}-12-31", f"--reports={reports}", f"--to={target}"]
+    return target, pack.main(period)
+
+
+def test_a_pack_with_a_run_missing_says_so(reports, capsys):
+    shutil.rmtree(sorted(reports.glob("*/"))[1])
+    target, status = packed(reports)
+    assert (status, target.exists()) == (3, True)
+    assert "is missing" in capsys.readouterr().out
 
 
 ARCHIVES = {
@@ -626,16 +627,19 @@ def test_linked_runs_are_packed_whole_and_no_hard_link_is_needed(reports, monkey
     assert "3 runs, 6 drills: no fault" in capsys.readouterr().out
 
 
-def test_no_run_is_no_archive(reports, tmp_path, capsys):
-    target = tmp_path / "none.tar.gz"
-    assert pack.main(["2025-01-01", "2025-12-31", f"--reports={reports}", f"--to={target}"]) == 2
-    assert "no run below" in capsys.readouterr().err and not target.exists()
+def test_no_run_is_no_archive(reports, capsys):
+    target, status = packed(reports, year=2025)
+    assert (status, target.exists()) == (2, False)
+    assert "no run below" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("option", ["--key", "--tsa"])
-def test_what_is_no_key_or_certificate_is_named(reports, option, capsys):
-    assert verify.main([str(reports), f"{option}=/dev/null"]) == 2
-    assert "/dev/null" in capsys.readouterr().err
+@pytest.mark.parametrize("pem", ["", "x", "-----BEGIN {0}-----\nAAAA\n-----END {0}-----\n"])
+def test_what_is_no_key_or_certificate_is_named(tmp_path, option, pem, capsys):
+    file = tmp_path / "pem"
+    file.write_text(pem.format("PUBLIC KEY" if option == "--key" else "CERTIFICATE"))
+    assert verify.main([str(tmp_path), f"{option}={file}"]) == 2
+    assert f"{file}: there is no " in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("drills", [2, 6])

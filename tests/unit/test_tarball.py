@@ -265,7 +265,8 @@ def test_what_incus_writes_is_read(tmp_path):
     names = ["backup", f"{V}.img", f"{V}.bin", "backup/optimized_header.yaml", snapshots]
     names += [f"{snapshots}/snap0{end}" for end in ("", ".bin", ".img", "/file")]
     names += [f"{V}/a..b", f"{V}/ lost and\nfound"]
-    assert with_entries(tmp_path, *map(entry, names)).volume == VOLUME
+    label = entry("of a tape", b"V")
+    assert with_entries(tmp_path, *map(entry, names), label).volume == VOLUME
 
 
 def archives():
