@@ -5,6 +5,7 @@ import gzip
 import lzma
 from dataclasses import replace
 from datetime import timedelta
+from random import Random
 from types import SimpleNamespace
 
 import pytest
@@ -226,6 +227,8 @@ def test_an_export_is_found_on_the_disk_however_it_is_packed(name):
     assert not plaintext_on_disk([bytes(4096) + other], ["step-ca01-data"], {})
     (found,) = plaintext_on_disk([bytes(4096) + other], [], {"the key": b"volume: step-ca01"})
     assert found.what.endswith("the text of the key")
+    deep = PACKINGS[name](Random(1).randbytes(300_000) + b"the very key")
+    assert plaintext_on_disk([bytes(4096) + deep], [], {"it": b"the very key"})
 
 
 def test_a_heading_is_found_by_its_beginning_if_that_is_one_heading(tmp_path):
@@ -304,7 +307,8 @@ def test_of_several_sections_that_one_makes_the_backup_which_is_about_the_servic
     parts = {part.name: part for part in fleet.parts}
 
     def by(name, kind):
-        return backed_up_by(book, fleet.runbook, fleet, parts[name], kind)
+        made = backed_up_by(book, fleet.runbook, fleet, parts[name], kind)
+        return made and made.heading
 
     assert [by(each, "snapshot") for each in ("mosquitto", "loki", "grafana", "step-ca")] == [
         *("Its own", "All", "Example", "Example")
