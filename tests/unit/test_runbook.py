@@ -247,9 +247,15 @@ def test_a_heading_is_found_by_its_beginning_if_that_is_one_heading(tmp_path):
 
 
 def test_words_are_replaced_in_one_pass_and_whole():
-    section = Section("x", 1, {1: "a01 a01-data ab01 ./a01.tar $FILES FILE"})
-    words = {"a01": "b01", "a01-data": "a01-x", "./a01.tar": "/srv/f", "FILE": "/srv/g"}
-    assert section.filled(words).text == "b01 a01-x ab01 /srv/f $FILES /srv/g"
+    section = Section("x", 1, {1: "a01 a01-data ab01 ./a01.tar $FILES FILE old older old-one"})
+    words = {
+        "a01": "b01",
+        "a01-data": "a01-x",
+        "./a01.tar": "/srv/f",
+        "FILE": "/srv/g",
+        "old": "new",
+    }
+    assert section.filled(words).text == "b01 a01-x ab01 /srv/f $FILES /srv/g new older old-one"
 
 
 FOUND = (
