@@ -8,7 +8,6 @@ import pytest
 import drills.test_runbook as drilled
 import fixtures.recovery.after as after
 import fixtures.recovery.service as verbs
-import fixtures.runbook.section as sections
 from fixtures.files import scratch_directory
 from fixtures.fleet.model import RunbookMap
 from fixtures.plugin.collect import Planned
@@ -43,7 +42,6 @@ def impatient(monkeypatch):
     """What is not restored does not become healthy: no test waits long for it."""
     monkeypatch.setattr(verbs, "HEALTHY_SECONDS", 10.0)
     monkeypatch.setattr(after, "SOAK_SECONDS", 0.5)
-    monkeypatch.setattr(sections, "FAILED_SECONDS", 2.0)
     monkeypatch.setattr("fixtures.services.mosquitto.SAVE_SECONDS", 3.0)
 
 

@@ -4,8 +4,16 @@ import textwrap
 
 import pytest
 
+from drills.test_runbook import test_section_recovers as recover
 from fixtures.evidence.record import Verdict
-from fixtures.runbook.text import parse_runbook
+from fixtures.plugin.by_hand import deploy_others
+from fixtures.plugin.fixtures import Workplace
+from fixtures.runbook.perform import failures
+from fixtures.runbook.perform import perform as play
+from fixtures.runbook.section import ServiceSection
+from fixtures.runbook.text import parse_runbook, read_runbook
+from tests.runbook.conftest import new_drill, stand_up
+from tests.sabotage.acts import attempt
 
 pytestmark = pytest.mark.runbook
 
@@ -28,6 +36,10 @@ def listing(prompt, noise=""):
     return "".join(f"{prompt}{line}\n{noise}" for line in RESTORE.splitlines())
 
 
+PROMPTS = (
+    *("# ", "[root@atlas ~]# ", "atlas:~ # ", "root@atlas /srv # ", "ops@atlas ~ % ", "atlas$ "),
+    *("➜  ~ ", "(venv) ops@atlas:~$ ", "[12:01:02] ops@atlas:~$ "),
+)
 SHAPES = {
     "a plain block": fenced(RESTORE),
     "a fence of tildes and sh": fenced(RESTORE, "sh").replace("```", "~~~"),
@@ -35,16 +47,43 @@ SHAPES = {
     "indented": indented(RESTORE),
     "in a list": "## Restore\n\n1. Go:\n" + textwrap.indent(f"```shell\n{RESTORE}```\n", "   "),
     "a listing of dollars": indented(listing("$ ", "| NAME | STATE |\n")),
-    "a listing of root": fenced(listing("# "), ""),
-    "a listing in brackets": fenced(listing("[root@atlas ~]# "), ""),
+    **{f"a listing with {prompt}": fenced(listing(prompt, "Done it\n"), "") for prompt in PROMPTS},
+    "a listing below a comment": fenced(f"# first\n{listing('$ ')}", "bash session"),
+    "a listing called text": fenced(listing("$ ", "ok\n"), "text"),
+    "a directive": fenced(RESTORE, "{code-block} bash"),
+    "a class": fenced(RESTORE, "{#x .bash .numberLines}"),
+    "a name of shell": fenced(RESTORE, "shell-script"),
+    "an admonition": "## Restore\n\n!!! note\n\n    Do it now.\n\n"
+    + textwrap.indent(fenced(RESTORE).partition("night:\n")[2], "    "),
+    "a quotation": fenced(RESTORE).replace("Typed", "> # Typed"),
+    "a list": "## Restore\n\n1. # Type\n\n" + textwrap.indent(f"```\n{RESTORE}```\n", "   "),
+    "an anchor": fenced(RESTORE).replace("## ", '## <a id="r"></a>'),
+    "a link": fenced(RESTORE).replace("## Restore", "## **[Restore](#x)**"),
     "blocks that are no shell": fenced(RESTORE)
-    + "\n```yaml\nincus: stop\n```\n\n```\n+------+-----+\n| NAME | X   |\n+------+-----+\n```\n",
+    + "\n```yaml\nincus: stop\n```\n\n```\n+------+-----+\n| NAME | X   |\n+------+-----+\n```\n"
+    + "\n```\nDevice data added\n```\n\n```text\nincus stop x\n```\n<!--\n```\nincus x\n```\n-->",
 }
 
 
 @pytest.mark.parametrize("name", SHAPES)
 def test_what_is_typed_is_the_same_in_every_shape(name):
     assert parse_runbook(SHAPES[name]).section("Restore").text == RESTORE.rstrip()
+
+
+def test_a_file_as_windows_writes_it_keeps_its_lines(tmp_path):
+    text = "\ufeff---\n# Restore\ntitle: x\n---\nForm\x0cfeed\u2028\n\n" + fenced(
+        f"# \x85\n{RESTORE}"
+    )
+    (tmp_path / "book.md").write_bytes(text.replace("\n", "\r\n").encode())
+    section = read_runbook(tmp_path / "book.md").section("Restore")
+    lines = text.split("\n")
+    assert {lines[number - 1] for number in section.lines} == {*section.lines.values()}
+    assert section.text.endswith(RESTORE.rstrip())
+
+
+def test_who_becomes_root_has_another_prompt():
+    text = fenced("$ sudo -i\n" + listing("# ", "ok\n"), "console")
+    assert parse_runbook(text).section("Restore").text == f"sudo -i\n{RESTORE}".rstrip()
 
 
 RECOVERING = {
@@ -164,6 +203,22 @@ def test_what_a_section_leaves_is_found(perform):
     assert drill.verdict is Verdict.NOT_RECOVERED
 
 
+def test_what_else_is_typed_about_is_there(performance, broker, stage, fleet, tmp_path, request):
+    service, backup = broker
+    drill = new_drill(stage, service.spec)
+    stand_up(service, drill)
+    text = "set -e\nfor each in alertmanager01 mosquitto01; do incus stop $each; done\n"
+    by = performance(fenced(text + RESTORE.partition("\n")[2]), drill)
+    section = ServiceSection(by, by.runbook.section("Restore"), service)
+    section.backup = backup
+    deploy_others(Workplace(stage, drill, service.incus, tmp_path, request), fleet, section)
+    drill.take_backup(backup, software="mosquitto")
+    record = attempt(drill, recover, section)
+    section.others[0].remove()
+    assert record.verdict is Verdict.RECOVERED, record.reason
+    finding(record, "instance alertmanager01 ran before, and was left stopped")
+
+
 def test_names_of_the_example_are_replaced_and_those_of_the_service_are_not(perform):
     text = fenced(RESTORE.replace("mosquitto", "grafana"))
     assert perform(text, example="grafana").verdict is Verdict.RECOVERED
@@ -177,3 +232,33 @@ def test_sections_that_are_not_mapped_are_named(performance, stage, fleet):
     by = performance(fenced(RESTORE) + "\n## Another\n\n```bash\nincus list\n```\n", drill)
     never = by.runbook.never_performed({"Restore": "snapshot"})
     assert [each.heading for each in never] == ["Another"]
+
+
+ASKED = "is_there() { incus info nobody01 >/dev/null 2>&1; }\n"
+LINES = {
+    # What is typed -> lines of what failed, from 1.
+    "cd /no/such 2>/dev/null": [1],
+    "cd /no/such && ls": [1],
+    "alias i=incus\ni list >/dev/null": [],
+    "export LC_ALL=de_DE.UTF-8\ntrue": [],
+    f"IFS=$'\\n'\n{ASKED}if is_there; then exit 1; fi": [],
+    "incus info nobody01 2>/dev/null\nif [ $? -eq 0 ]; then exit 1; fi": [],
+    "incus info nobody01 \\\n  || incus list": [],
+    "if incus list; then incus delete nobody01; fi": [1],
+    "true\nincus delete nobody01 && true": [2],
+    "for i in 1; do\nincus delete nobody01 || continue\ndone": [2],
+    "f() { incus delete nobody01; }\nf || true": [1],
+    "trap 'incus delete nobody01' EXIT\ntrue": [1],
+    "cat >s <<'E'\nlxc list\nincus delete nobody01\ntrue\nE\nsh s": [2, 3],
+    "cat >s <<'E'\nf() {\nincus delete nobody01\n}\nE\n. ./s\nf || true": [3],
+    "exec 200>lock\nflock 200\nexec 200>&-\nincus delete nobody01": [4],
+}
+
+
+def test_what_fails_is_known_from_what_only_asks(sandbox):
+    found = {}
+    for text in LINES:
+        section = parse_runbook(fenced(f"{text}\n")).section("Restore")
+        done = play(sandbox, section, "Run book.md", {}, seconds=30)
+        found[text] = [line - 7 for line, _ in failures(done)]
+    assert found == LINES
