@@ -1,6 +1,7 @@
 """What docs/ type is what the programs take, and the map of the runbook names every drill."""
 
 import configparser
+import os
 import re
 import shlex
 import subprocess
@@ -153,3 +154,34 @@ def test_every_service_has_a_timer_or_comes_with_the_boot():
 def test_every_drill_is_on_the_map():
     named = set(re.findall(r"`(test_\w+\.py)`", (ROOT / "docs" / "runbook-map.md").read_text()))
     assert named == {p.name for p in (ROOT / "drills").glob("test_*.py")}
+
+
+def program(path, text):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(f"#!/bin/sh\n{text}\n")
+    path.chmod(0o755)
+
+
+def test_run_keeps_bytecode_and_takes_no_module_from_where_it_is_typed(tmp_path):
+    cache, here = tmp_path / "cache", tmp_path / "here"
+    program(tmp_path / "bin" / "sha256sum", "cat >/dev/null; echo key")
+    program(cache / "tox-envs-key/verify/bin/python", f'exec {sys.executable} "$@"')
+    program(cache / "tox-key/.complete", "")
+    program(cache / "tox-envs-key/.complete-verify", "")
+    program(here / "argparse.py", "raise SystemExit('it is taken')")
+    (here / "atlas").symlink_to(ROOT / "run")
+    done = subprocess.run(
+        ["./atlas", "verify", "--help"],
+        cwd=here,
+        env={
+            "PATH": f"{tmp_path}/bin:{os.environ['PATH']}",
+            "ATLAS_DRILLS_CACHE": str(cache),
+            "PYTHONDONTWRITEBYTECODE": "1",
+            "CDPATH": str(tmp_path),
+        },
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.stdout.startswith("./run: verify\nusage: ./run verify"), done.stdout + done.stderr
+    assert any((cache / "tox-envs-key" / "bytecode").rglob("verify*.pyc"))

@@ -1,7 +1,6 @@
 """Remotes from the incus client's own configuration: what is read, and what is refused."""
 
 import pytest
-import yaml
 
 from fixtures.errors import UsageError
 from fixtures.incus.remotes import is_https, read_remote
@@ -112,12 +111,16 @@ def test_a_client_without_a_usable_pair_is_refused(read, conf):
     write_pair(conf / "client")
     (conf / "client.crt").write_text(first)
     assert "do not belong together" in read("far")
+    (conf / "client.crt").unlink()
+    (conf / "client.crt").mkdir()
+    assert "are no certificate and key in PEM" in read("far")
     (conf / "client.key").unlink()
     assert "the incus client's client.key cannot be read at DIR/client.key" in read("far")
 
 
-def test_a_file_that_is_no_configuration_is_refused(read, conf):
-    (conf / "config.yml").write_text(yaml.safe_dump(["remotes"]))
+@pytest.mark.parametrize("text", ["[remotes]", "remotes: [far]", "remotes: {far", "[" * 5000, "\0"])
+def test_a_file_that_is_no_configuration_is_refused(read, conf, text):
+    (conf / "config.yml").write_text(text)
     assert read("far").startswith("DIR/config.yml is no configuration of the incus client;")
 
 

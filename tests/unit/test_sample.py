@@ -73,12 +73,12 @@ def test_a_damaged_one_is_drawn_and_one_of_the_future_is_not(backups, tmp_path):
     assert found == {"0.tar", "10.tar", "20.tar", "30.tar", damaged.name}
 
 
-@pytest.mark.parametrize("given", ["0", "-1", "x", "1.5", "\u0663"])
+@pytest.mark.parametrize("given", ["0", "-1", "x", "1.5", "\u0663", "1001", "9" * 5000])
 def test_a_number_that_is_none_is_refused(given):
     with pytest.raises(UsageError, match="nothing was contacted"):
-        _number("--sample", given, 0)
+        _number("--sample", given, 0, 1000)
 
 
 def test_a_seed_alone_is_refused():
     with pytest.raises(UsageError, match="--sample= is no number"):
-        _number("--sample", None, 0, needed=True)
+        _number("--sample", None, 0, 1000, needed=True)
