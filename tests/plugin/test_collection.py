@@ -60,6 +60,9 @@ def test_a_sample_is_a_drill_for_each_number_and_nothing_off_site_is_contacted()
         (["--sample=0"], "--sample=0 is no number"),
         (["--seed=3"], "--sample= is no number"),
         (["--backups=sftp://me:secret@host/x"], ""),
+        (["--backups=fleets", "--backups="], "--backups is given without a value"),
+        (["--seal-key="], "--seal-key is given without a value"),
+        (["--source=drill-x"], "'drill-x' is a drill project by its name, and no source"),
         (["--plan", "--as-of=yesterday"], "--as-of=yesterday"),
     ],
 )
@@ -99,9 +102,10 @@ def test_a_plan_reads_existing_backups_and_loses_nothing(tmp_path):
     assert "a bucket on pool terraform-state, from the export, with fresh keys" in done.stdout
     assert done.stdout.count("destroy: nothing; at the end what was made") == 3
     assert "nothing was contacted, made or destroyed" in done.stdout
-    lent = run_pytest("-q", "--plan", *options, "--drill-projects=drill-a", INCUS_SOCKET="/nowhere")
+    options = (*options, "-n", "2", "--drill-projects=drill-a,drill-b")
+    lent = run_pytest("-q", "--plan", *options, INCUS_SOCKET="/nowhere")
     assert lent.returncode == 0, lent.stdout + lent.stderr
-    assert "use:     project drill-a, lent by its operator; emptied before and after" in lent.stdout
+    assert "use:     project drill-a or drill-b, lent by its operator; emptied" in lent.stdout
 
 
 def test_a_plan_names_what_was_found_and_what_cannot_be_read(tmp_path):
