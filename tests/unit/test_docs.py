@@ -12,6 +12,8 @@ import pytest
 import yaml
 
 from fixtures.evidence import pack
+from fixtures.plugin import certificate, lab, observe
+from fixtures.plugin.review import write_review
 from tests.unit.sealed import new_key
 
 ROOT = Path(__file__).parents[2]
@@ -156,6 +158,30 @@ def test_every_drill_is_on_the_map():
     assert named == {p.name for p in (ROOT / "drills").glob("test_*.py")}
 
 
+@pytest.mark.parametrize(
+    "main, words, status",
+    [
+        (observe.main, ["--to="], 2),
+        (certificate.main, ["--source="], 2),
+        (write_review, ["RUN", "--from="], 2),
+        (lab.main, ["up", "--fleet="], 2),
+        (lab.main, ["dwon"], 2),
+        (lab.main, ["--help"], 0),
+    ],
+)
+def test_a_wrong_word_ends_a_command_before_it_begins(main, words, status):
+    with pytest.raises(SystemExit) as ended:
+        main(words)
+    assert ended.value.code == status
+
+
+@pytest.mark.parametrize("state, said", [("rel", "not absolute"), (__file__, "down")])
+def test_a_wrong_environment_is_no_traceback(monkeypatch, capsys, state, said):
+    monkeypatch.setenv("ATLAS_DRILLS_STATE", state)
+    lab.main([])
+    assert said in capsys.readouterr().out
+
+
 def program(path, text):
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(f"#!/bin/sh\n{text}\n")
@@ -176,7 +202,7 @@ def test_run_keeps_bytecode_and_takes_no_module_from_where_it_is_typed(tmp_path)
         env={
             "PATH": f"{tmp_path}/bin:{os.environ['PATH']}",
             "ATLAS_DRILLS_CACHE": str(cache),
-            "PYTHONDONTWRITEBYTECODE": "1",
+            **dict.fromkeys(("PYTHONDONTWRITEBYTECODE", "PYTHONOPTIMIZE"), "1"),
             "CDPATH": str(tmp_path),
         },
         capture_output=True,
@@ -184,4 +210,5 @@ def test_run_keeps_bytecode_and_takes_no_module_from_where_it_is_typed(tmp_path)
         timeout=60,
     )
     assert done.stdout.startswith("./run: verify\nusage: ./run verify"), done.stdout + done.stderr
-    assert any((cache / "tox-envs-key" / "bytecode").rglob("verify*.pyc"))
+    kept = [path.name for path in (cache / "tox-envs-key" / "bytecode").rglob("verify*.pyc")]
+    assert kept and "opt" not in kept[0]

@@ -3,7 +3,8 @@
 import pytest
 
 from fixtures.errors import UsageError
-from fixtures.incus.remotes import is_https, read_remote
+from fixtures.incus.guard import ReadPolicy
+from fixtures.incus.remotes import connect, is_https, read_remote
 from tests.remote.server import ADDRESS, write_conf, write_pair
 
 REMOTES = {
@@ -84,6 +85,16 @@ def test_an_unknown_remote_is_refused_with_those_that_are_known(read, tmp_path):
 )
 def test_a_remote_that_cannot_be_drilled_on_is_refused(read, name, why):
     assert read(name).startswith(why)
+
+
+@pytest.mark.parametrize("name, file", [("here", "incus.socket"), ("unix", "config.yml")])
+def test_what_is_no_socket_is_refused(conf, monkeypatch, name, file):
+    monkeypatch.setenv("INCUS_CONF", str(conf))
+    monkeypatch.setenv("INCUS_SOCKET", str(conf / "config.yml"))
+    with pytest.raises(
+        UsageError, match=rf"^no Incus socket at /\S+/{file}; nothing was contacted"
+    ):
+        connect(name, ReadPolicy())
 
 
 def test_without_a_pinned_certificate_no_server_is_trusted(read, conf):
