@@ -1,5 +1,6 @@
 """Who uses a lab: the last of its runs takes it down, and no run in another lab counts."""
 
+import os
 from contextlib import contextmanager
 
 import pytest
@@ -82,3 +83,14 @@ def test_a_place_where_labs_cannot_be_kept_is_named(machine, monkeypatch, tmp_pa
     monkeypatch.setenv("ATLAS_DRILLS_STATE", str(tmp_path / "file"))
     with pytest.raises(LabError, match=r"file/\.lab\.runs cannot be written: Not a directory"):
         target.enter(Lab(), "a")
+
+
+def test_what_is_built_can_be_entered_by_containers_whatever_the_umask(machine):
+    before = os.umask(0o077)
+    try:
+        with Lab().locked():
+            (machine / "built").mkdir()
+        assert os.umask(0o077) == 0o077, "it is the operator's again"
+    finally:
+        os.umask(before)
+    assert machine.joinpath("built").stat().st_mode & 0o777 == 0o755
