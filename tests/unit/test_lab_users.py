@@ -2,6 +2,7 @@
 
 import os
 from contextlib import contextmanager
+from types import SimpleNamespace
 
 import pytest
 
@@ -9,6 +10,7 @@ from fixtures.errors import LabError
 from fixtures.incus import project
 from fixtures.lab.lab import Lab
 from fixtures.plugin import target
+from fixtures.plugin.options import Run
 
 
 @pytest.fixture(autouse=True)
@@ -94,3 +96,16 @@ def test_what_is_built_can_be_entered_by_containers_whatever_the_umask(machine):
     finally:
         os.umask(before)
     assert machine.joinpath("built").stat().st_mode & 0o777 == 0o755
+
+
+@pytest.mark.parametrize(
+    "name, typed",
+    [
+        ("lab", "./run lab incus project delete --force drill-x"),
+        ("unix", "incus project delete --force drill-x"),
+        ("far", "incus project delete --force far:drill-x"),
+    ],
+)
+def test_what_is_left_is_removed_by_a_command_that_reaches_it(name, typed):
+    called = Run.called.fget(SimpleNamespace(target=name))
+    assert project.DrillProject(None, "run", "drill-x", **called).finish == typed
