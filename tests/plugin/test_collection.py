@@ -71,6 +71,13 @@ def test_a_wrong_option_ends_the_run_before_anything_is_contacted(options, words
     assert words in said and "secret" not in said
 
 
+def test_a_lab_that_cannot_be_had_by_the_environment_is_refused(tmp_path):
+    about = ("-k", "mosquitto and snapshot and rehearsal", f"--reports={tmp_path}")
+    done = run_pytest(*about, ATLAS_DRILLS_STATE="there")
+    assert done.returncode == pytest.ExitCode.USAGE_ERROR, done.stdout
+    assert "ERROR: ATLAS_DRILLS_STATE is there: not absolute\nHINT: " in done.stderr
+
+
 def test_without_a_directory_only_snapshots_are_existing_backups():
     found = collected("-m", "existing", "--incus=unix")
     assert len(found) == len(SERVICES)

@@ -162,7 +162,7 @@ def test_every_drill_is_on_the_map():
     "main, words, status",
     [
         (observe.main, ["--to="], 2),
-        (certificate.main, ["--source="], 2),
+        (certificate.main, ["--source", ""], 2),
         (write_review, ["RUN", "--from="], 2),
         (lab.main, ["up", "--fleet="], 2),
         (lab.main, ["dwon"], 2),

@@ -85,6 +85,8 @@ def test_a_place_where_labs_cannot_be_kept_is_named(machine, monkeypatch, tmp_pa
     monkeypatch.setenv("ATLAS_DRILLS_STATE", str(tmp_path / "file"))
     with pytest.raises(LabError, match=r"file/\.lab\.runs cannot be written: Not a directory"):
         target.enter(Lab(), "a")
+    with pytest.raises(LabError, match="file cannot be written: File exists"), Lab().locked():
+        pass
 
 
 def test_what_is_built_can_be_entered_by_containers_whatever_the_umask(machine):
