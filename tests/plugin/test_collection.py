@@ -110,6 +110,7 @@ def test_a_plan_reads_existing_backups_and_loses_nothing(tmp_path):
     assert done.stdout.count("destroy: nothing; at the end what was made") == 3
     assert "nothing was contacted, made or destroyed" in done.stdout
     options = (*options, "-n", "2", "--drill-projects=drill-a,drill-b")
+    options = (*options, "-W", "ignore::pytest.PytestAssertRewriteWarning")
     options = (*options, "-p", "cacheprovider", "-o", "cache_dir=/proc/none")
     lent = run_pytest("-q", "--plan", *options, INCUS_SOCKET="/nowhere")
     assert lent.returncode == 0, lent.stdout + lent.stderr
