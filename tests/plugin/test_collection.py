@@ -61,7 +61,6 @@ def test_a_sample_is_a_drill_for_each_number_and_nothing_off_site_is_contacted()
         (["--seed=3"], "--sample= is no number"),
         (["--backups=sftp://me:secret@host/x"], ""),
         (["--backups=fleets", "--backups="], "--backups is given without a value"),
-        (["--seal-key="], "--seal-key is given without a value"),
         (["--source=drill-x"], "'drill-x' is a drill project by its name, and no source"),
         (["--plan", "--as-of=yesterday"], "--as-of=yesterday"),
     ],
