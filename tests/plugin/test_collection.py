@@ -60,12 +60,21 @@ def test_a_sample_is_a_drill_for_each_number_and_nothing_off_site_is_contacted()
         (["--sample=0"], "--sample=0 is no number"),
         (["--seed=3"], "--sample= is no number"),
         (["--backups=sftp://me:secret@host/x"], ""),
+        (["--backups=fleets", "--backups="], "--backups is given without a value"),
+        (["--source=drill-x"], "'drill-x' is a drill project by its name, and no source"),
         (["--plan", "--as-of=yesterday"], "--as-of=yesterday"),
     ],
 )
 def test_a_wrong_option_ends_the_run_before_anything_is_contacted(options, words):
     said = refused(*options)
     assert words in said and "secret" not in said
+
+
+def test_a_lab_that_cannot_be_had_by_the_environment_is_refused(tmp_path):
+    about = ("-k", "mosquitto and snapshot and rehearsal", f"--reports={tmp_path}")
+    done = run_pytest(*about, ATLAS_DRILLS_STATE="there")
+    assert done.returncode == pytest.ExitCode.USAGE_ERROR, done.stdout
+    assert "ERROR: ATLAS_DRILLS_STATE is there: not absolute\nHINT: " in done.stderr
 
 
 def test_without_a_directory_only_snapshots_are_existing_backups():
@@ -99,9 +108,12 @@ def test_a_plan_reads_existing_backups_and_loses_nothing(tmp_path):
     assert "a bucket on pool terraform-state, from the export, with fresh keys" in done.stdout
     assert done.stdout.count("destroy: nothing; at the end what was made") == 3
     assert "nothing was contacted, made or destroyed" in done.stdout
-    lent = run_pytest("-q", "--plan", *options, "--drill-projects=drill-a", INCUS_SOCKET="/nowhere")
+    options = (*options, "-n", "2", "--drill-projects=drill-a,drill-b")
+    options = (*options, "-W", "ignore::pytest.PytestAssertRewriteWarning")
+    options = (*options, "-p", "cacheprovider", "-o", "cache_dir=/proc/none")
+    lent = run_pytest("-q", "--plan", *options, INCUS_SOCKET="/nowhere")
     assert lent.returncode == 0, lent.stdout + lent.stderr
-    assert "use:     project drill-a, lent by its operator; emptied before and after" in lent.stdout
+    assert "use:     project drill-a or drill-b, lent by its operator; emptied" in lent.stdout
 
 
 def test_a_plan_names_what_was_found_and_what_cannot_be_read(tmp_path):

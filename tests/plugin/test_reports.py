@@ -5,7 +5,7 @@ import stat
 
 import pytest
 
-from fixtures.plugin import report
+from fixtures.plugin.options import operator
 from tests.plugin.conftest import ROOT, evidence_of, refused, run_pytest
 
 FILES = ("evidence.json", "junit.xml", "metrics.prom", "report.html")
@@ -51,7 +51,7 @@ def test_a_user_without_a_name_has_a_number(monkeypatch):
         raise KeyError("getpwuid(): uid not found: 12345")
 
     monkeypatch.setattr("getpass.getuser", getuser)
-    assert report.operator() == f"uid {os.geteuid()}"
+    assert operator() == f"uid {os.geteuid()}"
 
 
 FULL = """

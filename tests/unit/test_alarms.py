@@ -134,7 +134,12 @@ def test_no_log_line_holds_an_address(tmp_path, golden, caplog):
         (f"ran http://h/1\nyes http://h/{KEY}", None, "line 2 is no heartbeat"),
         (f"http://h/{KEY}", None, "line 1 is no heartbeat"),
         (f"ok file:///{KEY}", None, "line 1 is no heartbeat"),
-        ("ok", None, "line 1 is no heartbeat"),
+        *(
+            (line, None, "line 1 is no heartbeat")
+            for line in ("ok", "ok http://", "ran http://h:x")
+        ),
+        (f"ok http://[{KEY}", None, "line 1 is no heartbeat"),
+        (None, f"json://[{TOKEN}", "line 1 is no URL of Apprise"),
         (None, f"json://h/x\nnonsense://{TOKEN}", "line 2 is no URL of Apprise"),
         (None, TOKEN, "line 1 is no URL of Apprise"),
     ],

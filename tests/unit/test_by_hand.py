@@ -169,7 +169,7 @@ def test_a_wrong_word_is_no_traceback_and_leaves_nothing(tmp_path):
     about = {"cwd": ROOT, "env": {**os.environ, "PYTHONPATH": str(ROOT)}, "timeout": 60}
     done = subprocess.run(command, capture_output=True, text=True, **about)
     assert done.returncode == pytest.ExitCode.USAGE_ERROR
-    assert "ERROR: fleet atlas has no mosquito; nothing was contacted\nHINT: " in done.stderr
+    assert "ERROR: fleet atlas has no 'mosquito'; nothing was contacted\nHINT: " in done.stderr
     assert "Error:" not in done.stdout + done.stderr
     assert list((tmp_path / "reports").iterdir()) == []
 
@@ -195,8 +195,8 @@ def test_one_drill_is_planned_and_none_without_the_option(by_hand, more, id, ori
 @pytest.mark.parametrize(
     "by_hand, more, said",
     [
-        (("snapshots", "mosquitto"), {}, "snapshots is no scenario"),
-        (("snapshot", "mosquito"), {}, "has no mosquito"),
+        (("snapshots", "mosquitto"), {}, "'snapshots' is no scenario"),
+        (("snapshot", "mosquito"), {}, "has no 'mosquito'"),
         (("snapshot",), {}, "name one bucket, or services"),
         (("full-rebuild", "mosquitto"), {}, "the whole fleet is lost"),
         (("key-compromise", "mosquitto"), {}, "mosquitto has no key-compromise"),

@@ -1,6 +1,7 @@
 """What docs/ type is what the programs take, and the map of the runbook names every drill."""
 
 import configparser
+import os
 import re
 import shlex
 import subprocess
@@ -11,6 +12,8 @@ import pytest
 import yaml
 
 from fixtures.evidence import pack
+from fixtures.plugin import certificate, lab, observe
+from fixtures.plugin.review import write_review
 from tests.unit.sealed import new_key
 
 ROOT = Path(__file__).parents[2]
@@ -153,3 +156,59 @@ def test_every_service_has_a_timer_or_comes_with_the_boot():
 def test_every_drill_is_on_the_map():
     named = set(re.findall(r"`(test_\w+\.py)`", (ROOT / "docs" / "runbook-map.md").read_text()))
     assert named == {p.name for p in (ROOT / "drills").glob("test_*.py")}
+
+
+@pytest.mark.parametrize(
+    "main, words, status",
+    [
+        (observe.main, ["--to="], 2),
+        (certificate.main, ["--source", ""], 2),
+        (write_review, ["RUN", "--from="], 2),
+        (lab.main, ["up", "--fleet="], 2),
+        (lab.main, ["dwon"], 2),
+        (lab.main, ["--help"], 0),
+    ],
+)
+def test_a_wrong_word_ends_a_command_before_it_begins(main, words, status):
+    with pytest.raises(SystemExit) as ended:
+        main(words)
+    assert ended.value.code == status
+
+
+@pytest.mark.parametrize("state, said", [("rel", "not absolute"), (__file__, "down")])
+def test_a_wrong_environment_is_no_traceback(monkeypatch, capsys, state, said):
+    monkeypatch.setenv("ATLAS_DRILLS_STATE", state)
+    lab.main([])
+    assert said in capsys.readouterr().out
+
+
+def program(path, text):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(f"#!/bin/sh\n{text}\n")
+    path.chmod(0o755)
+
+
+def test_run_keeps_bytecode_and_takes_no_module_from_where_it_is_typed(tmp_path):
+    cache, here = tmp_path / "cache", tmp_path / "here"
+    program(tmp_path / "bin" / "sha256sum", "cat >/dev/null; echo key")
+    program(cache / "tox-envs-key/verify/bin/python", f'exec {sys.executable} "$@"')
+    program(cache / "tox-key/.complete", "")
+    program(cache / "tox-envs-key/.complete-verify", "")
+    program(here / "argparse.py", "raise SystemExit('it is taken')")
+    (here / "atlas").symlink_to(ROOT / "run")
+    done = subprocess.run(
+        ["./atlas", "verify", "--help"],
+        cwd=here,
+        env={
+            "PATH": f"{tmp_path}/bin:{os.environ['PATH']}",
+            "ATLAS_DRILLS_CACHE": str(cache),
+            **dict.fromkeys(("PYTHONDONTWRITEBYTECODE", "PYTHONOPTIMIZE"), "1"),
+            "CDPATH": str(tmp_path),
+        },
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.stdout.startswith("./run: verify\nusage: ./run verify"), done.stdout + done.stderr
+    kept = [path.name for path in (cache / "tox-envs-key" / "bytecode").rglob("verify*.pyc")]
+    assert kept and "opt" not in kept[0]

@@ -180,7 +180,15 @@ def test_any_key_dropped_or_renamed_is_valid_or_reported(tmp_path, change):
         ("uid: 472", "uid: 4_72", "YAML reads 4_72 as 472"),
         ("port: 3000", "port: 50:00", "YAML reads 50:00 as 3000"),
         ("pool: local", "pool: local\ntargets: {rebuild: {title: x, seconds: .inf}}", "as inf"),
-        ("    unit:", '    live: "10.0.0.1:99999"\n    unit:', "no port between 1 and 65535"),
+        *(
+            ("    unit:", f"    {field}\n    unit:", f"services[0].{error}")
+            for field, error in (
+                ("live: 10.0.0.1:99999", "live: '10.0.0.1:99999' is neither HOST:PORT"),
+                ("live: None", "live: 'None' is neither HOST:PORT"),
+                ("shrink: 10%", "shrink: must be a number, without quotes"),
+                ("scenarios: [rebuild, rebuild]", "scenarios[1]: 'rebuild' is used twice"),
+            )
+        ),
     ],
 )
 def test_a_field_that_means_something_else_is_refused(tmp_path, old, new, error):

@@ -1,6 +1,8 @@
 """Who uses a lab: the last of its runs takes it down, and no run in another lab counts."""
 
+import os
 from contextlib import contextmanager
+from types import SimpleNamespace
 
 import pytest
 
@@ -8,6 +10,7 @@ from fixtures.errors import LabError
 from fixtures.incus import project
 from fixtures.lab.lab import Lab
 from fixtures.plugin import target
+from fixtures.plugin.options import Run
 
 
 @pytest.fixture(autouse=True)
@@ -82,3 +85,29 @@ def test_a_place_where_labs_cannot_be_kept_is_named(machine, monkeypatch, tmp_pa
     monkeypatch.setenv("ATLAS_DRILLS_STATE", str(tmp_path / "file"))
     with pytest.raises(LabError, match=r"file/\.lab\.runs cannot be written: Not a directory"):
         target.enter(Lab(), "a")
+    with pytest.raises(LabError, match="file cannot be written: File exists"), Lab().locked():
+        pass
+
+
+def test_what_is_built_can_be_entered_by_containers_whatever_the_umask(machine):
+    before = os.umask(0o077)
+    try:
+        with Lab().locked():
+            (machine / "built").mkdir()
+        assert os.umask(0o077) == 0o077, "it is the operator's again"
+    finally:
+        os.umask(before)
+    assert machine.joinpath("built").stat().st_mode & 0o777 == 0o755
+
+
+@pytest.mark.parametrize(
+    "name, typed",
+    [
+        ("lab", "./run lab incus project delete --force drill-x"),
+        ("unix", "incus project delete --force drill-x"),
+        ("far", "incus project delete --force far:drill-x"),
+    ],
+)
+def test_what_is_left_is_removed_by_a_command_that_reaches_it(name, typed):
+    called = Run.called.fget(SimpleNamespace(target=name))
+    assert project.DrillProject(None, "run", "drill-x", **called).finish == typed

@@ -190,8 +190,8 @@ def test_modes_and_times_are_those_of_the_file(server, place):
     "given, why",
     [
         *((given, "names no server") for given in ("sftp://", "sftp:///path", "s3://")),
-        ("sftp://host:x/y", "names no server"),
-        ("sftp://me:hunter2@host/path", "holds a password"),
+        *((f"sftp://{host}/y", "names no server") for host in ("host:x", "[::1", "h:99999")),
+        *((f"sftp://me:hunter2@{host}/y", "holds a password") for host in ("host", "[::1", "h:x")),
     ],
 )
 def test_a_url_without_a_server_or_with_a_password_is_refused(given, why):

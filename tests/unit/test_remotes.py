@@ -1,10 +1,10 @@
 """Remotes from the incus client's own configuration: what is read, and what is refused."""
 
 import pytest
-import yaml
 
 from fixtures.errors import UsageError
-from fixtures.incus.remotes import is_https, read_remote
+from fixtures.incus.guard import ReadPolicy
+from fixtures.incus.remotes import connect, is_https, read_remote
 from tests.remote.server import ADDRESS, write_conf, write_pair
 
 REMOTES = {
@@ -87,6 +87,16 @@ def test_a_remote_that_cannot_be_drilled_on_is_refused(read, name, why):
     assert read(name).startswith(why)
 
 
+@pytest.mark.parametrize("name, file", [("here", "incus.socket"), ("unix", "config.yml")])
+def test_what_is_no_socket_is_refused(conf, monkeypatch, name, file):
+    monkeypatch.setenv("INCUS_CONF", str(conf))
+    monkeypatch.setenv("INCUS_SOCKET", str(conf / "config.yml"))
+    with pytest.raises(
+        UsageError, match=rf"^no Incus socket at /\S+/{file}; nothing was contacted"
+    ):
+        connect(name, ReadPolicy())
+
+
 def test_without_a_pinned_certificate_no_server_is_trusted(read, conf):
     pinned = conf / "servercerts" / "far.crt"
     pinned.unlink()
@@ -112,12 +122,16 @@ def test_a_client_without_a_usable_pair_is_refused(read, conf):
     write_pair(conf / "client")
     (conf / "client.crt").write_text(first)
     assert "do not belong together" in read("far")
+    (conf / "client.crt").unlink()
+    (conf / "client.crt").mkdir()
+    assert "are no certificate and key in PEM" in read("far")
     (conf / "client.key").unlink()
     assert "the incus client's client.key cannot be read at DIR/client.key" in read("far")
 
 
-def test_a_file_that_is_no_configuration_is_refused(read, conf):
-    (conf / "config.yml").write_text(yaml.safe_dump(["remotes"]))
+@pytest.mark.parametrize("text", ["[remotes]", "remotes: [far]", "remotes: {far", "[" * 5000, "\0"])
+def test_a_file_that_is_no_configuration_is_refused(read, conf, text):
+    (conf / "config.yml").write_text(text)
     assert read("far").startswith("DIR/config.yml is no configuration of the incus client;")
 
 

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import pytest
 
 from fixtures.fleet.load import load_fleet
-from fixtures.plugin.options import DEFAULT_FLEET, UsageError, _number
+from fixtures.plugin.options import DEFAULT_FLEET, UsageError, _number, parse_moment
 from fixtures.recovery.existing import Backups, Draw
 from tests.unit.test_find import export
 
@@ -73,12 +73,26 @@ def test_a_damaged_one_is_drawn_and_one_of_the_future_is_not(backups, tmp_path):
     assert found == {"0.tar", "10.tar", "20.tar", "30.tar", damaged.name}
 
 
-@pytest.mark.parametrize("given", ["0", "-1", "x", "1.5", "\u0663"])
+@pytest.mark.parametrize("given", ["0", "-1", "x", "1.5", "\u0663", "1001", "9" * 5000])
 def test_a_number_that_is_none_is_refused(given):
     with pytest.raises(UsageError, match="nothing was contacted"):
-        _number("--sample", given, 0)
+        _number("--sample", given, 0, 1000)
+
+
+@pytest.mark.parametrize("given", ["", "x", "9999-12-31", "0001-01-01", "2026-11-24T02:00+25:00"])
+def test_a_moment_that_is_not_of_the_past_is_refused(given):
+    with pytest.raises(UsageError, match=r"is no day or time of the past \(UTC\); nothing was"):
+        parse_moment(given, NOW)
+
+
+def test_a_day_is_a_moment_at_its_end_in_either_form():
+    later = datetime(2026, 11, 29, tzinfo=UTC)
+    for given in ("2026-11-24", "20261124", "2026-W48-2"):
+        at = parse_moment(given, later)
+        assert at.isoformat() == "2026-11-24T23:59:59.999999+00:00"
+    assert parse_moment("2026-11-24T02", later) == datetime(2026, 11, 24, 2, tzinfo=UTC)
 
 
 def test_a_seed_alone_is_refused():
     with pytest.raises(UsageError, match="--sample= is no number"):
-        _number("--sample", None, 0, needed=True)
+        _number("--sample", None, 0, 1000, needed=True)
