@@ -177,13 +177,18 @@ def test_every_change_is_named(key, tmp_path):
     """
     whole = tmp_path / "whole"
     write_runs(whole, 2, signer_of(key))
+    with_pages(first_run(whole))
     assert faults(whole, public(key)) == []
     unnamed = []
     for seed in range(CHANGES):
         rng, reports = random.Random(seed), tmp_path / "reports"
         shutil.copytree(whole, reports)
         path = tamper(rng, reports)
-        if not any(str(path) in fault for fault in faults(reports, public(key))):
+        # Nothing says that somebody has made these, who need not.
+        is_free = path.name in (CONTROLS_PAGE, OSCAL_FILE, "index.html") and not path.exists()
+        # The last line of a review that is not signed has its SHA-256 on the page alone.
+        named = path.name if path.name == REVIEW_FILE else str(path)
+        if not is_free and not any(named in fault for fault in faults(reports, public(key))):
             unnamed.append((seed, str(path.relative_to(reports))))
         shutil.rmtree(reports)
     assert unnamed == []
