@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from fixtures.evidence import pack
+from fixtures.evidence import verify
 from fixtures.plugin import certificate, lab, observe
 from fixtures.plugin.review import write_review
 from tests.unit.sealed import new_key
@@ -108,7 +108,7 @@ def test_what_is_typed_is_taken_by_the_packer():
     assert len(PACKS) == len(OURS) - len(DRILLS) == 3
     for _, words in PACKS:
         there = ["2026-11-29" if word == "$(date -u +%F)" else word for word in words[2:]]
-        given = pack.options().parse_args(there)
+        given = verify.pack_options().parse_args(there)
         assert given.first == given.last
         reports = {word for _, drill in DRILLS for word in drill if word.startswith("--reports=")}
         assert f"--reports={given.reports}" in reports

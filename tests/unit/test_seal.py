@@ -19,7 +19,7 @@ from pathlib import Path
 import pytest
 
 from fixtures.errors import UsageError, printable
-from fixtures.evidence import pack, seal, verify
+from fixtures.evidence import seal, verify
 from fixtures.evidence.checklist import read_dossier
 from fixtures.evidence.html import pages_of, write_index
 from fixtures.evidence.record import SealRecord
@@ -81,12 +81,12 @@ def reports(made, tmp_path):
 
 
 def test_what_was_written_is_verified(reports, key, capsys):
-    assert verify.main([str(reports), option(key)]) == 0
+    assert verify.verify_paths([str(reports), option(key)]) == 0
     said = capsys.readouterr().out
     assert "3 runs, 6 drills: no fault" in said
     assert f"signed by key {public(key).keyid}: 3 runs" in said
     assert "who holds the key can sign anything" in said
-    assert verify.main([str(first_run(reports))]) == 0
+    assert verify.verify_paths([str(first_run(reports))]) == 0
 
 
 WORDS = (b"recovered", b"6.5", b"2026-01-0", b"step-ca", b"held")
@@ -268,13 +268,13 @@ def test_what_is_no_file_is_named_and_not_waited_for(reports, key, capsys, make,
     path = Path(os.path.normpath(first_run(reports) / name))
     path.unlink(missing_ok=True)
     make(path)
-    assert verify.main([str(reports), option(key)]) == 3
+    assert verify.verify_paths([str(reports), option(key)]) == 3
     assert f"FAULT {printable(str(path))}: " in capsys.readouterr().out
 
 
 def test_an_added_file_is_no_line_of_the_answer(reports, capsys):
     (first_run(reports) / "x\nnote: all is well").write_text("")
-    assert verify.main([str(reports)]) == 3
+    assert verify.verify_paths([str(reports)]) == 3
     assert "x\\nnote: all is well: is in no seal" in capsys.readouterr().out
 
 
@@ -292,7 +292,7 @@ def test_an_added_file_is_no_line_of_the_answer(reports, capsys):
 def test_evidence_that_cannot_be_read_is_named(tmp_path, capsys, old, new, told):
     path = write_runs(tmp_path, 1)[0] / "evidence.json"
     path.write_text(path.read_text().replace(old, new, 1))
-    assert verify.main([str(tmp_path)]) == 3
+    assert verify.verify_paths([str(tmp_path)]) == 3
     assert re.search(f"FAULT {path}: .*{told}", capsys.readouterr().out)
 
 
@@ -454,16 +454,16 @@ def test_a_history_without_a_chain_is_read(tmp_path):
 
 def test_an_empty_place_proves_nothing(tmp_path, capsys):
     (tmp_path / "empty").mkdir()
-    assert verify.main([str(tmp_path / "empty")]) == 3
+    assert verify.verify_paths([str(tmp_path / "empty")]) == 3
     assert "nothing to verify" in capsys.readouterr().out
-    assert verify.main([str(tmp_path / "none")]) == 2
+    assert verify.verify_paths([str(tmp_path / "none")]) == 2
 
 
 PROGRAM = """
 import sys
 from importlib.metadata import packages_distributions
-from fixtures.evidence import pack, verify
-if verify.main(sys.argv[1:]):
+from fixtures.evidence import verify
+if verify.verify_paths(sys.argv[1:]):
     sys.exit(1)
 names = {".".join(name.split(".")[:2]) for name in sys.modules}
 owners = packages_distributions()
@@ -562,7 +562,7 @@ def test_a_pack_is_what_an_auditor_is_handed(reports, key, tmp_path, capsys):
     (reports / "index.html").write_text("<p>all runs")
     target = tmp_path / "pack.tar.gz"
     options = ["2026-01-02", "2026-01-03", f"--reports={reports}", f"--to={target}"]
-    assert pack.main([*options, option(key)]) == 0
+    assert verify.pack_period([*options, option(key)]) == 0
     assert "2 runs, 4 drills: no fault" in capsys.readouterr().out
     with tarfile.open(target) as archive:
         names = archive.getnames()
@@ -572,15 +572,15 @@ def test_a_pack_is_what_an_auditor_is_handed(reports, key, tmp_path, capsys):
     assert {f"{run}/{SEAL_FILE}" for run in packed} < set(names)
     others = {"pack.json", "history.jsonl", "index.html", "auditors.md"}
     assert others < set(names) and any(name.endswith(".pub") for name in names)
-    assert verify.main([str(target), option(key)]) == 0
-    assert pack.main(options) == 2, "what is there is never replaced"
+    assert verify.verify_paths([str(target), option(key)]) == 0
+    assert verify.pack_period(options) == 2, "what is there is never replaced"
     assert "File exists" in capsys.readouterr().err
 
 
 def packed(reports, year=2026):
     target = reports.parent / "pack.tar.gz"
     period = [f"{year}-01-01", f"{year}-12-31", f"--reports={reports}", f"--to={target}"]
-    return target, pack.main(period)
+    return target, verify.pack_period(period)
 
 
 def test_a_pack_with_a_run_missing_says_so(reports, capsys):
@@ -609,14 +609,14 @@ def with_member(data, name):
 def test_a_damaged_archive_is_named(reports, capsys, change):
     target, _ = packed(reports)
     target.write_bytes(change(target.read_bytes(), first_run(reports).name))
-    assert verify.main([str(target)]) == 3
+    assert verify.verify_paths([str(target)]) == 3
     assert f"FAULT {target}" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("said", ["[]", "{}", "{", '{"from": 1, "to": 2, "runs": []}'])
 def test_what_an_archive_says_of_itself_is_compared(reports, capsys, said):
     (reports / "pack.json").write_text(said)
-    assert verify.main([str(reports)]) == 3
+    assert verify.verify_paths([str(reports)]) == 3
     assert f"FAULT {reports}/pack.json: " in capsys.readouterr().out
 
 
@@ -628,7 +628,7 @@ def test_linked_runs_are_packed_whole_and_no_hard_link_is_needed(reports, monkey
     # Debian 12's Python 3.11.2 knows no filter for it.
     monkeypatch.delattr(tarfile.TarFile, "extractall")
     target, status = packed(reports)
-    assert (status, verify.main([str(target)])) == (0, 0)
+    assert (status, verify.verify_paths([str(target)])) == (0, 0)
     assert "3 runs, 6 drills: no fault" in capsys.readouterr().out
 
 
@@ -643,7 +643,7 @@ def test_no_run_is_no_archive(reports, capsys):
 def test_what_is_no_key_or_certificate_is_named(tmp_path, option, pem, capsys):
     file = tmp_path / "pem"
     file.write_text(pem.format("PUBLIC KEY" if option == "--key" else "CERTIFICATE"))
-    assert verify.main([str(tmp_path), f"{option}={file}"]) == 2
+    assert verify.verify_paths([str(tmp_path), f"{option}={file}"]) == 2
     assert f"{file}: there is no " in capsys.readouterr().err
 
 
