@@ -34,7 +34,8 @@ def load(made, name):
 def leaf_of(made):
     """A certificate of a client, issued by this CA."""
     sealed, _ = made.files[".step/secrets/intermediate_ca_key"]
-    signer = serialization.load_pem_private_key(sealed, made.password.reveal().encode())
+    password, _ = made.files[".step/secrets/password"]
+    signer = serialization.load_pem_private_key(sealed, password.strip())
     name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "mosquitto01")])
     key = ec.generate_private_key(ec.SECP256R1())
     issuer = load(made, "intermediate_ca.crt").subject
