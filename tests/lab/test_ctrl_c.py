@@ -75,7 +75,7 @@ RESTORING = "mosquitto-snapshot-rehearsal: destroy"
 
 
 def test_ctrl_c_while_the_lab_comes_up_leaves_a_report_and_no_lab(home):
-    status, output, record = interrupted(home, "golden state: ")
+    status, output, record = interrupted(home, "1 drill of fleet", after=0.25)
     assert status != 0
     assert record["interrupted"]
     (page,) = (home / "reports").glob("*/report.html")

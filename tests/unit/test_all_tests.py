@@ -24,6 +24,7 @@ def small(monkeypatch, tmp_path):
     """Two shares of one directory each, whose tests are given by the test."""
     monkeypatch.setattr(all_tests, "SHARES", {"one": ("a",), "two": ("b",)})
     monkeypatch.setenv("ATLAS_DRILLS_STATE", str(tmp_path / "state"))
+    monkeypatch.delenv("PYTEST_ADDOPTS")  # of runs of drills; these are of tests
     monkeypatch.chdir(tmp_path)
     (tmp_path / "pytest.ini").write_text("[pytest]\n")
     for directory in "ab":

@@ -44,7 +44,7 @@ def test_the_keys_of_a_new_ca_open_with_its_password_and_do_not_print_themselves
     for listed, key in (([acme], password), ([provisioner], b"another")):
         with pytest.raises(CouldNotLook, match="no provisioner of the CA|does not open"):
             step_ca.open_provisioner(listed, key)
-    assert password.decode() not in repr(MADE.password) + str(MADE.provisioner)
+    assert MADE.provisioner.reveal() not in repr(MADE.provisioner) + str(MADE.provisioner)
 
 
 def test_a_token_can_outlive_a_restart_and_does_not_print_itself(ca):
