@@ -51,14 +51,14 @@ def test_a_connection_cut_in_the_import_leaves_no_volume(drilled, by_sftp, serve
     opened = servers._Sftp.open
 
     def open_and_cut(self, path):
-        read = opened(self, path)
+        whole = opened(self, path)
 
         def cut(offset, size):
             if restoring and offset > 600:
                 server.cut()
-            return read(offset, 128 if restoring else size)
+            return whole.read(offset, 128 if restoring else size)
 
-        return cut
+        return whole._replace(read=cut)
 
     def sabotage(existing):
         whole = existing.restore

@@ -8,7 +8,9 @@ import os
 import random
 import stat
 import time
+from contextlib import suppress
 from datetime import UTC, datetime
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
@@ -23,6 +25,7 @@ from fixtures.fleet.load import load_fleet
 from fixtures.plugin.options import DEFAULT_FLEET
 from fixtures.recovery.drill import tarball_of
 from fixtures.recovery.existing import BackupFiles
+from tests.unit import servers as odd
 from tests.unit import sshd
 from tests.unit import test_find as find
 from tests.unit.sshd import needs_ssh, server
@@ -51,6 +54,8 @@ def test_the_same_is_found_there_as_here(server, place):
     (place / "lost+found/inside").write_text("x")
     for name, data in {
         f"20261128/{VOLUME}.tar.gz": gzip.compress(export()),
+        " a\nb.tar": export(),
+        "\udcff\udcfe.tar": export(),
         "broken.tar.gz": b"no archive",
         "empty.tar": b"",
         "note.txt": b"x",
@@ -130,6 +135,47 @@ def test_a_key_that_is_not_let_in_is_said(server, place):
         listed([server.url(place)])
 
 
+@pytest.mark.parametrize(
+    "file, text, why",
+    [
+        ("config", "Port abc", r"settings of ssh: \S+/config line 1: Invalid Port"),
+        ("config", "\udcff", "settings of ssh: 'utf-8' codec can't decode"),
+        ("config", "PKCS11Provider /none.so", r"settings of ssh: PKCS#11 support not available"),
+        ("config", "IdentityFile ~/.ssh/gone", r"\S+/gone: No such file or directory"),
+        ("known_hosts", "@bogus x ssh-ed25519 AAAA", "settings of ssh: Invalid known hosts marker"),
+    ],
+)
+def test_settings_that_cannot_be_used_are_said(server, place, file, text, why):
+    path = server.home / ".ssh" / file
+    path.write_text(f"{text}\n{path.read_text()}", errors="surrogateescape")
+    with pytest.raises(CouldNotLook, match=f"backups at sftp://backups: {why}"):
+        listed([server.url(place)])
+
+
+def test_the_name_of_a_host_is_taken_as_it_is_typed(server, place):
+    config = server.home / ".ssh/config"
+    config.write_text(config.read_text().replace("backups", "Backups"))
+    assert listed([remote_path(f"sftp://Backups{place}")]) == ([], [])
+
+
+def test_a_server_keeps_no_file_open_that_was_read(server, place):
+    for number in range(20):
+        (place / f"{number}.tar").write_bytes(export())
+    assert {state for *_, state in said(server.url(place))} == {"whole"}
+    time.sleep(0.2)
+    assert not [name for name in opened_by(server.process.pid) if name.endswith(".tar")]
+
+
+def opened_by(pid):
+    """Return the files that a process and all below it have open."""
+    names = []
+    for number in os.listdir(f"/proc/{pid}/fd"):
+        with suppress(OSError):
+            names.append(os.readlink(f"/proc/{pid}/fd/{number}"))
+    with open(f"/proc/{pid}/task/{pid}/children") as children:
+        return names + [name for child in children.read().split() for name in opened_by(child)]
+
+
 def test_what_does_not_answer_is_said_in_bounded_time(server, place, monkeypatch):
     config = server.home / ".ssh/config"
     config.write_text(f"Host backups\n  HostName 127.0.0.1\n  Port {sshd.free_port()}\n")
@@ -163,6 +209,114 @@ def test_a_cut_connection_is_said_and_the_next_one_is_new(server, place):
             file.seek(8_000_000), file.read(CHUNK)
     with server.url(place / "v.tar.gz").open("rb") as file:
         assert file.read() == data
+
+
+FILE = (
+    "<Contents><Key>{}</Key><Size>2</Size><LastModified>2026-11-27T02:00:00Z</LastModified>"
+    "</Contents>"
+)
+BELOW = "<CommonPrefixes><Prefix>{}</Prefix></CommonPrefixes>"
+
+
+def listing(*entries):
+    answer = "<ListBucketResult><IsTruncated>false</IsTruncated>{}</ListBucketResult>"
+    return answer.format("".join(entries))
+
+
+@pytest.fixture
+def s3(tmp_path, monkeypatch):
+    """Return what asks an S3 whose listing of each prefix is a text; unknown ones are empty."""
+    for name, value in {
+        "HOME": str(tmp_path),
+        "AWS_ACCESS_KEY_ID": "x",
+        "AWS_SECRET_ACCESS_KEY": "hunter2",
+    }.items():
+        monkeypatch.setenv(name, value)
+
+    def ask(content, act=listed, drips=False):
+        def answer(connection):
+            if not (request := connection.recv(65536)):
+                return
+            query = parse_qs(urlsplit(request.split()[1].decode()).query)
+            body = content.get(query.get("prefix", [""])[0], listing()).encode()
+            head = b"HTTP/1.1 200 x\r\nConnection: close\r\nContent-Length: %d\r\n\r\n"
+            connection.sendall(head % len(body))
+            for at in range(5 * drips):
+                connection.sendall(body[at : at + 1])
+                time.sleep(0.15)
+            if not drips:
+                connection.sendall(body)
+
+        with odd.server(answer) as connect, connect() as probe:
+            url = f"http://me:hunter2@127.0.0.1:{probe.getpeername()[1]}"
+            monkeypatch.setenv("AWS_ENDPOINT_URL", url)
+            sshd.forget()
+            return act([remote_path("s3://bucket/off")])
+
+    yield ask
+    sshd.forget()
+
+
+@pytest.mark.parametrize(
+    "content, files, faults",
+    [
+        ({"off/": listing(FILE.format("off/"))}, [], []),
+        ({}, [], ["s3://bucket/off: nothing has this prefix"]),
+        (
+            {
+                "off/": listing(FILE.format("off/loki"), BELOW.format("off/loki/")),
+                "off/loki/": listing(FILE.format("off/loki/v.tar")),
+            },
+            ["off/loki", "off/loki/v.tar"],
+            [],
+        ),
+        *(
+            (
+                {"off/": listing(FILE.format("off/v.tar"), BELOW.format(f"off/{name}/"))},
+                ["off/v.tar"],
+                [f"s3://bucket/off: {name!r} in it is no name of a file"],
+            )
+            for name in ("", ".", "..")
+        ),
+        (
+            {"off/": listing(FILE.format("/etc/passwd"))},
+            [],
+            ["s3://bucket/off: '/etc/passwd' in it is no name of a file"],
+        ),
+    ],
+)
+def test_what_lies_in_s3_is_found_or_named(s3, content, files, faults):
+    found, refused = s3(content)
+    assert found == [f"s3://bucket/{name}" for name in files]
+    assert [f"{error.filename}: {error.strerror}" for error in refused] == faults
+
+
+@pytest.mark.parametrize(
+    "text, why",
+    [
+        ("<html>Log in</html>", "no S3 answers there"),
+        (listing("<Contents><Key>off/v.tar</Key></Contents>"), "no S3 answers there"),
+        (listing(FILE.replace("2026-11-27", "soon").format("off/v")), "no S3 answers there"),
+        ("{", "An error occurred"),
+    ],
+)
+def test_what_is_no_s3_is_said(s3, text, why):
+    with pytest.raises(CouldNotLook, match=f"backups at s3://bucket: {why}") as told:
+        s3({"off/": text})
+    assert "hunter2" not in str(told.value)
+
+
+def test_an_s3_that_drips_is_given_up_and_its_file_is_unread(s3, monkeypatch):
+    monkeypatch.setattr(servers, "READ_SECONDS", 0.5)
+    with pytest.raises(CouldNotLook, match="backups at s3://bucket: no answer") as told:
+        s3({"off/": listing()}, drips=True)
+    assert told.value.hint.startswith("name endpoint and keys in ~/.aws")
+    ((path, _, _, _, state),) = s3({"off/": listing(FILE.format("off/v.tar"))}, said_of)
+    assert (path, state) == ("s3://bucket/off/v.tar", "unread")
+
+
+def said_of(places):
+    return said(*places)
 
 
 def test_no_function_for_local_files_takes_it(server, place):
