@@ -113,7 +113,7 @@ def test_a_bucket_export_names_its_damage(place, fleet):
 
 def test_a_damaged_note_is_reported_or_says_what_it_says(place):
     """A note has no checksum: what is still YAML of its form is another note."""
-    file, seen = replace(place).notes[0].path, Counter()
+    file, seen = replace(place).notes[0][0].path, Counter()
     for _, damaged in mutations("note", file.read_bytes(), COUNT):
         file.write_bytes(damaged)
         found, faults = find_notes([file])

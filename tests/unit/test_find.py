@@ -20,7 +20,7 @@ import pytest
 import yaml
 
 from fixtures.backups import find
-from fixtures.backups.find import date_in, identify, search, spellings
+from fixtures.backups.find import date_in, identify, list_files, search, spellings
 from fixtures.backups.sums import check_sum
 from fixtures.backups.tarball import inspect
 from fixtures.errors import BackupDamaged, CouldNotLook
@@ -184,7 +184,7 @@ LARGE_WINDOW = b"\x28\xb5\x2f\xfd\x00\xa8" + (1 | 8 << 3).to_bytes(3, "little") 
         ("other", "v.tar.gz.enc", b"Salted__" + bytes(32), "is encrypted by openssl"),
         ("other", "v", b"btrfs-stream\0" + bytes(32), "is a stream of btrfs send"),
         ("other", "v.tar.zst", LARGE_WINDOW, "--long"),
-        ("other", "syslog.1.gz", gzip.compress(b"a line\n" * 99), "holds no tar archive"),
+        ("other", "syslog.1.gz", gzip.compress(b"a line\n" * 99, mtime=0), "holds no tar archive"),
     ],
 )
 def test_what_is_damaged_or_of_another_kind_says_why(tmp_path, state, name, content, problem):
@@ -193,6 +193,45 @@ def test_what_is_damaged_or_of_another_kind_says_why(tmp_path, state, name, cont
     assert (problem in found.problem, found.state) == (True, state), found.problem
     assert state == "damaged" or "damaged" not in found.problem
     assert state == "other" or not found.names
+
+
+@pytest.mark.parametrize(
+    "names",
+    ["v.tar.aa v.tar.ab v.tar.ac", "v.tar00 v.tar01", "v.tar.part001 v.tar.part002"],
+)
+def test_pieces_of_a_file_are_named_once_and_none_is_called_damaged(tmp_path, names):
+    whole, names = export(), names.split()
+    for at, name in enumerate(names):
+        (tmp_path / name).write_bytes(whole[700 * at : 700 * (at + 1)])
+    (found,) = find_files([tmp_path])
+    assert (found.path.name, found.state) == (names[0], "other")
+    assert "is a piece of a file that was split" in found.problem
+
+
+def test_one_piece_alone_and_whole_archives_with_numbers_are_backups(tmp_path):
+    for name in ("a.tar.aa", "b.tar.01", "b.tar.02"):
+        (tmp_path / name).write_bytes(export())
+    assert [(f.path.name, f.state) for f in find_files([tmp_path])] == [
+        (name, "whole") for name in ("a.tar.aa", "b.tar.01", "b.tar.02")
+    ]
+
+
+def test_a_link_that_leads_out_of_all_places_is_named(tmp_path):
+    first, second, outside = (tmp_path / name for name in ("first", "second", "outside"))
+    for place in (first, second, outside):
+        place.mkdir()
+    (second / "v.tar").write_bytes(export())
+    (first / "in.tar").symlink_to("../second/v.tar")
+    for name, target in (("a.tar", outside / "gone"), ("b", outside), (".c", outside)):
+        (first / name).symlink_to(target)
+    backups = BackupFiles(places=(first, second))
+    links = {f.path.name: f for f in backups.files if f.kind == "link"}
+    assert sorted(links) == ["a.tar", "b"]
+    assert [f.path.name for f in backups.files if f.state == "whole"] == ["v.tar"]
+    said = f"{first}/b: a symbolic link to {outside}, which is not followed: give that as a place, "
+    assert f"{said}too" in backups.not_looked_at("tarball")
+    assert backups.not_looked_at("snapshot") == []
+    assert list(list_files([first])) == []
 
 
 DAY = datetime(2026, 11, 28, tzinfo=UTC)

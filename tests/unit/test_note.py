@@ -66,11 +66,31 @@ def test_a_note_is_read_as_it_was_written(tmp_path):
 
 @pytest.mark.parametrize(
     "text",
-    [b"note: [", b"note: 1", b"\xff", b"note: 1\nat: 1\nservices: 3", b"[" * 5000, b"a: !!bool b"],
+    [
+        *(b"note: [", b"note: 1", b"\xff", b"[" * 5000, b"a: !!bool b"),
+        b"note: 1\nat: 1\nservices: 3",
+        2 * b"note: 1\nat: 2026-11-28T02:00:00Z\nservices: {}\n",
+    ],
 )
 def test_what_is_no_note_is_an_error(text):
     with pytest.raises(ValueError, match=r"."):
         read_note(text)
+
+
+@pytest.mark.parametrize(
+    "text, is_one",
+    [
+        ("\ufeff# mine\nnote: 1\n", True),
+        ('{"note": 1, "services": {}}', True),
+        ('{\n  "at": "x",\n  "note": 1}', True),
+        ('"note": 2\n', True),
+        ("release:\n  note: 1\nnotes: x\n", False),
+    ],
+)
+def test_a_note_is_known_by_its_head_however_it_was_written(tmp_path, text, is_one):
+    (tmp_path / "n.yaml").write_text(text)
+    _, faults = find_notes(tmp_path.iterdir())
+    assert len(faults) == is_one
 
 
 WITHIN = note(TAKEN + timedelta(milliseconds=600), topics(a="1"))
@@ -93,10 +113,15 @@ def test_only_a_note_from_before_the_backup_counts(notes, taken, counts):
 
 
 TEXT = b"note: 1\nat: %s\nservices: {mq: {holds: {topics: 2}}}\n"
-BY_HAND = [
-    NoteFile(Path("mine.yaml"), read_note(TEXT % f"{at:%Y-%m-%dT%H:%M:%SZ}".encode()))
-    for at in (T0, T1)
-]
+
+
+def by_hand(number):
+    text = TEXT.replace(b"2}", b"%d}" % number)
+    times = [f"{at:%Y-%m-%dT%H:%M:%SZ}".encode() for at in (T0, T1)]
+    return [NoteFile(Path("mine.yaml"), read_note(text % at)) for at in times]
+
+
+BY_HAND, NOTHING = by_hand(2), by_hand(0)
 A, AB = topics(a="1"), topics(a="1", b="2")
 MOVED = [note(T0, rows(10)), note(T1, rows(20))]
 ENDING = [Item("silences", "s", "v", until=T0 + timedelta(seconds=90)), Item("silences", "t", "")]
@@ -132,6 +157,9 @@ def two(before, after):
         *((MOVED, rows(number), "changed: rows: of the last hour", None) for number in (9, 21)),
         # What was to end by itself is not missed.
         (two(ENDING, ENDING[1:]), ENDING[1:], None, None),
+        # What held nothing, or nothing that is still to be there, proves nothing.
+        ([note(T0, ENDING[:1], newest=T0)], [], None, "that is no proof"),
+        (NOTHING, [], None, "that is no proof"),
         # Data with a time is compared as of the first note.
         *(([TIMED, AGAIN], rows(number), None, None) for number in (100, 101)),
         ([TIMED, AGAIN], rows(99), "changed: rows: of the last hour", None),

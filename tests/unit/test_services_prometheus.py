@@ -8,6 +8,7 @@ import pytest
 from fixtures.errors import BackupDamaged, CouldNotLook
 from fixtures.recovery.checks import Checks, check_facts
 from fixtures.recovery.drill import Drill
+from fixtures.recovery.existing import BackupFiles
 from fixtures.services import prometheus
 from fixtures.services.prometheus import FLATTEN, Prometheus, must_be_whole
 from tests.imitations.instance import spec_of
@@ -115,6 +116,17 @@ def test_a_snapshot_in_zstd_is_not_read_and_not_called_damaged(tmp_path):
     (tmp_path / "tsdb.tar.zst").write_bytes(b"\x28\xb5\x2f\xfd" + bytes(2000))
     with pytest.raises(CouldNotLook, match="compressed with zstd"):
         must_be_whole(tmp_path / "tsdb.tar.zst")
+
+
+def test_blocks_further_down_are_named_and_not_passed_over(root):
+    (found,) = BackupFiles(places=(root.parent,), services=(spec_of("prometheus"),)).files
+    assert found.path == root
+    export = pack(root, top=f"var/lib/prometheus/snapshots/{root.name}")
+    seen = BackupFiles(places=(root.parent,), services=(spec_of("prometheus"),))
+    assert export in [file.path for file in seen.files_of(spec_of("prometheus"), "native")]
+    with pytest.raises(CouldNotLook, match="its blocks further down: var/lib/") as told:
+        must_be_whole(export)
+    assert "tar -C SNAPSHOT -cf FILE ." in told.value.hint
 
 
 def test_a_block_that_a_note_has_and_the_copy_has_not_is_missed(monkeypatch):
