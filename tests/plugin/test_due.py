@@ -23,8 +23,9 @@ def write_history(reports, days, **changed):
                 cell = (promise.service, promise.scenario, promise.origin)
                 facts = {"software": "Mosquitto 2.0.11", "target": "lab", "rto": 2.0}
                 facts |= {"begun": datetime.now(UTC) - timedelta(days=days)}
-                facts |= changed.get(promise.scenario.replace("-", "_"), {})
-                stream.write(line(days, cell, **facts).model_dump_json() + "\n")
+                more = changed.get(promise.scenario.replace("-", "_"), {})
+                made = line(days, cell, **facts).model_copy(update=more)
+                stream.write(made.model_dump_json() + "\n")
 
 
 def collected(reports, *options):
@@ -76,6 +77,8 @@ def test_the_audit_contacts_nothing_and_its_findings_are_the_exit_status(
     run_tests, tmp_path, workers
 ):
     reports = tmp_path / "reports"
+    red = {"verdict": Verdict.WRONG_DATA, "begun": datetime.now(UTC) - timedelta(hours=1)}
+    write_history(reports, 4, snapshot={**red, "fleet": "other"})
     write_history(reports, 3)
     done, evidence = run_tests(AUDIT, "--due", *workers)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -83,6 +86,8 @@ def test_the_audit_contacts_nothing_and_its_findings_are_the_exit_status(
     assert (audit["subject"], audit["topic"]) == (SERVICE, "programme")
     assert {check["outcome"] for check in audit["checks"]} == {"held"}
     assert evidence["incus"] is None, "no lab was brought up for it"
+    proofs = {proof["verdict"] for proof in evidence["proofs"] if proof["service"] == SERVICE}
+    assert proofs == {"recovered"}, "another fleet proves nothing here"
     reasons = {c["reason"] for c in evidence["not_verified"] if c["service"] == SERVICE}
     assert any(reason.startswith("not due: proven in run r3, valid until ") for reason in reasons)
     page = (reports / "index.html").read_text()
