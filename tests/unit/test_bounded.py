@@ -327,6 +327,14 @@ def test_an_answer_that_lacks_a_key_is_an_error_that_names_its_path(served):
             read()
 
 
+@pytest.mark.parametrize("body", [b"null", b'["a"]', b'"x"', b"\xff", b"[" * 100_000, b""])
+def test_a_refusal_that_is_none_of_incus_is_an_error_all_the_same(served, body):
+    incus, _ = served(lambda _: [sized(body).replace(b"200 OK", b"502 x")])
+    with pytest.raises(IncusError, match="^read projects/x: .") as told:
+        incus.get("projects", "x")
+    assert len(told.value.message) < 1100
+
+
 def test_an_untrusted_client_is_named_with_what_to_do(served):
     with pytest.raises(IncusError, match="does not trust this client's certificate") as refused:
         served(answers(), hello=hello_with(auth="untrusted"))
