@@ -348,8 +348,7 @@ def test_a_tsdb_snapshot_that_lies_as_a_directory_is_restored(place, drilled, fl
     file, name = packed.path, f"{packed.taken_at:%Y%m%dT%H%M%SZ}-78c1a2b3"
     directory = place.places[0] / "snapshots" / name
     directory.mkdir(parents=True)
-    with tarfile.open(file) as archive:
-        archive.extractall(directory, filter="data")
+    subprocess.run(["tar", "-C", directory, "-xf", file], check=True)
     for left in file.parent.glob(f"{file.name}*"):
         left.unlink()
     drill = drilled("prometheus", "native")
