@@ -342,8 +342,8 @@ def test_a_change_of_the_source_is_named(place, owner):
     assert change == "volume mosquitto01-data on pool local: snapshot by-hand is new"
 
 
-def test_a_tsdb_snapshot_that_lies_as_a_directory_is_restored(place, drilled, fleet):
-    """As the runbook leaves it: pulled off the volume, and packed by nobody."""
+def unpack_tsdb(place, fleet):
+    """Return a TSDB snapshot as the runbook leaves it: pulled off the volume, packed by nobody."""
     packed = replace(place).newest_file(fleet.service("prometheus"), "native")
     file, name = packed.path, f"{packed.taken_at:%Y%m%dT%H%M%SZ}-78c1a2b3"
     directory = place.places[0] / "snapshots" / name
@@ -351,9 +351,14 @@ def test_a_tsdb_snapshot_that_lies_as_a_directory_is_restored(place, drilled, fl
     subprocess.run(["tar", "-C", directory, "-xf", file], check=True)
     for left in file.parent.glob(f"{file.name}*"):
         left.unlink()
+    return directory
+
+
+def test_a_tsdb_snapshot_that_lies_as_a_directory_is_restored(place, drilled, fleet):
+    directory = unpack_tsdb(place, fleet)
     drill = drilled("prometheus", "native")
     acts.must_be(drill, Verdict.RECOVERED)
-    assert (drill.backup.name, drill.backup.dated_by) == (name, "name")
+    assert (drill.backup.name, drill.backup.dated_by) == (directory.name, "name")
     next(directory.glob("*/index")).unlink()
     drill = drilled("prometheus", "native", where=replace(place))
     acts.must_be(drill, FAILED, "lacks index")

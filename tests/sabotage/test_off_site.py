@@ -20,7 +20,8 @@ from fixtures.lab.lab import Lab
 from fixtures.recovery.bucket import name_in
 from fixtures.recovery.existing import Draw
 from fixtures.services.terraform_state import S3
-from tests.sabotage.test_existing_backups import drilled
+from tests.sabotage import acts
+from tests.sabotage.test_existing_backups import drilled, unpack_tsdb
 from tests.unit import sshd
 from tests.unit.sshd import needs_ssh, server
 
@@ -43,6 +44,14 @@ def test_a_tarball_recovers_by_sftp_and_says_that_it_was_off_site(drilled, by_sf
     assert drill.backup.off_site
     assert drill.backup.source.startswith("sftp://backups/")
     assert (drill.origin, drill.shown_origin) == ("existing", "off-site")
+
+
+@needs_ssh
+def test_a_directory_of_blocks_recovers_by_sftp(drilled, place, by_sftp, fleet):
+    directory = unpack_tsdb(place, fleet)
+    drill = drilled("prometheus", "native", where=by_sftp)
+    acts.must_be(drill, Verdict.RECOVERED)
+    assert (drill.backup.name, drill.backup.off_site) == (directory.name, True)
 
 
 @needs_ssh

@@ -25,6 +25,7 @@ from fixtures.fleet.load import load_fleet
 from fixtures.plugin.options import DEFAULT_FLEET
 from fixtures.recovery.drill import tarball_of
 from fixtures.recovery.existing import BackupFiles
+from fixtures.services.prometheus import Prometheus
 from tests.unit import servers as odd
 from tests.unit import sshd
 from tests.unit import test_find as find
@@ -77,6 +78,22 @@ def said(place):
         (str(f.path).removeprefix("sftp://backups"), f.kind, f.names, f.taken_at, f.state)
         for f in BackupFiles(places=(place,)).files
     ]
+
+
+def test_directories_of_a_service_are_inspected_there(server, place):
+    block = place / "snapshots/20261128T020000Z-78c1a2b3/01JD6B9XQ0H0T2S3V4W5X6Y7Z8"
+    (block / "chunks").mkdir(parents=True)
+    for name in ("meta.json", "index", "chunks/000001"):
+        (block / name).write_bytes(b"{}")
+    subject = load_fleet(DEFAULT_FLEET).service("prometheus")
+    found = BackupFiles(places=(server.url(place),), services=(subject,))
+    newest = found.newest_file(subject, "native").path
+    assert newest == server.url(block.parent)
+    Prometheus.inspect_native(newest)
+    (block / "index").unlink()
+    with pytest.raises(BackupDamaged, match="lacks index"):
+        sshd.forget()
+        Prometheus.inspect_native(server.url(block.parent))
 
 
 def test_a_tarball_is_inspected_and_streamed_from_there(server, place):
