@@ -66,7 +66,15 @@ def test_a_note_is_read_as_it_was_written(tmp_path):
 
 @pytest.mark.parametrize(
     "text",
-    [b"note: [", b"note: 1", b"\xff", b"note: 1\nat: 1\nservices: 3", b"[" * 5000, b"a: !!bool b"],
+    [
+        b"note: [",
+        b"note: 1",
+        b"\xff",
+        b"note: 1\nat: 1\nservices: 3",
+        b"[" * 100_000,
+        b"- " * 100_000,
+        b"a: !!bool b",
+    ],
 )
 def test_what_is_no_note_is_an_error(text):
     with pytest.raises(ValueError, match=r"."):
