@@ -26,13 +26,14 @@ def pytest_configure(config):
 """
 
 
-def run_pytest(*options, cwd=ROOT, **environment):
+def run_pytest(*options, cwd=ROOT, stdout=subprocess.PIPE, **environment):
     """Run pytest on `drills`; no plugin of another checkout and no cache."""
     return subprocess.run(
         [sys.executable, "-m", "pytest", "drills", "-p", "no:cacheprovider", *map(str, options)],
         cwd=cwd,
         env={**os.environ, **environment},
-        capture_output=True,
+        stdout=stdout,
+        stderr=subprocess.PIPE,
         text=True,
         timeout=300,
     )

@@ -99,11 +99,14 @@ def test_a_monitor_that_drips_does_not_hold_the_end_of_the_run(run_with):
 
 
 FULL_PAGE = """
-import errno, os, pytest
+import errno, os
+from pytest_html.basereport import BaseReport
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_html_results_summary(prefix):
-    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "report.html")
+def half(self, text):
+    self._report_path.write_text(text[:1000])
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+BaseReport._write_report = half
 """
 
 
@@ -111,7 +114,9 @@ def test_a_report_that_is_not_written_takes_the_good_heartbeat_back(run_with, tm
     (tmp_path / "full_page.py").write_text(FULL_PAGE)
     with monitor() as (address, seen):
         done, _ = run_with(address, "-p", "full_page")
-    assert done.returncode == 1 and "a report was not written" in done.stdout
+    assert done.returncode == 1 and "JUnit's file was not written: No space left" in done.stdout
+    assert "ERROR: there is no page; make it: python -m fixtures.evidence.html " in done.stdout
+    assert "report: " not in done.stdout and "Generated" not in done.stdout
     paths = [path for path, _ in seen]
     assert f"/{TOKEN}" in paths
     assert paths.index(f"/{KEY}-ok") < paths.index(f"/{KEY}-ok/fail")

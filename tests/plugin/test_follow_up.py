@@ -45,7 +45,8 @@ def test_a_review_that_was_changed_makes_it_red_too(reviewed):
     assert any("a review is left out" in warning for warning in run["warnings"])
 
 
-def test_without_a_review_there_is_no_such_audit(tmp_path):
-    status, run = run_audit(tmp_path)
+def test_without_a_review_of_a_run_there_is_no_such_audit(reviewed):
+    (reviewed / "earlier").rename(reviewed / "sample")
+    status, run = run_audit(reviewed)
     assert status == pytest.ExitCode.NO_TESTS_COLLECTED
     assert (run["audits"], run["open_actions"]) == ([], [])

@@ -11,6 +11,7 @@ from fixtures.plugin.options import DEFAULT_FLEET, RUN
 from fixtures.plugin.progress import Progress
 from fixtures.plugin.report import COLLECTOR
 from fixtures.plugin.terminal import DrillTerminal
+from tests.plugin.conftest import run_pytest
 from tests.unit.test_evidence_judge import drill as recovered
 
 WHY = "grafana: the vendor's package could not be fetched (https://vendor: timed out)"
@@ -76,6 +77,25 @@ def test_a_line_for_each_the_reasons_whole_and_the_report_last(run_tests, option
     ]
 
 
+@pytest.mark.parametrize("workers", [(), ("-n", "2")], ids=["alone", "workers"])
+def test_a_run_without_incus_says_so_once_and_survives_its_terminal(tmp_path, workers):
+    """Printed to nothing, it is written all the same; standard error says where."""
+    options = ("--incus=unix", "-m", "audit", f"--reports={tmp_path}", *workers)
+    no_incus = {"INCUS_SOCKET": f"{tmp_path}/none"}
+    with open("/dev/full", "w") as full:
+        lost = run_pytest(*options, **no_incus, stdout=full)
+    (page,) = tmp_path.glob("*/report.html")
+    assert lost.returncode == pytest.ExitCode.TESTS_FAILED
+    why = "nothing takes what is printed: No space left on device; the run went on without"
+    assert lost.stderr == f"{why}\nreport: {page}\n"
+    done = run_pytest(*options, **no_incus)
+    assert done.returncode == pytest.ExitCode.TESTS_FAILED and done.stderr == ""
+    assert done.stdout.count("ERROR: no Incus socket at ") == 1
+    assert "the run ended there" in done.stdout
+    for noise in ("Traceback", "_pytest.outcomes", "xdist.dsession", "  passed"):
+        assert noise not in done.stdout
+
+
 def test_a_skip_is_no_failure_and_no_pass_and_audits_claim_no_recovery(run_tests, tmp_path):
     done, evidence = run_tests(TESTS, "-k", "grafana or prometheus")
     assert done.returncode == 0, done.stdout
@@ -93,6 +113,7 @@ def test_a_skip_is_no_failure_and_no_pass_and_audits_claim_no_recovery(run_tests
 RECOVERED = """
 import pytest
 from fixtures.plugin.fixtures import skip
+from tests.plugin.conftest import run_pytest
 from tests.unit.test_evidence_judge import drill as recovered
 CELL = {"scenario": "snapshot", "origin": "rehearsal"}
 

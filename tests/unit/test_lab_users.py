@@ -1,5 +1,6 @@
 """Who uses a lab: the last of its runs takes it down, and no run in another lab counts."""
 
+import errno
 import os
 from contextlib import contextmanager
 from types import SimpleNamespace
@@ -87,6 +88,9 @@ def test_a_place_where_labs_cannot_be_kept_is_named(machine, monkeypatch, tmp_pa
         target.enter(Lab(), "a")
     with pytest.raises(LabError, match="file cannot be written: File exists"), Lab().locked():
         pass
+    monkeypatch.setenv("ATLAS_DRILLS_STATE", str(tmp_path))
+    with pytest.raises(LabError, match="disk.img: No space left on device"), Lab().locked():
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "disk.img")
 
 
 def test_what_is_built_can_be_entered_by_containers_whatever_the_umask(machine):

@@ -67,7 +67,7 @@ def test_a_note_is_read_as_it_was_written(tmp_path):
 @pytest.mark.parametrize(
     "text",
     [
-        *(b"note: [", b"note: 1", b"\xff", b"[" * 5000, b"a: !!bool b"),
+        *(b"note: [", b"note: 1", b"\xff", b"[" * 100_000, b"- " * 100_000, b"a: !!bool b"),
         b"note: 1\nat: 1\nservices: 3",
         2 * b"note: 1\nat: 2026-11-28T02:00:00Z\nservices: {}\n",
     ],
