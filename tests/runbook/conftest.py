@@ -64,6 +64,7 @@ def broker(stage, fleet):
     with scratch_directory() as scratch:
         service = stage.new_service(view, spec, new_drill(stage, spec), scratch)
         service.deploy()
+        service.instance.must_exec(["touch", "/mosquitto/data/also"])
         yield service, service.back_up("snapshot")
     project.delete()
 

@@ -5,6 +5,7 @@ import textwrap
 import pytest
 
 from drills.test_runbook import test_section_recovers as recover
+from fixtures.evidence.judge import FILES_NOW
 from fixtures.evidence.record import Verdict
 from fixtures.plugin.by_hand import deploy_others
 from fixtures.plugin.fixtures import Workplace
@@ -201,6 +202,14 @@ def test_what_a_section_leaves_is_found(perform):
     finding(drill, "/tmp/restored-at")
     finding(drill, "instance mosquitto01 ran before, and was left stopped")
     assert drill.verdict is Verdict.NOT_RECOVERED
+
+
+def test_what_is_gone_of_a_backup_that_was_not_seen_before_its_start_is_named(perform):
+    drill = perform(fenced(RESTORE + "incus exec mosquitto01 -- rm /mosquitto/data/also\n"))
+    now = next(check for check in drill.checks if check.name == FILES_NOW)
+    assert now.detail == "2 of 3 entries are there while it runs; removed since: also"
+    assert any("messages are queued for a session" in each for each in drill.not_looked_at)
+    assert drill.verdict is Verdict.RECOVERED, drill.reason
 
 
 def test_what_else_is_typed_about_is_there(performance, broker, stage, fleet, tmp_path, request):
