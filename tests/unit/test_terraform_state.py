@@ -134,7 +134,11 @@ NO_STATE = "cannot be read as one"
             (stated(**fields), False, NO_STATE, "is no state of OpenTofu")
             for fields in (
                 *({"version": 1e999}, {"version": 5}, {"resources": ["a"]}, {"lineage": ["x"]}),
-                *({"serial": -1}, {"resources": [RESOURCE | {"instances": ["a"]}]}),
+                *(
+                    {"serial": -1},
+                    {"serial": 1.5},
+                    {"resources": [RESOURCE | {"instances": ["a"]}]},
+                ),
             )
         ),
     ],
