@@ -64,6 +64,8 @@ def broker(stage, fleet):
     with scratch_directory() as scratch:
         service = stage.new_service(view, spec, new_drill(stage, spec), scratch)
         service.deploy()
+        also = ["install", "-o", "mosquitto", "-m", "600", "/dev/null", "/mosquitto/data/also"]
+        service.instance.must_exec(also)
         yield service, service.back_up("snapshot")
     project.delete()
 

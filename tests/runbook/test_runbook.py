@@ -5,6 +5,7 @@ import textwrap
 import pytest
 
 from drills.test_runbook import test_section_recovers as recover
+from fixtures.evidence.judge import FILES_NOW
 from fixtures.evidence.record import Verdict
 from fixtures.plugin.by_hand import deploy_others
 from fixtures.plugin.fixtures import Workplace
@@ -203,6 +204,14 @@ def test_what_a_section_leaves_is_found(perform):
     assert drill.verdict is Verdict.NOT_RECOVERED
 
 
+def test_what_is_gone_of_a_backup_that_was_not_seen_before_its_start_is_named(perform):
+    drill = perform(fenced(RESTORE + "incus exec mosquitto01 -- rm /mosquitto/data/also\n"))
+    now = next(check for check in drill.checks if check.name == FILES_NOW)
+    assert now.detail == "2 of 3 entries are there while it runs; removed since: also"
+    assert any("messages are queued for a session" in each for each in drill.not_looked_at)
+    assert drill.verdict is Verdict.RECOVERED, drill.reason
+
+
 def test_what_else_is_typed_about_is_there(performance, broker, stage, fleet, tmp_path, request):
     service, backup = broker
     drill = new_drill(stage, service.spec)
@@ -252,6 +261,8 @@ LINES = {
     "cat >s <<'E'\nlxc list\nincus delete nobody01\ntrue\nE\nsh s": [2, 3],
     "cat >s <<'E'\nf() {\nincus delete nobody01\n}\nE\n. ./s\nf || true": [3],
     "exec 200>lock\nflock 200\nexec 200>&-\nincus delete nobody01": [4],
+    "set -x\nset +x\nincus delete nobody01\nset -x\nincus delete nobody02": [3, 5],
+    "set +x; incus delete nobody01": [1],
 }
 
 
@@ -262,3 +273,21 @@ def test_what_fails_is_known_from_what_only_asks(sandbox):
         done = play(sandbox, section, "Run book.md", {}, seconds=30)
         found[text] = [line - 7 for line, _ in failures(done)]
     assert found == LINES
+
+
+WAITING = (
+    "tail -f /etc/passwd",
+    "until false; do sleep 0.1; done",
+    "bash -c 'f() { sleep 9; }; f'",
+)
+
+
+@pytest.mark.parametrize("line", WAITING)
+def test_what_a_section_waits_for_is_said_before_its_time_is_over(sandbox, monkeypatch, line):
+    monkeypatch.setattr("fixtures.runbook.perform.SLOW_SECONDS", 0.4)
+    said = []
+    section = parse_runbook(fenced(f"true\n{line}\n")).section("Restore")
+    done = play(sandbox, section, "book.md", {}, seconds=2, say=said.append)
+    assert done.status is None
+    # After 0.4, 0.8 and 1.6 s.
+    assert said == [f"book.md, line 9: `{line}` goes on; ended after 2 s of the section"] * 3

@@ -55,17 +55,30 @@ class Hand:
         output: all that was shown.
     """
 
-    def __init__(self, home, services, *options, names=("mosquitto",), runbook=True):
+    def __init__(self, home, services, *options, names=("mosquitto",), **fields):
         self.home, self.output, self._seen = home, "", 0
         (home / "runbook.md").write_text(RUNBOOK)
-        change = (lambda fleet: fleet.update(runbook=MAPPED)) if runbook else (lambda _: None)
-        fleet = small_fleet(home / "fleet.yaml", names, change)
+        about = fields or {"runbook": MAPPED}
+        fleet = small_fleet(home / "fleet.yaml", names, lambda fleet: fleet.update(about))
         argv = [*WITH_SIGNALS, sys.executable, "-m", "fixtures.plugin.by_hand", *services]
         # The last checks come sooner: other tests are about them.
         reports = f"--reports={home / 'reports'}"
         argv += [f"--fleet={fleet}", reports, "-ptests.faults.brief", *options]
         own = {"ATLAS_DRILLS_STATE": str(home / "s"), "TERM": "xterm", "PYTHONPATH": str(ROOT)}
         self.argv, self.environment = argv, {**os.environ, **own}
+
+    def run(self, *typed, status):
+        """Run it by lines of a file, without a terminal; what was shown, and its drill."""
+        lines = self.home / "lines"
+        lines.write_text("".join(f"{line}\n" for line in typed))
+        with lines.open() as stdin:
+            about = {"cwd": ROOT, "env": self.environment, "stdin": stdin, "timeout": 180}
+            done = subprocess.run(self.argv, **about, capture_output=True, text=True)
+        assert done.returncode == status, done.stdout
+        self.must_have_left_nothing()
+        drill = self.drill()
+        shutil.rmtree(self.directory)
+        return done.stdout, drill
 
     def begin(self):
         """Begin it at a new terminal."""
@@ -270,36 +283,76 @@ def test_a_terminal_that_is_gone_ends_the_run_and_takes_the_lab_with_it(home):
 def test_two_services_are_regained_by_lines_from_a_file_and_without_a_runbook(home):
     """There is no terminal: nothing is asked, and the end of the lines is the end."""
     names = ("alertmanager", "mosquitto")
-    hand = Hand(home, ["snapshot", *names], names=names, runbook=False)
+    hand = Hand(home, ["snapshot", *names], names=names, buckets=[])
     lines = [
         f"v={name}01-data; incus stop {name}01; {FIND.replace('mosquitto01-data', '$v')}\n"
-        f"{RESTORE.replace('mosquitto01-data', '$v')} $s; incus start {name}01\n"
+        f"{RESTORE.replace('mosquitto01-data', '$v')} $s; incus start {name}01"
         for name in names
     ]
-
-    def run(*typed):
-        about = {"cwd": ROOT, "env": hand.environment, "input": "".join(typed), "timeout": 120}
-        done = subprocess.run(hand.argv, **about, capture_output=True, text=True)
-        drill = hand.drill()
-        shutil.rmtree(hand.directory)
-        hand.must_have_left_nothing()
-        return done, drill
-
-    done, drill = run(lines[0], "done\n")
-    assert done.returncode == 1, done.stdout
-    assert "mosquitto on mosquitto01, port 1883: " in done.stdout
-    assert "alertmanager on alertmanager01, port 9093: " in done.stdout
-    assert "maps no section" in done.stdout
+    shown, drill = hand.run(lines[0], "done", status=1)
+    assert "mosquitto on mosquitto01, port 1883: " in shown
+    assert "alertmanager on alertmanager01, port 9093: " in shown
+    assert "maps no section" in shown
     assert drill["verdict"] == "not recovered"
     assert "service mosquitto came back with other data" in drill["reason"]
     assert "service alertmanager" not in drill["reason"]
-    done, drill = run(*lines, "done\n")
-    assert done.returncode == 0, done.stdout
+    _, drill = hand.run(*lines, "done", status=0)
     assert drill["variant"] == "alertmanager+mosquitto"
     assert [member["service"] for member in drill["members"]] == list(names)
     assert all(member["verified"] and member["fault"] is None for member in drill["members"])
     assert {each.split(":")[0] for each in drill["canaries"]["recovered"]} == set(names)
     assert drill["person"]["left_runbook"] == []
+
+
+def make(name, path, volume):
+    """What makes an instance on a volume that `volume` makes."""
+    attach = f"incus storage volume attach local {name}01-data {name}01 data {path}"
+    return f"{volume}; incus create {name} {name}01; {attach}; incus start {name}01"
+
+
+COPY = "incus storage volume copy local/{} local/{}"
+GIVE_UP = "incus delete --force step-ca01; incus storage volume delete local step-ca01-data"
+EMPTY = (
+    "incus storage volume create local step-ca01-data size=1GB initial.uid=1100 initial.gid=1100 "
+    "initial.mode=0750"
+)
+IMPORT = "incus storage volume import local /srv/backups/mosquitto01-* mosquitto01-data"
+BUCKET = {"name": "state", "pool": "terraform-state", "key": "a/terraform.tfstate"}
+BUCKET |= {"backups": {"native": {"consistency": "live", "why": "as it is"}}}
+OTHERS = {
+    # What is lost: services, buckets, what is tried, what is wrong then, what brings it back.
+    "key-compromise": (
+        *(["step-ca"], []),
+        f"{COPY.format('step-ca01-data', 'kept')}; {GIVE_UP}; "
+        + make("step-ca", "/home/step", COPY.format("kept", "step-ca01-data")),
+        "was to be made anew, and holds the CA of before",
+        f"incus storage volume delete local kept; {GIVE_UP}; "
+        + make("step-ca", "/home/step", EMPTY),
+    ),
+    "native": (
+        *(["state"], [BUCKET]),
+        *("true", "is not there"),
+        "incus storage bucket import terraform-state /srv/backups/* state",
+    ),
+    "full-rebuild-with-data": (
+        *([], []),
+        *("true", "instance mosquitto01 is not there"),
+        make("mosquitto", "/mosquitto/data", IMPORT),
+    ),
+}
+
+
+@pytest.mark.parametrize("scenario", OTHERS)
+def test_what_else_is_lost_is_regained_and_not_by_what_was_given_up(home, scenario):
+    part, buckets, wrong, why, right = OTHERS[scenario]
+    names = part if scenario == "key-compromise" else ["mosquitto"]
+    hand = Hand(home, [scenario, *part], names=names, buckets=buckets)
+    shown, drill = hand.run(wrong, "done", "true", "done", status=1)
+    assert shown.count("NOT BACK") == 2 and "BACK after" not in shown, shown
+    assert drill["verdict"] == "not recovered" and why in drill["reason"]
+    shown, drill = hand.run(wrong, "done", right, "done", status=0)
+    assert drill["verdict"] == "recovered" and "BACK after" in shown
+    assert drill["person"]["attempts"] == 2
 
 
 def join(hand):

@@ -1,6 +1,7 @@
 """The drill of the state bucket, seen red for each of its verifications, and what it keeps safe."""
 
 import json
+from types import SimpleNamespace
 
 import pytest
 
@@ -147,6 +148,13 @@ def test_an_export_comes_back_beside_its_living_original_and_incus_takes_no_half
         assert {check.outcome for check in drill.checks} == {"held"}
         assert sorted(drill.ledger.recovered) == [f"object {KEY}", f"object {KEY}.tflock"]
         assert not {key.access for key in other.keys} & {key.access for key in living.keys}
+        assert (drill.counted["states"], drill.counted["resources"]) == (1, 2)
+        serial = drill.counted["in the serial of the state"]
+        more = drill.counted | {"objects": 9, "in the serial of the state": serial * 2}
+        drill.last_proof = SimpleNamespace(counted=more, begun=taken.taken_at, run="older")
+        with pytest.raises(WrongData, match=f"{serial} in the serial of the state, the last proof"):
+            other.must_hold(existing)
+        drill.last_proof = None
         assert list(tmp_path.glob("*.tar")) == []
         living.wait_until_healthy()
         acts.delete_of(other.bucket, "keys", "reader")

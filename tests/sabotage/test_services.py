@@ -11,9 +11,10 @@ from paho.mqtt.properties import Properties
 import drills.test_restore_from_snapshot as runbook
 import fixtures.services.base as base
 import tests.sabotage.acts as acts
-from fixtures.errors import CouldNotLook
+from fixtures.errors import CouldNotLook, WrongData
 from fixtures.recovery.checks import judge_items
 from fixtures.services.mosquitto import connected
+from fixtures.services.step_ca import new_ca
 
 body = runbook.test_service_restored_from_snapshot
 WRITABLE = "user {} can write what is below the root of the state"
@@ -75,6 +76,20 @@ def test_a_root_key_that_was_broken_already_at_the_source_is_wrong_data(deployed
     assert acts.broken(record).keys() == {"whole: private key root_ca_key opens with the password"}
     assert "it is no private key" in record.reason
     assert record.not_looked_at
+
+
+@pytest.mark.parametrize("is_other", [False, True], ids=["restored", "another one"])
+def test_a_ca_that_is_on_the_volume_already_is_not_written_over(healthy, monkeypatch, is_other):
+    subject = healthy("step-ca").subject
+    root = "/home/step/.step/certs/root_ca.crt"
+    if is_other:
+        other = new_ca("/home/step", "ca.atlas.internal")
+        monkeypatch.setattr(subject, "trusted_root", other.root)
+    before = subject.inside.pull(root)
+    error, words = (CouldNotLook, "another CA") if is_other else (WrongData, "the CA of before")
+    with pytest.raises(error, match=words):
+        subject.initialise()
+    assert subject.inside.pull(root) == before
 
 
 def test_odd_names_among_the_files_of_a_ca_are_files_like_others(healthy):

@@ -3,6 +3,7 @@
 import bz2
 import gzip
 import lzma
+import re
 from dataclasses import replace
 from datetime import timedelta
 from random import Random
@@ -25,7 +26,7 @@ from fixtures.runbook.perform import (
     line_of,
     plaintext_on_disk,
 )
-from fixtures.runbook.section import _shifted, backed_up_by
+from fixtures.runbook.section import RegimeUnderAudit, _shifted, backed_up_by
 from fixtures.runbook.text import Section, parse_runbook, placeholders, read_runbook
 from fixtures.secrets import Secret
 from tests.unit.test_find import archive
@@ -332,3 +333,44 @@ def test_of_several_sections_that_one_makes_the_backup_which_is_about_the_servic
         "Example",
         "Bucket",
     ]
+
+
+TABLES = """\
+# By timer
+
+```bash
+cat >/etc/cron.d/save <<E
+# m h
+0 2 * * *  root  /usr/local/bin/save.sh >>/var/log/x 2>&1
+@weekly root /usr/local/bin/week.sh
+E
+cat >/etc/systemd/system/save.service <<E
+[Service]
+ExecStart=/usr/local/bin/unit.sh --all
+E
+printf '[Timer]\\nOnCalendar=daily\\n' >/etc/systemd/system/save.timer
+systemctl daemon-reload
+```
+
+```bash
+0 3 * * * /usr/local/bin/plain.sh
+```
+"""
+
+
+def test_what_a_timer_starts_is_run_where_its_table_is_written_by_a_here_document():
+    section = parse_runbook(TABLES).section("By timer")
+    typed = RegimeUnderAudit(None, section, [])._typed()
+    written = {number: line for number, line in typed.lines.items() if "env -i" not in line}
+    assert written == {number: section.lines[number] for number in range(4, 15)}
+    started = [typed.lines[number] for number in (15, 18)]
+    assert [line.count("env -i") for line in started] == [3, 1]
+    assert re.findall(r"/usr/local/bin/(\w+)", "".join(started)) == [
+        "save",
+        "week",
+        "unit",
+        "plain",
+    ]
+    untimed = TABLES.replace("OnCalendar", "OnFailure")
+    typed = RegimeUnderAudit(None, parse_runbook(untimed).section("By timer"), [])._typed()
+    assert "unit.sh" not in typed.lines[15]

@@ -47,6 +47,16 @@ def test_all_but_id_and_order_of_matchers_of_a_silence_has_a_meaning():
     assert len(values | {alertmanager.canonical(silence())}) == len(changes) + 1
 
 
+@pytest.mark.parametrize("kind", sorted(SERVICES.keys() - {"generic", "step-ca"}))
+def test_a_card_says_that_what_is_not_on_the_volume_was_not_compared(kind):
+    service = SERVICES[kind](spec_of(kind), None)
+    of_configuration = [
+        each for each in service.not_looked_at("tarball", "rehearsal") if "config" in each
+    ]
+    assert len(of_configuration) == 1 and "not on the volume" in of_configuration[0]
+    assert service.not_looked_at("rebuild", "rehearsal") == []
+
+
 BODIES = [b"<html>maintenance</html>", b"", b"[]", b"{}", b'"x"', b"7", b"[7]", b'{"data": 7}']
 KINDS = sorted(SERVICES.keys() - {"generic", "mosquitto"})
 

@@ -107,6 +107,11 @@ def changed(**fields):
     return json.dumps(json.loads(ENCRYPTED) | fields).encode()
 
 
+def stated(**fields):
+    state = {"version": 4, "serial": 7, "lineage": "3f1c", "resources": []}
+    return json.dumps(state | fields).encode()
+
+
 NO_STATE = "cannot be read as one"
 
 
@@ -124,6 +129,17 @@ NO_STATE = "cannot be read as one"
         *(
             (text, False, NO_STATE, "is no state of OpenTofu")
             for text in (b"", b"null", b"[]", b"[" * 100_000, b"{}", b"\xff", b'"x"')
+        ),
+        *(
+            (stated(**fields), False, NO_STATE, "is no state of OpenTofu")
+            for fields in (
+                *({"version": 1e999}, {"version": 5}, {"resources": ["a"]}, {"lineage": ["x"]}),
+                *(
+                    {"serial": -1},
+                    {"serial": 1.5},
+                    {"resources": [RESOURCE | {"instances": ["a"]}]},
+                ),
+            )
         ),
     ],
 )
