@@ -1,6 +1,6 @@
-"""`python -m tests`: all tests, in three pytest processes at once, each with a lab of its own.
+"""`python -m tests`: all tests, in four pytest processes at once, each with a lab of its own.
 
-A test of a drill waits for Incus for half of its time, so that three keep two cores busy. Processes
+A test of a drill waits for Incus for half of its time, so that four keep two cores busy. Processes
 in one lab would see each other's source project change; labs share nothing but the cache of what
 they are built from.
 
@@ -18,8 +18,9 @@ from tests.remote.server import small_fleet
 
 SHARES = {
     "sabotage": ("arch", "guard", "mutations", "sabotage"),
-    "plugin": ("plugin", "runbook", "report", "cluster", "script"),
-    "others": ("unit", "faults", "lab", "remote"),
+    "plugin": ("plugin", "runbook", "report", "script"),
+    "others": ("unit", "faults", "lab"),
+    "servers": ("cluster", "remote"),
 }
 """Name of a process -> its directories: together all of them, and about as long as one another."""
 

@@ -42,8 +42,9 @@ def run_with(run_tests, tmp_path):
     return run
 
 
-@pytest.mark.parametrize("workers", [(), ("-n", "2")])
-@pytest.mark.parametrize("outcome, signal", [("held", ""), ("broken", "/fail")])
+@pytest.mark.parametrize(
+    "workers, outcome, signal", [((), "held", ""), (("-n", "2"), "broken", "/fail")]
+)
 def test_a_run_is_said_once_and_to_people_if_it_is_bad(run_with, workers, outcome, signal):
     with monitor() as (address, seen):
         done, evidence = run_with(address, *workers, outcome=outcome)

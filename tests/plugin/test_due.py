@@ -93,7 +93,7 @@ def test_the_audit_contacts_nothing_and_its_findings_are_the_exit_status(
     page = (reports / "index.html").read_text()
     assert "Fleet atlas on lab" in page and "audit: in order" in page
     write_history(reports, 1, tarball={"software": "Mosquitto 2.1.0"})
-    done, evidence = run_tests(AUDIT, *workers)
+    done, evidence = run_tests(AUDIT, "-n", "2")
     assert done.returncode == pytest.ExitCode.TESTS_FAILED
     (audit,) = evidence["audits"]
     broken = [check for check in audit["checks"] if check["outcome"] == "broken"]
