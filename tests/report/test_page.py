@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -88,14 +89,17 @@ def write_page(run, directory):
     return page
 
 
+@cache
+def window(browser, is_phone):
+    """One for all tests: to open one takes longer than a test."""
+    return browser.new_context(is_mobile=is_phone).new_page()
+
+
 def open_page(browser, path, width, scheme):
-    """`path` in a fresh window of `width` pixels, phones being phones."""
-    context = browser.new_context(
-        viewport={"width": width, "height": 844},
-        color_scheme="dark" if scheme == "dark" else "light",
-        is_mobile=width < 500,
-    )
-    page = context.new_page()
+    """`path` in a window of `width` pixels, phones being phones."""
+    page = window(browser, width < 500)
+    page.set_viewport_size({"width": width, "height": 844})
+    page.emulate_media(media="null", color_scheme=scheme)
     page.goto(path.as_uri())
     return page
 

@@ -9,6 +9,7 @@ import pytest
 from fixtures.evidence.html import render_review
 from fixtures.evidence.review import ReviewText, add_entry
 from fixtures.evidence.writer import write_evidence
+from tests.report.test_page import open_page
 
 SAMPLE = Path(__file__).parents[2] / "reports" / "sample"
 PAGES = ("review.html", "controls.html")
@@ -32,10 +33,14 @@ def red_page(tmp_path, golden):
 
 
 def opened(browser, file, width, scheme="light"):
-    page = browser.new_page(viewport={"width": width, "height": 900}, color_scheme=scheme)
-    asked = []
-    page.on("request", lambda request: asked.append(request.url))
-    page.goto(file.as_uri())
+    page, asked = open_page(browser, file, width, scheme), []
+
+    def note(request):
+        asked.append(request.url)
+
+    page.on("request", note)
+    page.reload()
+    page.remove_listener("request", note)
     assert asked == [file.as_uri()]
     return page
 
@@ -43,7 +48,6 @@ def opened(browser, file, width, scheme="light"):
 def sheets(browser, file):
     page = opened(browser, file, 1000)
     printed = page.pdf(format="A4", prefer_css_page_size=True)
-    page.close()
     return len(SHEET.findall(printed))
 
 
@@ -52,7 +56,6 @@ def sheets(browser, file):
 def test_nothing_is_wider_than_the_screen(browser, name, width):
     page = opened(browser, SAMPLE / name, width)
     assert page.evaluate("document.documentElement.scrollWidth") <= width
-    page.close()
 
 
 def test_the_record_is_two_sheets_with_lines_for_signatures(browser, red_page):
@@ -60,7 +63,6 @@ def test_the_record_is_two_sheets_with_lines_for_signatures(browser, red_page):
     assert 1 <= sheets(browser, red_page) <= 2
     page = opened(browser, red_page, 1000)
     assert page.locator(".aar-lines tbody tr").count() == 3
-    page.close()
 
 
 @pytest.mark.parametrize("name", PAGES)
