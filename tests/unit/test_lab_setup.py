@@ -1,10 +1,13 @@
 """What a drill needs of the lab, and the order of the drills in it."""
 
+import os
 from types import SimpleNamespace
 
 import pytest
 
+from fixtures import process
 from fixtures.fleet.load import load_fleet
+from fixtures.lab import host
 from fixtures.plugin.audits import Planned as Audited
 from fixtures.plugin.collect import Planned
 from fixtures.plugin.options import DEFAULT_FLEET
@@ -77,3 +80,14 @@ def test_what_is_cheap_to_build_is_drilled_first_and_each_image_by_itself():
     ]
     items = [item(planned) for planned in expected]
     assert in_order(items[::-1], ATLAS) == items
+
+
+def test_a_builder_whose_parent_has_ended_does_not_begin():
+    """The kernel kills it with its parent only once it was asked to."""
+    argv = [*host.dying_with_us(), "echo", "began"]
+
+    def said(*words):
+        return process.run(words, timeout=10, env=dict(os.environ)).stdout
+
+    assert said(*argv) == "began\n"
+    assert said("sh", "-c", '"$@" & wait', "sh", *argv) == ""
