@@ -281,9 +281,12 @@ def test_a_terminal_that_is_gone_ends_the_run_and_takes_the_lab_with_it(home):
 
 
 def test_two_services_are_regained_by_lines_from_a_file_and_without_a_runbook(home):
-    """There is no terminal: nothing is asked, and the end of the lines is the end."""
-    names = ("alertmanager", "mosquitto")
-    hand = Hand(home, ["snapshot", *names], names=names, buckets=[])
+    """There is no terminal: nothing is asked, and the end of the lines is the end.
+
+    The shell is slow: no end of the lines is one for bash that comes before its prompt does.
+    """
+    names, slow = ("alertmanager", "mosquitto"), "-ptests.faults.slow_shell"
+    hand = Hand(home, ["snapshot", *names], slow, names=names, buckets=[])
     lines = [
         f"v={name}01-data; incus stop {name}01; {FIND.replace('mosquitto01-data', '$v')}\n"
         f"{RESTORE.replace('mosquitto01-data', '$v')} $s; incus start {name}01"
