@@ -289,5 +289,6 @@ def test_what_a_section_waits_for_is_said_before_its_time_is_over(sandbox, monke
     section = parse_runbook(fenced(f"true\n{line}\n")).section("Restore")
     done = play(sandbox, section, "book.md", {}, seconds=2, say=said.append)
     assert done.status is None
-    # After 0.4, 0.8 and 1.6 s.
-    assert said == [f"book.md, line 9: `{line}` goes on; ended after 2 s of the section"] * 3
+    # After 0.4, 0.8 and 1.6 s; on a busy machine bash has not come to the line before the last.
+    assert len(said) == 3
+    assert said[-1] == f"book.md, line 9: `{line}` goes on; ended after 2 s of the section"
