@@ -53,7 +53,11 @@ def judge(notes, found):
 def test_a_note_is_read_as_it_was_written(tmp_path):
     held = [*topics(a="1"), Item("silences", "s", "v", 1, T1), Item("lines", "h", "7", 7)]
     whole = note(T0, held, software="mq 1", newest=T0, facts={"f": "x"}, not_read=["why"]).note
-    assert read_note(write_note(whole).encode()) == whole
+    written = write_note(whole).encode()
+    assert read_note(written) == read_note(written.removesuffix(b"\n")) == whole
+    for end in range(written.index(b"note:"), len(written) - 3):
+        with pytest.raises(ValueError, match="it is cut"):
+            read_note(written[:end])
     assert as_items(whole.services["mq"].holds) == tuple(held)
     (tmp_path / "n.yaml").write_text(write_note(whole))
     (tmp_path / "fleet.yaml").write_text("name: atlas\n")
