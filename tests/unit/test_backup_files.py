@@ -173,11 +173,14 @@ def test_an_instances_export_does_not_stand_for_its_volume(tmp_path):
     assert found.not_read_of(STEP_CA) == []
 
 
-def test_what_lacks_an_index_is_known_by_its_volume_or_its_instance_alone(tmp_path):
-    for name in ("grafana01-data", "GRAFANA01", "grafana011", "mosquitto01-data-of-grafana01"):
-        (tmp_path / f"{name}.tar.gz").write_bytes(b"")
+def test_what_lacks_an_index_is_known_by_its_volume_its_instance_or_its_service(tmp_path):
+    mine = ["GRAFANA01.tar.gz", "grafana-20261128.tar.gz", "grafana01-data.tar.gz"]
+    for name in (*mine, "grafana011.tar.gz", "mosquitto01-data-of-grafana01.tar.gz"):
+        (tmp_path / name).write_bytes(b"")
+    # A dump of its database is none of its volume.
+    (tmp_path / "grafana.db.gz").write_bytes(gzip.compress(b"SQLite format 3\0"))
     found = [file.path.name for file in files_in(tmp_path).files_of(GRAFANA, "tarball")]
-    assert sorted(found) == ["GRAFANA01.tar.gz", "grafana01-data.tar.gz"]
+    assert sorted(found) == mine
 
 
 def test_an_archive_that_is_called_like_a_volume_is_listed_and_no_damage(tmp_path):
