@@ -82,6 +82,19 @@ def test_what_is_no_note_is_an_error(text):
 
 
 @pytest.mark.parametrize(
+    "held, why",
+    [
+        *((number, f"YAML reads {number} as") for number in ("0353", "3_53", "5:53", "0x161")),
+        *((held, "holds.topics: is neither a whole") for held in ("'353'", "-1", "", "{1: a}")),
+    ],
+)
+def test_a_number_is_read_as_people_read_it(held, why):
+    text = f"note: 1\nat: 2026-11-28T02:00:00Z\nservices: {{mq: {{holds: {{topics: {held}}}}}}}\n"
+    with pytest.raises(ValueError, match=why):
+        read_note(text.encode())
+
+
+@pytest.mark.parametrize(
     "text, is_one",
     [
         ("\ufeff# mine\nnote: 1\n", True),
