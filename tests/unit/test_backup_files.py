@@ -173,11 +173,14 @@ def test_an_instances_export_does_not_stand_for_its_volume(tmp_path):
     assert found.not_read_of(STEP_CA) == []
 
 
-def test_what_lacks_an_index_is_known_by_its_volume_or_its_instance_alone(tmp_path):
-    for name in ("grafana01-data", "GRAFANA01", "grafana011", "mosquitto01-data-of-grafana01"):
-        (tmp_path / f"{name}.tar.gz").write_bytes(b"")
+def test_what_lacks_an_index_is_known_by_its_volume_its_instance_or_its_service(tmp_path):
+    mine = ["GRAFANA01.tar.gz", "grafana-20261128.tar.gz", "grafana01-data.tar.gz"]
+    for name in (*mine, "grafana011.tar.gz", "mosquitto01-data-of-grafana01.tar.gz"):
+        (tmp_path / name).write_bytes(b"")
+    # A dump of its database is none of its volume.
+    (tmp_path / "grafana.db.gz").write_bytes(gzip.compress(b"SQLite format 3\0"))
     found = [file.path.name for file in files_in(tmp_path).files_of(GRAFANA, "tarball")]
-    assert sorted(found) == ["GRAFANA01.tar.gz", "grafana01-data.tar.gz"]
+    assert sorted(found) == mine
 
 
 def test_an_archive_that_is_called_like_a_volume_is_listed_and_no_damage(tmp_path):
@@ -397,3 +400,38 @@ def test_an_audit_says_what_dates_a_backup(tmp_path, read_by_an_audit):
     seen = read_by_an_audit(STEP_CA)
     (newest,) = [one for one in policy.ages(seen) if one.name == "newest encrypted-tarball"]
     assert "old by its name; the schedule @weekly allows" in newest.detail
+
+
+BLOCKS = {f"{BLOCK}/meta.json": b"{}"}
+
+
+@pytest.mark.parametrize("secret", [None, Secret("correct horse")])
+@pytest.mark.parametrize(
+    "subject, name, content",
+    [
+        (PROMETHEUS, "prometheus01-tsdb-20261129.tar.gpg", BLOCKS),
+        (PROMETHEUS, "prometheus-tsdb-20261129.tar.gpg", BLOCKS),
+        (FLEET.buckets[0], "atlas-terraform-state-20261129.tar.gpg", None),
+        (PROMETHEUS, "prometheus01-tsdb-20261129.tar", {"wal/00000000": b""}),
+        (GRAFANA, "grafana-dashboards-20261129.tar.gz", {"dashboard-a.json": b"{}"}),
+        (GRAFANA, "grafana-dashboards-20261129.tar.lz4", b"\x04\x22\x4d\x18xxxx"),
+    ],
+)
+def test_a_newer_native_backup_that_is_not_read_hides_behind_no_older_one(
+    tmp_path, subject, name, content, secret
+):
+    """An older one was drilled as the newest."""
+    (tmp_path / "prometheus01-tsdb-20261101.tar").write_bytes(archive(BLOCKS))
+    write(tmp_path / "20261101" / "x.tar", "atlas-terraform-state", kind="bucket", at=0)
+    (tmp_path / "2026-11-01").mkdir()
+    (tmp_path / "2026-11-01" / "dashboard-a.json").write_bytes(answer("a"))
+    (tmp_path / ".words").write_text("correct horse")
+    if not isinstance(content, bytes):
+        packed = archive(content) if content else export("atlas-terraform-state", kind="bucket")
+        content = encrypt(packed, tmp_path / ".words") if name.endswith("gpg") else packed
+    found = files_in(tmp_path, passphrase=secret)
+    assert found.newest_file(subject, "native").taken_at == datetime(2026, 11, 1, tzinfo=UTC)
+    (tmp_path / name).write_bytes(content)
+    found = files_in(tmp_path, passphrase=secret)
+    with pytest.raises(CouldNotLook, match=f"newest native .*{name}"):
+        found.newest_file(subject, "native")

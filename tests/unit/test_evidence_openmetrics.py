@@ -123,6 +123,12 @@ def test_what_failed_in_june_is_not_repaired_by_a_run_of_others(golden):
     assert proof(golden, after(golden, (9, RED))) == ([Verdict.WRONG_DATA], 9, None)
 
 
+def test_a_red_line_of_the_future_is_as_of_the_line_before_it(golden):
+    assert proof(golden, after(golden, (9, GREEN), (-5, RED))) == ([Verdict.WRONG_DATA], 9, 9)
+    mended = after(golden, (9, GREEN), (-5, RED), (5, GREEN), (-6, GREEN))
+    assert proof(golden, mended) == ([Verdict.RECOVERED], 5, 5)
+
+
 def test_of_several_drills_of_a_cell_in_one_run_the_worst_counts(golden):
     for lines in ([(5, RED), (5, GREEN)], [(5, GREEN), (5, RED)]):
         assert proof(golden, after(golden, (9, GREEN), *lines)) == ([Verdict.WRONG_DATA], 5, 9)

@@ -101,7 +101,7 @@ def test_what_lies_next_to_backups_is_none(tmp_path):
         "v.tar.sig",
     ]
     names += [".v.tar.Xy1Ab2", ".git/objects/x.tar", "lost+found/w.tar", "#recycle/w.tar"]
-    names += ["v.tar.uploading", "20261128.inprogress/w.tar", "v.log.1.gz"]
+    names += ["v.tar.uploading", "20261128.inprogress/w.tar", "v.log.1.gz", "v.tar.list.gz"]
     for name in names:
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_bytes(whole)
@@ -151,6 +151,7 @@ def bad_index(index):
     return archive({"backup/index.yaml": index, "backup/volume/a": b""})
 
 
+WITHOUT_CONFIG = b"{type: custom, name: v, pool: local}"
 BAD_INDEXES = (b"\0", b"[" * 5000, *(b"a: " + a for a in (b"2026-13-45", b"!!bool b", b"!!int b")))
 LARGE_WINDOW = b"\x28\xb5\x2f\xfd\x00\xa8" + (1 | 8 << 3).to_bytes(3, "little") + b"12345678"
 """A frame header of zstd that claims 2 GiB (RFC 8878, 3.1.1.1.2), then a raw block."""
@@ -182,7 +183,15 @@ LARGE_WINDOW = b"\x28\xb5\x2f\xfd\x00\xa8" + (1 | 8 << 3).to_bytes(3, "little") 
         ("other", "v.tar", repacked("20261128/backup/"), "was repacked"),
         ("other", "v.tar", repacked("/srv/20261128/backup/"), "was repacked"),
         ("other", "v.tar.gz.age", b"age-encryption.org/v1\n", "is encrypted by age"),
+        ("other", "v.age", b"-----BEGIN AGE ENCRYPTED FILE-----\n", "is encrypted by age in ASCII"),
         ("other", "v.tar.gz.enc", b"Salted__" + bytes(32), "is encrypted by openssl"),
+        ("other", "v", b"U2FsdGVkX1" + b"A" * 32, "is encrypted by openssl in ASCII"),
+        ("other", "v", b"$ANSIBLE_VAULT;1.1;AES256\n3132", "is encrypted by Ansible Vault"),
+        *(
+            ("other", f"v.{name}", b"\xa1" * 99, "is encrypted, by its name, in a way that")
+            for name in ("tar.gz.p7m", "tar.cpt", "tgz.aes", "tar.zst.enc", "tar.gpg.b64")
+        ),
+        ("other", "v.tar", archive({"backup/index.yaml": WITHOUT_CONFIG}), "as of an old LXD"),
         ("other", "v", b"btrfs-stream\0" + bytes(32), "is a stream of btrfs send"),
         ("other", "v.tar.zst", LARGE_WINDOW, "--long"),
         ("other", "syslog.1.gz", gzip.compress(b"a line\n" * 99, mtime=0), "holds no tar archive"),
@@ -200,7 +209,10 @@ def test_what_is_damaged_or_of_another_kind_says_why(tmp_path, state, name, cont
 
 @pytest.mark.parametrize(
     "names",
-    ["v.tar.aa v.tar.ab v.tar.ac", "v.tar00 v.tar01", "v.tar.part001 v.tar.part002"],
+    [
+        *("v.tar.aa v.tar.ab v.tar.ac", "v.tar00 v.tar01", "v.tar.part001 v.tar.part002"),
+        *("v.tar.gzaa v.tar.gzab v.tar.gzac", "v.tgz.aaa v.tgz.aab"),
+    ],
 )
 def test_pieces_of_a_file_are_named_once_and_none_is_called_damaged(tmp_path, names):
     whole, names = export(), names.split()
@@ -274,6 +286,7 @@ DIGESTS = {
     for name in ("md5", "sha1", "sha224", "sha256", "sha384", "sha512")
 }
 SHA256, BLAKE2 = DIGESTS["sha256"], hashlib.blake2b(b"whole", digest_size=32)
+BLAKE2B = hashlib.blake2b(b"whole").hexdigest()
 OTHER = hashlib.sha256(b"other").hexdigest()
 
 
@@ -293,10 +306,20 @@ OTHER = hashlib.sha256(b"other").hexdigest()
         ("v.tar.sha256", f"\ufeff{SHA256}  v.tar\r\n"),
         ("v.tar.sha256", f"SHA256 (v.tar) = {SHA256} \n"),
         *((f"{name}sha256", f"{OTHER}  w.tar\n{SHA256}  v.tar\n") for name in ("v.", "all.", "")),
-        ("SHA256SUMS-20261128", f"{SHA256}  v.tar\n"),
+        *((f"SHA256SUMS{mark}", f"{SHA256}  v.tar\n") for mark in ("-20261128", ".2026-11-28")),
+        *((f"v.tar.{name}", BLAKE2B) for name in ("b2", "blake2", "blake2b")),
+        ("v.tar.sha3-256", hashlib.sha3_256(b"whole").hexdigest()),
+        ("CHECKSUMS", f"SHA512/256 (v.tar) = {hashlib.new('sha512_256', b'whole').hexdigest()}"),
+        # As docker, jq, openssl, PowerShell, `gpg --print-md` and `openssl dgst -binary | base64`.
+        *(("v.tar.sha256", f"{before}{SHA256}") for before in ("sha256:", "(stdin)= ", "v.tar: ")),
+        ("v.tar.sha256", json.dumps({"file": "v.tar", "sha256": SHA256})),
+        ("v.tar.sha256", f"Algorithm Hash Path\r\n---- --- ---\r\nSHA256 {SHA256} C:\\v.tar\r\n"),
+        ("v.tar.sha256", "\0".join(f"\ufeff{SHA256}  v.tar\r\n") + "\0"),
+        ("v.tar.sha256", "v.tar: " + "\n   ".join(textwrap.wrap(SHA256.upper(), 8))),
+        ("v.tar.sha256", base64.b64encode(bytes.fromhex(SHA256)).decode() + "\n"),
         ("SHA256SUMS", f"{'0' * 64}  v.tar\n{SHA256}  v.tar\n"),
         *((f"v.tar.{algorithm}", digest) for algorithm, digest in DIGESTS.items()),
-        ("v.tar.b2", hashlib.blake2b(b"whole").hexdigest() + "  v.tar"),
+        ("v.tar.b2", f"{BLAKE2B}  v.tar"),
         ("B2SUMS", f"BLAKE2b-256 (v.tar) = {BLAKE2.hexdigest()}"),
         ("SHA256SUMS", f"{OTHER}  w.tar\n{SHA256} *v.tar\n{OTHER}  20261128/v.tar\n"),
         ("MD5SUMS", f"{DIGESTS['md5']}  ./v.tar\n"),
@@ -337,6 +360,14 @@ def test_a_sidecar_that_says_nothing_is_no_proof(tmp_path, name, said):
     (path.parent / name).write_text(said)
     with pytest.raises(BackupDamaged, match="is not what was written"):
         check_sum(path)
+
+
+def test_a_sum_of_an_algorithm_that_is_not_known_says_nothing(tmp_path):
+    path = tmp_path / "v.tar"
+    path.write_bytes(b"whole")
+    lines = [f"{name} (v.tar) = {'0' * size}\n" for name, size in (("XXH128", 32), ("RMD", 40))]
+    (tmp_path / "v.tar.checksum").write_text("".join(lines))
+    assert check_sum(path) is None
 
 
 @pytest.mark.parametrize("name", ["a\nb.tar", "a\\b\r.tar", "caf\udce9.tar", "a (b) = c.tar"])

@@ -184,6 +184,7 @@ def test_any_key_dropped_or_renamed_is_valid_or_reported(tmp_path, change):
             ("    unit:", f"    {field}\n    unit:", f"services[0].{error}")
             for field, error in (
                 ("live: 10.0.0.1:99999", "live: '10.0.0.1:99999' is neither HOST:PORT"),
+                ("live: 10.0.0.256:80", "live: '10.0.0.256:80' is neither HOST:PORT"),
                 ("live: None", "live: 'None' is neither HOST:PORT"),
                 ("shrink: 10%", "shrink: must be a number, without quotes"),
                 ("scenarios: [rebuild, rebuild]", "scenarios[1]: 'rebuild' is used twice"),

@@ -53,7 +53,11 @@ def judge(notes, found):
 def test_a_note_is_read_as_it_was_written(tmp_path):
     held = [*topics(a="1"), Item("silences", "s", "v", 1, T1), Item("lines", "h", "7", 7)]
     whole = note(T0, held, software="mq 1", newest=T0, facts={"f": "x"}, not_read=["why"]).note
-    assert read_note(write_note(whole).encode()) == whole
+    written = write_note(whole).encode()
+    assert read_note(written) == read_note(written.removesuffix(b"\n")) == whole
+    for end in range(written.index(b"note:"), len(written) - 3):
+        with pytest.raises(ValueError, match="it is cut"):
+            read_note(written[:end])
     assert as_items(whole.services["mq"].holds) == tuple(held)
     (tmp_path / "n.yaml").write_text(write_note(whole))
     (tmp_path / "fleet.yaml").write_text("name: atlas\n")
@@ -75,6 +79,19 @@ def test_a_note_is_read_as_it_was_written(tmp_path):
 def test_what_is_no_note_is_an_error(text):
     with pytest.raises(ValueError, match=r"."):
         read_note(text)
+
+
+@pytest.mark.parametrize(
+    "held, why",
+    [
+        *((number, f"YAML reads {number} as") for number in ("0353", "3_53", "5:53", "0x161")),
+        *((held, "holds.topics: is neither a whole") for held in ("'353'", "-1", "", "{1: a}")),
+    ],
+)
+def test_a_number_is_read_as_people_read_it(held, why):
+    text = f"note: 1\nat: 2026-11-28T02:00:00Z\nservices: {{mq: {{holds: {{topics: {held}}}}}}}\n"
+    with pytest.raises(ValueError, match=why):
+        read_note(text.encode())
 
 
 @pytest.mark.parametrize(

@@ -191,6 +191,7 @@ def test_a_red_one_is_due_again_from_the_first_on(verdict):
     assert standing(one_variant).state is State.DUE
 
 
+FUTURE_RED = line(-1, verdict=RED[2])
 UNSURE, BEFORE, IN_LAB = line(2, verdict=Verdict.NOT_VERIFIED), line(10), line(3, target=LAB)
 RED_BEFORE, WHOLE_BEFORE = line(20, verdict=RED[2]), line(10, WHOLE, software=None)
 OTHER = line(1, ("prometheus", "native", "rehearsal"), target=LAB, software="Prometheus 3.0.0")
@@ -202,11 +203,16 @@ OLDER = [{"is_older": True}, {"variant": "sample-2"}]
 @pytest.mark.parametrize(
     ("lines", "cell", "state"),
     [
-        # Not verified says nothing good or bad, a line of the future proves nothing.
+        # Not verified says nothing good or bad, a line of the future proves nothing; a red one is
+        # red until a line behind it is green.
         ([UNSURE], CELL, State.NEVER),
         ([line(40), UNSURE], CELL, State.VALID),
         ([line(93), UNSURE], CELL, State.OVERDUE),
         ([line(-1)], CELL, State.NEVER),
+        ([line(3), line(-1)], CELL, State.VALID),
+        *(([*before, FUTURE_RED], CELL, State.DUE) for before in ([], [line(3)], [line(-2)])),
+        *(([*before, FUTURE_RED, line(2)], CELL, State.VALID) for before in ([], [line(3)])),
+        ([line(40), FUTURE_RED, line(1, target=LAB)], CELL, State.OVERDUE),
         # A fleet is void as soon as one of its services is another.
         ([BEFORE, WHOLE_BEFORE, line(1)], WHOLE, State.VALID),
         ([BEFORE, WHOLE_BEFORE, line(1, software="Prometheus 2.54.0")], WHOLE, State.VOID),

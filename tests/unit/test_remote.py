@@ -212,6 +212,22 @@ def test_a_place_that_is_not_there_is_said(server, place):
     assert "a directory that cannot be read" in found.problem
 
 
+def test_what_a_server_gives_no_type_of_is_said(server, place, monkeypatch):
+    (place / "v.tar").write_bytes(export())
+    entry_of = servers._sftp_entry
+
+    def untyped(name, about):
+        about.type = servers.FILEXFER_TYPE_UNKNOWN
+        return entry_of(name, about)
+
+    monkeypatch.setattr(servers, "_sftp_entry", untyped)
+    found, (fault,) = listed([server.url(place)])
+    assert (found, fault.strerror) == (
+        [],
+        "the server does not say whether 'v.tar' in it is a file",
+    )
+
+
 def test_a_cut_connection_is_said_and_the_next_one_is_new(server, place):
     data = gzip.compress(random.Random(1).randbytes(12_000_000), 1)
     (place / "v.tar.gz").write_bytes(data)

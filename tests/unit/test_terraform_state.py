@@ -94,13 +94,26 @@ FLAT = RESOURCE | {"instances": [{"attributes_flat": {"id": "1"}}]}
     [
         ({"version": 4, "resources": []}, 0),
         ({"version": 4, "resources": [FLAT, RESOURCE | {"mode": "data"}]}, 2),
-        ({"version": 3, "modules": [{"path": ["root"], "resources": {"a.b": {}}}]}, 1),
+        *(({"version": 4, "resources": none}, 0) for none in (None, [])),
+        *(({"version": n, "modules": [{"resources": {"a.b": {}}}]}, 1) for n in (1, 2, 3)),
+        ({"version": 3, "modules": None}, 0),
+        ({"version": 4, "serial": 2**64 - 1, "resources": []}, 0),
     ],
 )
 def test_every_state_that_opentofu_reads_is_one(state, count):
     written = json.dumps({"serial": 7, "lineage": "3f1c", **state}).encode()
     _, proof = check_whole(bucket(written), {})
-    assert (proof.held, proof.detail) == (True, f"serial 7, lineage 3f1c, {count} resources")
+    serial = state.get("serial", 7)
+    assert (proof.held, proof.detail) == (True, f"serial {serial}, lineage 3f1c, {count} resources")
+
+
+@pytest.mark.parametrize("version, held", [(1, True), (2, True), (4, False)])
+def test_the_first_two_versions_had_no_lineage(version, held):
+    state = {"version": version, "serial": 7, "lineage": "", "resources": [], "modules": []}
+    if version < 3:
+        del state["lineage"], state["resources"]
+    _, proof = check_whole(bucket(json.dumps(state).encode()), {})
+    assert (proof.held, proof.detail) == (held, "serial 7, lineage none, 0 resources")
 
 
 def changed(**fields):
@@ -130,6 +143,11 @@ NO_STATE = "cannot be read as one"
             (text, False, NO_STATE, "is no state of OpenTofu")
             for text in (b"", b"null", b"[]", b"[" * 100_000, b"{}", b"\xff", b'"x"')
         ),
+        # OpenTofu 1.12.6 reads neither.
+        *(
+            (stated().decode().encode(encoding), False, NO_STATE, "is no state of OpenTofu")
+            for encoding in ("utf-8-sig", "utf-16", "utf-32")
+        ),
         *(
             (stated(**fields), False, NO_STATE, "is no state of OpenTofu")
             for fields in (
@@ -137,6 +155,8 @@ NO_STATE = "cannot be read as one"
                 *(
                     {"serial": -1},
                     {"serial": 1.5},
+                    {"serial": True},
+                    {"serial": 2**64},
                     {"resources": [RESOURCE | {"instances": ["a"]}]},
                 ),
             )
