@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from fixtures.audit.policy import promises
-from fixtures.evidence.html import main, read_runs, render_index, write_index
-from fixtures.evidence.programme import State
+from fixtures.evidence.html import main, read_runs, render_index, render_summary, write_index
+from fixtures.evidence.programme import State, counts_until, until_words
 from fixtures.evidence.record import IncusRecord, Verdict
 from fixtures.evidence.writer import append_history, write_evidence
 from tests.report.test_page import open_page
@@ -211,3 +211,27 @@ def test_a_history_of_a_thousand_runs_is_a_page_in_seconds(tmp_path):
     assert (time.process_time() - parsed) / (parsed - begun) < READINGS
     assert f"Recovery drills: {RUNS} runs since" in page
     assert f"41 of {len(promises(ATLAS))} promised" in page
+
+
+def test_the_head_of_a_report_says_until_when_as_the_index_does(tmp_path):
+    """Of what the run has proven itself: nothing late, nothing of which one variant is red."""
+    late = drill(service="loki", scenario="tarball", target_rto=4.0)
+    made = record(0, [MOSQUITTO, NATIVE, LOKI[0]], stated(every="1y"))
+    (first, second, third), red = made.drills, late.model_copy(update={"begun": made.begun})
+    odd = third.model_copy(update={"variant": "new-volume", "verdict": Verdict.NOT_RECOVERED})
+    made = made.model_copy(update={"drills": [first, second, third, odd, red]})
+    keep(tmp_path, made)
+    (programme,) = read_runs(tmp_path, NOW + timedelta(hours=1)).programmes
+    valid = {s.place: s.until for s in programme.standings if s.state is State.VALID}
+    assert counts_until(made) == valid and valid.keys() == {MOSQUITTO, NATIVE}
+    says = "29 Nov 2027 (2 recoveries), as the fleet file's programme says, else by criticality"
+    assert f"It counts on prod until {says}; a change" in until_words(made)
+    # So do the cards of both; that of the green variant does not.
+    assert render_summary(made).count("unless what was proven changes") == 2
+    for changed, says in (
+        ({"finished": None}, "Nothing of it counts"),
+        ({"drills": [odd]}, "Nothing of it counts"),
+        ({"programme": []}, "Until when it counts is not said"),
+        ({"programme": promises(ATLAS)}, "by criticality, since the fleet file sets no interval"),
+    ):
+        assert says in until_words(made.model_copy(update=changed)), changed
