@@ -111,6 +111,12 @@ def test_the_calendar_says_when_a_proof_counted(reports):
     red = programme.calendar(standing[MOSQUITTO])[-1]
     assert (red.verdict, red.covered) == (Verdict.NOT_RECOVERED, 0)
     assert red.words == "Nov 2026: 1 run, worst not recovered; proven 0% of the time"
+    at = datetime(2026, 10, 1, 1, tzinfo=UTC)
+    keep(reports, record(59, [LOKI[1]], stated(), begun=at, software="Loki 3.1.0"))
+    (hour_short,) = [
+        s for s in read_runs(reports, NOW).programmes[0].standings if s.place == LOKI[1]
+    ]
+    assert programme.calendar(hour_short)[-2].words.endswith("proven 99% of the time")
 
 
 @pytest.mark.parametrize("width", [1280, 390])
@@ -149,7 +155,7 @@ def test_what_is_amiss_with_the_reports_is_said(reports, tmp_path):
     (reports / gone / "evidence.json").unlink()
     page = re.sub(r"\s+", " ", render_index(reports, NOW))
     assert "line 18 is left out: not JSON" in page
-    assert f"not in the history, since they were killed or still go on: {killed.name}" in page
+    assert f"or their lines were removed (./run verify): {killed.name}" in page
     assert f"{gone}</small>" in page and f'href="{gone}' not in page
     assert "(its directory is not here)" in page
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from fixtures.evidence.html import CSS_FILE, render_page
+from fixtures.evidence.record import AuditRecord
 from fixtures.evidence.writer import read_evidence
 from tests.unit.test_evidence_judge import SKIPPED
 
@@ -110,6 +111,18 @@ def test_no_page_scrolls_sideways(browser, kind, width, pages):
     page = open_page(browser, pages[kind], width, "light")
     page.evaluate("document.querySelectorAll('details').forEach(d => d.open = true)")
     assert page.evaluate("document.documentElement.scrollWidth") <= width
+
+
+def test_a_finding_is_read_whole_on_a_phone(browser, golden, tmp_path):
+    name = "atlas-terraform-state/full-rebuild-with-data/existing: to be repaired until 2026-12-31"
+    check = {"name": name, "outcome": "broken", "detail": "overdue"}
+    audit = AuditRecord(
+        id="a", subject="fleet", topic="follow-up", begun=golden.begun, seconds=1, checks=[check]
+    )
+    made = golden.model_copy(update={"audits": [audit]})
+    page = open_page(browser, write_page(made, tmp_path), 390, "light")
+    box = page.locator(".dr-findings b").first.bounding_box()
+    assert box["x"] + box["width"] <= 390
 
 
 def test_paper_holds_the_whole_width(browser, pages):

@@ -216,7 +216,11 @@ def reviewed(tmp_path, golden):
     write_evidence(golden, tmp_path)
     fix = {"owner": "Ada Berg", "by": "2999-12-20", "what": "export again"}
     ada = {"name": "Ada Berg", "role": "on call"}
-    said = {"operator": ada, "observers": [ada], "actions": [{"items": ["*"], "fix": fix}]}
+    said = {
+        "operator": {"name": " Ada\nBerg ", "role": "on call "},
+        "observers": [ada],
+        "actions": [{"items": ["*"], "fix": fix}],
+    }
     add_entry(tmp_path, golden, ReviewText.model_validate(said), user="root")
     return Dossier(golden, read_review(tmp_path), None, "00" * 32)
 

@@ -159,11 +159,12 @@ def test_a_key_signs_each_entry(tmp_path, late):
     [
         ({"actions": [fix("grafana/snapshot/existing")]}, "nothing of this run that is no pass"),
         ({"actions": [fix(CELL, by=NOW.date() - timedelta(days=1))]}, "is in the past"),
+        ({"reviewer": {"name": " \n", "role": "IT"}}, "at least 1 character"),
         ({"reviewer": {"name": "Bo", "role": "IT"}}, "1 items are not decided: step-ca/snapshot"),
     ],
 )
 def test_what_is_wrong_is_refused_and_nothing_is_written(tmp_path, late, said, seen):
-    with pytest.raises(UsageError, match=seen):
+    with pytest.raises((UsageError, ValueError), match=seen):
         added(tmp_path, late, **said)
     assert not (tmp_path / REVIEW_FILE).exists()
 
@@ -214,9 +215,24 @@ def test_items_are_all_that_is_no_pass_but_what_was_not_selected_and_the_follow_
     }
 
 
+def test_what_the_runbook_did_not_recover_is_an_item_until_it_does(tmp_path):
+    """With the engine's cell green: who signs off has decided on the runbook, too."""
+    for name, day in (("runbook", 1), ("person", 2)):
+        red = run_of(name, day, procedure=name, section="Restore", **LATE)
+        run = red.model_copy(update={"drills": [*run_of().drills, *red.drills]})
+        key = f"step-ca/snapshot/{name}"
+        assert [item.key for item in items_of(run)] == [key]
+        reviewed(tmp_path / name, run, fix("step-ca/*"))
+        assert open_of(tmp_path / name)[0][0].item == key
+        append_history(run_of("engine", 3), tmp_path / name / "history.jsonl")
+        assert len(open_of(tmp_path / name)[0]) == 1
+        append_history(run_of("again", 4, procedure=name), tmp_path / name / "history.jsonl")
+        assert open_of(tmp_path / name)[0] == []
+
+
 def open_of(reports, fleet=RUN["fleet"], **given):
     warnings = []
-    found = open_actions(reports, fleet, warnings.append, **given)
+    found = open_actions(reports, fleet, warnings.append, now=NOW, **given)
     return found, warnings
 
 
@@ -240,6 +256,7 @@ def test_an_open_action_travels_until_a_green_drill_of_its_cell(fixed):
 
 
 GREEN, RED = run_of("r2", 2), run_of("r2", 2, variant="copy", **LATE)
+in_2030 = GREEN.drills[0].model_copy(update={"begun": datetime(2030, 1, 1, tzinfo=UTC)})
 NO_REPAIR = {
     "earlier": run_of("r0", 1),
     "rehearsal": run_of("r2", 2, origin="rehearsal"),
@@ -249,6 +266,8 @@ NO_REPAIR = {
     "sample": run_of("r2", 2, variant="sample-1"),
     "as-of": GREEN.model_copy(update={"as_of": NOW}),
     "target": GREEN.model_copy(update={"incus": None}),
+    "procedure": run_of("r2", 2, procedure="runbook"),
+    "clock too fast": GREEN.model_copy(update={"drills": [in_2030]}),
     "one red variant": GREEN.model_copy(update={"drills": [*GREEN.drills, *RED.drills]}),
 }
 
