@@ -231,7 +231,7 @@ def test_the_head_of_a_report_says_until_when_as_the_index_does(tmp_path):
     valid = {s.place: s.until for s in programme.standings if s.state is State.VALID}
     assert counts_until(made) == valid and valid.keys() == {MOSQUITTO, NATIVE}
     says = "29 Nov 2027 (2 recoveries), as the fleet file's programme says, else by criticality"
-    assert f"It counts on prod until {says}; a change" in until_words(made)
+    assert f"What recovered counts on prod until {says}; a change" in until_words(made)
     # So do the cards of both; that of the green variant does not.
     assert render_summary(made).count("unless what was proven changes") == 2
     for changed, says in (

@@ -126,6 +126,7 @@ FACTS = {
     41: {"runbook_file": None},
     42: {"drills_made": 1},
     2: {"finished": None},
+    17: {"as_of": "2026-11-01T00:00:00Z"},
     19: {"incus": None},
 }
 """Point -> facts of a full run without which it is no `yes`."""
