@@ -54,6 +54,10 @@ def test_another_version_is_a_finding():
 def test_a_red_drill_that_was_not_tested_again_is_a_finding():
     red = line(5, verdict=Verdict.WRONG_DATA)
     assert audited([*GREEN, red])[1] == {}, "there are 30 days for it"
+    names = [
+        check.name for check in under_audit([*GREEN, red]).proofs() if check.detail[:5] == "wrong"
+    ]
+    assert names == ["snapshot (rehearsal) was red, and is within the time for its retest"]
     _, broken = audited([*GREEN, red], now=NOW + timedelta(days=26))
     (detail,) = broken.values()
     assert "wrong data on 24 Nov 2026" in detail and "at the latest on 24 Dec 2026" in detail
