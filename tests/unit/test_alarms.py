@@ -51,6 +51,12 @@ def test_ran_says_that_it_ran_and_ok_what_came_of_it(tmp_path, golden, is_ok, si
         assert f"{message['title']}\n{message['message']}" == body
 
 
+def test_people_are_told_which_section_of_the_runbook_was_red(golden):
+    red = next(drill for drill in golden.drills if drill.verdict == "not recovered")
+    run = golden.model_copy(update={"drills": [red.model_copy(update={"procedure": "runbook"})]})
+    assert "mosquitto tarball (runbook): not recovered" in alarms._words(run)[1]
+
+
 def drips(connection):
     """Answer a byte now and then: the time-out of a socket restarts with each."""
     connection.recv(65536)

@@ -114,6 +114,9 @@ def test_the_person_answers_the_target_and_the_runbook_is_shown(golden):
     assert found.verdict is Verdict.RECOVERED
     slow = row(golden, [line(), line(procedure="person", rto=1801.0)], "rebuild")
     assert slow.verdict is Verdict.RECOVERED_LATE
+    assert "person" not in slow.reason
+    years_ago = line(procedure="person", run="r9", begun=line().begun.replace(year=2020))
+    assert row(golden, [years_ago, line()], "rebuild").reason.endswith(" 2020, run r9")
 
 
 def test_a_row_names_what_was_skipped_in_it(golden):
