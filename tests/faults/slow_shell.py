@@ -6,7 +6,7 @@ write = Sandbox.write
 
 
 def write_slow(self, path, data, **about):
-    if path == "/root/.by-hand":
+    if path == "/root/.bashrc":
         data = b"sleep 1\n" + data + b"\nPROMPT_COMMAND='__end; sleep 0.3'\n"
     write(self, path, data, **about)
 

@@ -50,8 +50,13 @@ SHAPES = {
     "a listing of dollars": indented(listing("$ ", "| NAME | STATE |\n")),
     **{f"a listing with {prompt}": fenced(listing(prompt, "Done it\n"), "") for prompt in PROMPTS},
     "a listing below a comment": fenced(f"# first\n{listing('$ ')}", "bash session"),
+    "a listing of root with comments": fenced(
+        listing("# ", "# Ok, next\n").replace("# ", "# Stop\n# ", 1), "console"
+    ),
     "a listing called text": fenced(listing("$ ", "ok\n"), "text"),
     "a directive": fenced(RESTORE, "{code-block} bash"),
+    "a directive with options": fenced(":linenos:\n:caption: it\n" + RESTORE, "{code-block} bash"),
+    "a directive with YAML": fenced("---\nlinenos: true\n---\n" + RESTORE, "{code} sh"),
     "a class": fenced(RESTORE, "{#x .bash .numberLines}"),
     "a name of shell": fenced(RESTORE, "shell-script"),
     "an admonition": "## Restore\n\n!!! note\n\n    Do it now.\n\n"
@@ -142,7 +147,7 @@ FAILING = {
     "an open quote": (fenced(RESTORE + "echo 'ready\n"), "unexpected EOF"),
     "a stop at the first error": (
         fenced("set -e\nincus storage volume delete local mosquitto01-data\n" + RESTORE),
-        "The storage volume is still in use",
+        "status 1: Error: The storage volume is still in use",
     ),
     "nothing that restores": (fenced("incus list\n"), ""),
     "a service left stopped": (fenced(RESTORE.rpartition("incus start")[0]), "is Stopped"),

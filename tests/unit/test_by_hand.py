@@ -137,6 +137,24 @@ def test_what_is_no_recording_is_said(tmp_path, text):
         replay(path)
 
 
+LINES = ["suspend", "bash", "true", "exit", "seq 1 200000; give-up"]
+
+
+@pytest.mark.parametrize(
+    "seconds, typed, how, shown",
+    [(60, LINES, "give-up", "\n200000\n"), (1, ["sleep 600"], "left", "")],
+)
+def test_a_shell_comes_to_an_end_and_all_of_it_is_recorded(tmp_path, seconds, typed, how, shown):
+    argv = [sys.executable, "-m", "tests.unit.local_shell", str(tmp_path), str(seconds)]
+    about = {"cwd": ROOT, "env": {**os.environ, "PYTHONPATH": str(ROOT)}, "timeout": 60}
+    lines = "".join(f"{line}\n" for line in typed)
+    done = subprocess.run(argv, input=lines, capture_output=True, text=True, **about)
+    assert done.stderr.splitlines() == [how, *typed]
+    assert shown in done.stdout
+    events = map(json.loads, (tmp_path / "cast").read_text().splitlines()[1:])
+    assert shown in "".join(text for _, _, text in events).replace("\r", "")
+
+
 def test_where_the_runbook_was_left():
     section = ["set -eu", "# stop", "incus stop  grafana01", "incus start grafana01"]
     assert left_runbook(section, ["incus stop grafana01", "incus start grafana01"]) == []

@@ -25,6 +25,7 @@ from fixtures.runbook.perform import (
     is_question,
     line_of,
     plaintext_on_disk,
+    shown,
 )
 from fixtures.runbook.section import RegimeUnderAudit, _shifted, backed_up_by
 from fixtures.runbook.text import Section, parse_runbook, placeholders, read_runbook
@@ -125,6 +126,15 @@ def test_complaints_of_a_script_and_of_a_file_that_bash_reads_are_found_by_their
     )
     source = Section("x", 1, {3: "prose", 5: "lxc stop a", 6: "docker stop a"})
     assert [line_of(source, each) for each in seen.complaints] == [5, 6]
+
+
+def test_what_a_word_processor_wrote_is_seen():
+    assert shown(["stop", "a b", "für"]) == "stop 'a b' für"
+    assert shown(["“a”", "––x", "b\u200b", "c\u00a0d"]) == (
+        r"'\u201ca\u201d' '\u2013\u2013x' 'b\u200b' 'c\xa0d'"
+    )
+    assert "–" not in shown([Secret("a–secret–of–the–lab").reveal()])
+    assert "secret" not in shown([Secret("a–secret–of–the–lab").reveal()])
 
 
 INFO, STOP, RESTORE = (f"incus {verb} x".split() for verb in ("info", "stop", "restore"))
