@@ -25,6 +25,8 @@ def main(argv):
     given = parser.parse_args(argv)
     if unknown := [name for name in given.names if name not in BENCHMARKS]:
         parser.error(f"no benchmark is called {', '.join(unknown)}: {', '.join(BENCHMARKS)}")
+    if given.repeat is not None and given.repeat < 1:
+        parser.error(f"--repeat={given.repeat}: it is taken once at least")
     if given.table:
         page = figures.fill_page(figures.PAGE.read_text("utf-8"), figures.read())
         figures.PAGE.write_text(page, encoding="utf-8")

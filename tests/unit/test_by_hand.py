@@ -177,7 +177,7 @@ def test_the_summary_names_the_recording_as_it_is_typed(tmp_path):
 @pytest.mark.parametrize("main", [by_hand.main, verify.pack_period, review.write_review])
 def test_a_command_takes_an_option_once_and_with_a_value(main, capsys):
     wrong = {"--reports is given twice": ["--reports", "a", "--reports=a"]}
-    wrong["is given without a value"] = ["--reports="]
+    wrong["an option has no value"] = ["--reports="]
     for said, words in wrong.items():
         with pytest.raises(SystemExit) as ended:
             main(words)
