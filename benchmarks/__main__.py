@@ -1,6 +1,5 @@
 """`./run bench [NAME...]`: measure, and keep the raw results."""
 
-import argparse
 import importlib
 import sys
 import time
@@ -8,7 +7,7 @@ from datetime import UTC, datetime
 from functools import partial
 
 from benchmarks import figures
-from fixtures.errors import DrillError
+from fixtures.errors import DrillError, Parser
 
 BENCHMARKS = {"rto": 7, "fleet": 3, "start": 3, "integrity": 5, "restore": 3}
 """Name of a module with a function `run(bench)` -> how many times its figures are taken."""
@@ -18,7 +17,7 @@ say = partial(print, flush=True)
 
 def main(argv):
     """Returns the exit status: 0 where every goal that was measured is reached."""
-    parser = argparse.ArgumentParser(prog="./run bench", description=__doc__)
+    parser = Parser(prog="./run bench", description=__doc__)
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(BENCHMARKS)}")
     parser.add_argument("--repeat", type=int, help="how many times each figure is taken")
     parser.add_argument("--quick", action="store_true", help="small sizes; no results are written")
@@ -26,6 +25,8 @@ def main(argv):
     given = parser.parse_args(argv)
     if unknown := [name for name in given.names if name not in BENCHMARKS]:
         parser.error(f"no benchmark is called {', '.join(unknown)}: {', '.join(BENCHMARKS)}")
+    if given.repeat is not None and given.repeat < 1:
+        parser.error(f"--repeat={given.repeat}: it is taken once at least")
     if given.table:
         page = figures.fill_page(figures.PAGE.read_text("utf-8"), figures.read())
         figures.PAGE.write_text(page, encoding="utf-8")

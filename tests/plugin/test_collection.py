@@ -1,5 +1,8 @@
 """What is drilled, and what an operator sees of it without any Incus."""
 
+import os
+import subprocess
+import sys
 from types import SimpleNamespace
 
 import pytest
@@ -61,6 +64,12 @@ def test_a_sample_is_a_drill_for_each_number_and_nothing_off_site_is_contacted()
         (["--seed=3"], "--sample= is no number"),
         (["--backups=sftp://me:secret@host/x"], ""),
         (["--backups=fleets", "--backups="], "--backups is given without a value"),
+        (["--fleet", "a", "--fleet=b"], "--fleet is given twice"),
+        (["-k", "loki", "-k", "grafana"], "-k is given twice"),
+        (["-m", "nosuch or tarball"], "there is no kind of drill nosuch"),
+        (["-k", "loki &"], "-k 'loki &': unexpected character"),
+        (["mosquitto"], "HINT: drills are selected by words: -k mosquitto"),
+        (["--reports=pyproject.toml"], "pyproject.toml: it is no directory"),
         (["--source=drill-x"], "'drill-x' is a drill project by its name, and no source"),
         (["--plan", "--as-of=yesterday"], "--as-of=yesterday"),
     ],
@@ -68,6 +77,16 @@ def test_a_sample_is_a_drill_for_each_number_and_nothing_off_site_is_contacted()
 def test_a_wrong_option_ends_the_run_before_anything_is_contacted(options, words):
     said = refused(*options)
     assert words in said and "secret" not in said
+
+
+@pytest.mark.parametrize(
+    "options, status", [(["--plan", "-k", "loki and audit"], 0), (["-k=("], 4)]
+)
+def test_what_is_printed_to_a_closed_output_is_lost_and_that_is_all(options, status):
+    command = [sys.executable, "-m", "pytest", "drills", "-p", "no:cacheprovider", *options]
+    about = {"cwd": ROOT, "stderr": subprocess.PIPE, "timeout": 60}
+    done = subprocess.run(command, preexec_fn=lambda: os.close(1), **about)
+    assert (done.returncode, b"Traceback" in done.stderr) == (status, False), done.stderr
 
 
 def test_a_lab_that_cannot_be_had_by_the_environment_is_refused(tmp_path):

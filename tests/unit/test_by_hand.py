@@ -13,10 +13,13 @@ import pytest
 
 from fixtures.clock import Stopwatch
 from fixtures.errors import UsageError, WrongData
-from fixtures.evidence.record import CheckRecord
+from fixtures.evidence import verify
+from fixtures.evidence.record import CheckRecord, PersonRecord
 from fixtures.fleet.load import load_fleet
+from fixtures.plugin import by_hand, review
+from fixtures.plugin.by_hand import summary
 from fixtures.plugin.collect import planned_by_hand
-from fixtures.plugin.options import DEFAULT_FLEET, ROOT
+from fixtures.plugin.options import DEFAULT_FLEET, ROOT, shown_path
 from fixtures.recovery.drill import Drill
 from fixtures.runbook.by_hand import LONGEST_PAUSE, Recording, left_runbook, replay
 from fixtures.runbook.text import parse_runbook
@@ -179,6 +182,24 @@ def run_of(*by_hand, **more):
     about = {"target": "lab", "backups": (), "lacks": frozenset()}
     runbook = DEFAULT_FLEET.parent / fleet.runbook.file
     return SimpleNamespace(fleet=fleet, runbook=runbook, by_hand=by_hand, **{**about, **more})
+
+
+def test_the_summary_names_the_recording_as_it_is_typed(tmp_path):
+    made = Drill("x", "snapshot", 900, "drill-x", "low")
+    made.person = PersonRecord(name="A", role="B", blind=False, transcript="by-hand.cast")
+    path = shown_path(tmp_path / "by hand.cast")
+    assert summary(made, path)[-1] == f"  ./run by-hand --replay '{path}'"
+    assert shown_path(ROOT / "drills") == os.path.relpath(ROOT / "drills")
+
+
+@pytest.mark.parametrize("main", [by_hand.main, verify.pack_period, review.write_review])
+def test_a_command_takes_an_option_once_and_with_a_value(main, capsys):
+    wrong = {"--reports is given twice": ["--reports", "a", "--reports=a"]}
+    wrong["an option has no value"] = ["--reports="]
+    for said, words in wrong.items():
+        with pytest.raises(SystemExit) as ended:
+            main(words)
+        assert ended.value.code == 2 and said in capsys.readouterr().err
 
 
 def test_a_wrong_word_is_no_traceback_and_leaves_nothing(tmp_path):

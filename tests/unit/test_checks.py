@@ -59,6 +59,21 @@ def test_what_is_seen_of_the_host_comes_last_and_counts(checks, monkeypatch, see
             checks.must_all_hold("x")
 
 
+def test_a_broken_proof_is_no_wrong_data_where_incus_itself_has_gone(checks):
+    def gone():
+        raise IncusError("nothing listens there")
+
+    broken = [ActiveCheck("an MQTT round trip", False, "connection to the broker lost")]
+    checks.record_active_checks(lambda: broken, gone)
+    checks.not_looked("stays up", "run systemctl: nothing listens there")
+    why = "^service x: proofs by doing, stays up: run systemctl: nothing listens there$"
+    with pytest.raises(CouldNotLook, match=why):
+        checks.must_all_hold("x")
+    checks.record_active_checks(lambda: broken, lambda: "Running")
+    with pytest.raises(WrongData, match="round trip"):
+        checks.must_all_hold("x")
+
+
 def test_neither_a_defect_in_the_thread_nor_what_it_saw_is_lost(checks, monkeypatch):
     monkeypatch.setattr(module, "check_host", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError), checking_host(checks, NOTHING, NOTHING):

@@ -177,7 +177,7 @@ def test_the_shipped_file_is_whole_and_names_no_clause_twice():
     ("text", "seen"),
     [
         ("controls: 2", "controls: Input should be 1"),
-        ("a: [", "while parsing"),
+        ("a: [", "line 1: expected the node content"),
         ("controls: 1\nstandards: []", "standards: List should have at least 1 item"),
         (SHIPPED.read_text().replace("{point: 5}", "{point: 43}", 1), "less than or equal to 42"),
         (SHIPPED.read_text().replace("{point: 5}", "{}", 1), "needs one of drills, audit"),

@@ -53,6 +53,15 @@ def test_what_is_not_promised_is_no_gap():
     ]
 
 
+def test_a_reason_that_several_faults_have_is_there_once():
+    faults = [f"look for {n}: nothing listens there\nHINT: is Incus up?" for n in "abc"]
+    lines = summary_lines(run(errors=["the disk was full", *faults]))
+    assert lines[-2:] == [
+        "ERROR: the disk was full",
+        "ERROR: look for a, look for b, look for c: nothing listens there\nHINT: is Incus up?",
+    ]
+
+
 def test_faults_and_the_command_that_finishes_the_clean_up_come_last():
     cleanup = CleanupRecord(left=["project drill-x"], command="incus project delete drill-x")
     lines = summary_lines(run(errors=["the disk was full"], cleanup=cleanup))

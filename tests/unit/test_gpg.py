@@ -197,6 +197,7 @@ def test_what_is_no_passphrase_is_refused_in_words(tmp_path):
             passphrase(tmp_path, b"x" * length)
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
-    for path in (tmp_path, pipe, Path("/dev/null"), tmp_path / "a\0b"):
-        with pytest.raises(UsageError, match="nothing was done"):
+    for path in (tmp_path, pipe, Path("/dev/null"), tmp_path / "a\0b", tmp_path / "none"):
+        with pytest.raises(UsageError, match="nothing was done") as raised:
             read_passphrase(path)
+        assert raised.value.hint == "name a file of yours, of mode 0600"

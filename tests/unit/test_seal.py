@@ -574,7 +574,7 @@ def test_a_pack_is_what_an_auditor_is_handed(reports, key, tmp_path, capsys):
     assert others < set(names) and any(name.endswith(".pub") for name in names)
     assert verify.verify_paths([str(target), option(key)]) == 0
     assert verify.pack_period(options) == 2, "what is there is never replaced"
-    assert "File exists" in capsys.readouterr().err
+    assert "is there already; name a new file" in capsys.readouterr().err
 
 
 def packed(reports, year=2026):
