@@ -1,5 +1,8 @@
 """A run that was ended early says so in its evidence; a refusal of the guard ends it at once."""
 
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -9,6 +12,7 @@ from fixtures.errors import DrillError, GuardRefused
 from fixtures.evidence.record import STOPPED_BY_GUARD, Verdict
 from fixtures.recovery.checks import Checks
 from fixtures.recovery.drill import Drill, remove_all, verdict_of
+from tests.faults.conftest import WITH_SIGNALS
 from tests.plugin.conftest import ROOT, evidence_of, run_pytest
 
 PLUGINS = {
@@ -48,6 +52,16 @@ def test_ctrl_c_at_any_instruction_is_no_traceback(tmp_path, plugin):
     assert "Traceback" not in done.stdout + done.stderr
     assert "KeyboardInterrupt" in done.stdout
     assert (record["interrupted"], record["errors"]) == (True, [])
+
+
+def test_ctrl_c_while_the_engine_is_loaded_is_silent():
+    """Ctrl-C as its first module is looked for."""
+    late = "import os, signal, sys; sys.addaudithook(lambda event, seen: "
+    late += "event == 'import' and seen[0] == 'fixtures.errors' and os.kill(os.getpid(), 2)); "
+    late += "import pytest; pytest.main(['drills', '--plan'])"
+    argv = [*WITH_SIGNALS, sys.executable, "-c", late]
+    done = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (-signal.SIGINT, "")
 
 
 def test_an_error_of_pytest_itself_is_an_error_of_the_run(tmp_path):
