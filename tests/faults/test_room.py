@@ -1,13 +1,14 @@
 """A pool that is nearly full: a drill writes nothing there that production would be short of."""
 
 import time
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
 
 from fixtures.errors import CouldNotLook, NotAllowed
 from fixtures.incus import volumes
-from fixtures.incus.volumes import GIB, give_back, kept_free, read_space, room_for
+from fixtures.incus.volumes import GIB, Volume, give_back, kept_free, read_space, room_for
 from fixtures.recovery.service import ServiceUnderDrill
 
 SERVER = SimpleNamespace(server={"environment": {}}, endpoint="/run/test-room")
@@ -78,3 +79,9 @@ def test_a_full_pool_ends_every_import_before_it_begins(make_service, monkeypatc
     assert service.volume.sibling(service.spec.volumes[0].name).created_at() == made_at
     with pytest.raises(CouldNotLook, match="not enough room for a new volume"):
         ServiceUnderDrill.rebuild(service)
+    # A pool of driver dir copies whole, and does not count what a volume has.
+    monkeypatch.setattr(Volume, "driver", lambda _: "dir")
+    monkeypatch.setattr(Volume, "used_bytes", lambda _: None)
+    monkeypatch.setattr(volumes, "read_space", lambda *_: (5 * GIB, 10 * GIB))
+    with pytest.raises(CouldNotLook, match=r"the copy of snapshot .*: needs 6\.0 GiB"):
+        service.copy_snapshot(replace(backup, name="s"), service.incus.project, "grown")

@@ -190,6 +190,7 @@ BODIES = {
     "devices that are no map": {"devices": ["eth0"]},
     "config that is no map": {"config": "raw.lxc"},
     "a source that is no map": {"source": "x"},
+    "a source that is a number": {"source": [7]},
     "pushed": {"source": {"type": "migration", "mode": "push"}},
     "a copy that pushes": {"source": {"type": "copy", "mode": "push", "source": "x"}},
     "pulled": {"source": {"type": "migration", "mode": "pull", "operation": "https://x"}},
@@ -197,6 +198,10 @@ BODIES = {
     "a certificate": {"source": {"type": "image", "alias": "x", "certificate": "x"}},
     "a list": [1],
     "no JSON": b"not json",
+    "a key twice": b'{"config": {"raw.lxc": "x"}, "config": {}}',
+    "a key in capitals, as Go reads it": {"Source": {"type": "migration"}},
+    "a key of a source in capitals": {"source": {"type": "copy", "source": "a/b", "Mode": "push"}},
+    "a long s, as Go reads it": '{"\u017fource": {"type": "migration"}}'.encode(),
     "two objects": b'{"name": "x"} {"project": "default"}',
     "too deep": b"[" * 100_000,
 }
@@ -284,6 +289,16 @@ def test_our_project_is_created_changed_and_deleted(guard):
 def test_a_project_by_another_name_is_not_made(guard, name):
     with pytest.raises(GuardRefused, match="is no drill project by its name"):
         guard.send("POST", "/1.0/projects", {"name": name, "config": CLOSED})
+
+
+def test_a_project_is_made_by_the_only_name_and_config_of_its_order(guard):
+    """Incus 7.0.2 made the second name, and mixed both configs."""
+    order = {"name": OURS, "config": CLOSED}
+    assert not guard.refuses("POST", "/1.0/projects", order)
+    for more in ({"Name": "atlas2"}, {"Config": {"restricted": "false"}}):
+        assert guard.refuses("POST", "/1.0/projects", {**order, **more})
+    twice = json.dumps(order).replace("{", '{"config": {"restricted": "false"}, ', 1)
+    assert guard.refuses("POST", "/1.0/projects", twice.encode())
 
 
 @pytest.mark.parametrize("project", ["default", "atlas", "drill-unmarked", "drill-other", PREPARED])

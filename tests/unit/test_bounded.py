@@ -299,6 +299,33 @@ def test_a_server_that_falls_silent_is_named(served):
         incus.exists("instances", "i")
 
 
+def test_of_a_silent_server_one_request_waits_and_the_others_do_not(served, monkeypatch):
+    """Four drills took more than 9 minutes to say that Incus does not answer: 30 s each request."""
+    asked = []
+
+    def say(head):
+        asked.append(head.split(b" ")[1])
+        time.sleep(4 * SECONDS)
+        yield b""
+
+    incus, server = served(say)
+    monkeypatch.setattr(guard, "PROBE_SECONDS", 0.1)
+
+    def all_fail(number):
+        for _ in range(number):
+            with pytest.raises(IncusError, match="does not answer in time"):
+                incus.get("instances")
+
+    all_fail(2)
+    assert asked == [b"/1.0/instances"] * 2, "as it answers other requests, each is made"
+    server.hello = None
+    all_fail(3)
+    assert asked[2:] == [b"/1.0"]
+    server.hello, server.say = HELLO, lambda _: [sized(b'{"type":"sync","metadata":{"a":"b"}}')]
+    monkeypatch.setitem(guard.GuardAdapter._silent, next(iter(incus.session.adapters)), 0.0)
+    assert incus.get("instances") == {"a": "b"}
+
+
 def test_an_operation_is_awaited_has_an_end_and_may_fall_silent(served, monkeypatch):
     monkeypatch.setattr(client, "WAIT_SECONDS", SECONDS)
     say = answers(instances=STARTED, wait=[RUNNING, RUNNING, DONE])

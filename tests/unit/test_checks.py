@@ -131,6 +131,18 @@ def test_less_than_the_last_proof_by_more_than_is_allowed_is_wrong(checks, now, 
     assert is_held or f"{now} silences, the last proof counted 100" in checks.broken[0]
 
 
+def test_what_could_not_be_counted_is_not_less_than_at_the_last_proof(checks):
+    """Incus fell silent while the service was counted: 0 of 3 certificates were wrong data."""
+    counted = {"certificates": 3, "keys": 2}
+    checks.drill.last_proof = SimpleNamespace(counted=counted, begun=NOW, run="r1")
+    checks.drill.counted = {"keys": 2}
+    module.check_not_shrunk(checks, checks.drill, 0.1, is_counted=False)
+    assert not checks.broken and checks.unlooked
+    checks.drill.counted = {"keys": 1}
+    module.check_not_shrunk(checks, checks.drill, 0.1, is_counted=False)
+    assert "1 keys, the last proof counted 2 (" in checks.broken[0]
+
+
 def test_a_proof_is_compared_with_one_of_the_same_source():
     line = SimpleNamespace(service="x", scenario="tarball", origin="existing", variant=None)
     line.verdict, line.backup_source = Verdict.RECOVERED, "/backup/20261101"

@@ -1,7 +1,11 @@
 """The end of a run on a terminal: verdict, gaps and faults, in 100 columns whatever the names."""
 
+from types import SimpleNamespace
+
+import pytest
+
 from fixtures.evidence.record import CellRecord, CleanupRecord
-from fixtures.plugin.terminal import WIDTH, summary_lines
+from fixtures.plugin.terminal import WIDTH, DrillTerminal, summary_lines
 from tests.unit.test_evidence_judge import NO_PACKAGE, SKIPPED, drill, run
 
 LONG = "atlas-terraform-state"
@@ -71,3 +75,8 @@ def test_faults_and_the_command_that_finishes_the_clean_up_come_last():
         "ERROR: project drill-x",
         "finish the clean-up with: incus project delete drill-x",
     ]
+
+
+def test_ctrl_c_before_there_is_a_record_ends_without_a_trace():
+    early = DrillTerminal(SimpleNamespace(stash=pytest.Stash()))
+    early.pytest_keyboard_interrupt(None)

@@ -2,8 +2,10 @@
 
 from datetime import UTC, datetime, timedelta
 
+import filelock
 import pytest
 
+from fixtures.errors import CouldNotLook
 from fixtures.incus import project
 from fixtures.incus.guard import MARKER_KEY
 from fixtures.incus.project import EXPIRES_KEY, HOST_KEY, host_id
@@ -27,6 +29,22 @@ def test_a_run_lives_as_long_as_its_lock_is_held():
     with project.run_lock("run-1"):
         assert not is_dead(host_id())
     assert is_dead(host_id())
+
+
+def test_who_has_waited_for_long_enough_goes_on_and_says_who_did_not(monkeypatch):
+    """A run that is stopped by Ctrl-Z while it reaps held up every later run for ever."""
+    monkeypatch.setattr(project, "REAPING_SECONDS", 0)
+    with project.run_lock(project.REAPING):
+        # Nothing is asked of Incus without the lock.
+        (fault,) = project.reap(None, None).faults
+        assert "another run on this machine has held" in fault and "fuser -v" in fault
+        with (
+            pytest.raises(CouldNotLook, match="nothing was made"),
+            project.turn(project.REAPING, "nothing was made", 0),
+        ):
+            raise AssertionError
+    with project.turn(project.REAPING, "", 0), pytest.raises(filelock.Timeout):
+        project.run_lock(project.REAPING).acquire()
 
 
 def test_a_run_from_before_the_reboot_is_dead():
