@@ -3,6 +3,7 @@
 import ast
 import itertools
 import re
+from functools import cache
 
 CONTROL = (
     *(ast.If, ast.IfExp, ast.Match, ast.For, ast.AsyncFor, ast.While, ast.Try, ast.TryStar),
@@ -17,8 +18,14 @@ PYTEST = ("pytest", "pytest.mark", "mark")
 
 def nodes(source, *kinds):
     """Nodes of these kinds of a source text, or of a tree."""
-    tree = ast.parse(source) if isinstance(source, str) else source
-    return [node for node in ast.walk(tree) if isinstance(node, kinds)]
+    every = all_nodes(source) if isinstance(source, str) else ast.walk(source)
+    return [node for node in every if isinstance(node, kinds)]
+
+
+@cache
+def all_nodes(source):
+    """Each file is parsed once for all rules."""
+    return list(ast.walk(ast.parse(source)))
 
 
 def asserts_that_cannot_fail(source):
