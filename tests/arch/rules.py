@@ -3,6 +3,7 @@
 import ast
 import itertools
 import re
+from functools import lru_cache
 
 CONTROL = (
     *(ast.If, ast.IfExp, ast.Match, ast.For, ast.AsyncFor, ast.While, ast.Try, ast.TryStar),
@@ -17,8 +18,14 @@ PYTEST = ("pytest", "pytest.mark", "mark")
 
 def nodes(source, *kinds):
     """Nodes of these kinds of a source text, or of a tree."""
-    tree = ast.parse(source) if isinstance(source, str) else source
-    return [node for node in ast.walk(tree) if isinstance(node, kinds)]
+    every = all_nodes(source) if isinstance(source, str) else ast.walk(source)
+    return [node for node in every if isinstance(node, kinds)]
+
+
+@lru_cache(maxsize=1)
+def all_nodes(source):
+    """One file is parsed once for all rules."""
+    return list(ast.walk(ast.parse(source)))
 
 
 def asserts_that_cannot_fail(source):
@@ -60,11 +67,10 @@ def faults_of_a_drill(source):
 
 def bare_skips(source):
     """Skips and expected failures without a reason."""
-    tree = ast.parse(source)
-    calls = {id(call.func): call for call in nodes(tree, ast.Call)}
+    calls = {id(call.func): call for call in nodes(source, ast.Call)}
     return [
         f"line {node.lineno}: {ast.unparse(node)}"
-        for node in nodes(tree, ast.Attribute)
+        for node in nodes(source, ast.Attribute)
         if node.attr in SKIPS and ast.unparse(node.value) in PYTEST
         if id(node) not in calls or not _has_a_reason(calls[id(node)])
     ]
@@ -109,16 +115,15 @@ def long_functions(source, most=40):
 
 def prints(source):
     """Calls of `print` outside of `if __name__ == "__main__":`."""
-    tree = ast.parse(source)
     entry = {
         id(inner)
-        for node in nodes(tree, ast.If)
+        for node in nodes(source, ast.If)
         if "__name__" in ast.unparse(node.test)
         for inner in ast.walk(node)
     }
     return [
         f"line {node.lineno}"
-        for node in nodes(tree, ast.Call)
+        for node in nodes(source, ast.Call)
         if getattr(node.func, "id", "") == "print" and id(node) not in entry
     ]
 

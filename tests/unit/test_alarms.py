@@ -60,7 +60,7 @@ def test_people_are_told_which_section_of_the_runbook_was_red(golden):
 def drips(connection):
     """Answer a byte now and then: the time-out of a socket restarts with each."""
     connection.recv(65536)
-    for _ in range(50):
+    for _ in range(300):
         connection.sendall(b"H")
         time.sleep(0.1)
 
@@ -89,7 +89,7 @@ def test_a_server_that_is_slow_holds_no_run(tmp_path, golden, monkeypatch, answe
         lines = "".join(f"ok http://{host}:{port}/{KEY}{n}\n" for n in range(5))
         to, begun = given(tmp_path, lines, f"json://{host}:{port}/{TOKEN}"), time.monotonic()
         warnings = to.end(golden, is_ok=False)
-        assert time.monotonic() - begun < 3
+        assert time.monotonic() - begun < 20
     assert warnings[:5] == [NOT_SENT.format("no answer in 0.3 s")] * 5 and len(warnings) == 6
     assert KEY not in str(warnings) and TOKEN not in str(warnings)
 

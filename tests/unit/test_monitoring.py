@@ -17,7 +17,6 @@ ROOT = Path(__file__).parents[2]
 MONITORING = ROOT / "docs" / "monitoring"
 CASES = Path(__file__).with_name("alarms.yml")
 RULES = yaml.safe_load((MONITORING / "rules.yml").read_text())
-ALARMS = [rule["alert"] for group in RULES["groups"] for rule in group["rules"]]
 DASHBOARD = json.loads((MONITORING / "dashboard.json").read_text())
 SAMPLE = ROOT / "reports" / "sample" / "evidence.json"
 DAY = 24
@@ -64,15 +63,14 @@ def test_each_alarm_rings_and_keeps_still():
 
 
 @pytest.mark.parametrize("expression", ["vector(0) > 1", "vector(1)"])
-@pytest.mark.parametrize("alarm", ALARMS)
-def test_one_that_never_rings_or_always_does_is_found(alarm, expression, tmp_path):
+def test_each_that_never_rings_or_always_does_is_found(expression, tmp_path):
     rules = json.loads(json.dumps(RULES))
     for rule in rules["groups"][0]["rules"]:
-        if rule["alert"] == alarm:
-            rule["expr"] = expression
+        rule["expr"] = expression
     done = run_cases(tmp_path, rules)
     assert done.returncode == 1
-    assert f"alertname: {alarm}" in done.stdout + done.stderr
+    found = set(re.findall(r"alertname: (\w+)", done.stdout + done.stderr))
+    assert found == {rule["alert"] for rule in rules["groups"][0]["rules"]}
 
 
 def names_of(text):

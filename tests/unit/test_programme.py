@@ -84,28 +84,6 @@ LOKI, WHOLE = ("loki", "snapshot", "rehearsal"), ("fleet", "full-rebuild", "rehe
 RED = (Verdict.RECOVERED_LATE, Verdict.NOT_RECOVERED, Verdict.WRONG_DATA)
 
 
-def test_a_year_ago_a_quarter_ago_and_today_with_another_prometheus():
-    native = ("prometheus", "native", "rehearsal")
-    lines = [
-        line(366, TARBALL),
-        line(366, LOKI, software="Loki 3.1.0"),
-        line(91),
-        line(91, LOKI, software="Loki 3.1.0"),
-        line(0, native, software="Prometheus 2.54.0"),
-    ]
-    found = {s.place: s for s in standings(promises(stated()), lines, NOW)}
-    assert found[TARBALL].state is State.VOID, "what is old may have changed as well"
-    assert found[CELL].state is State.VOID
-    assert "prometheus was Prometheus 2.53.3, and is Prometheus 2.54.0" in found[CELL].why
-    assert found[native].state is State.VALID
-    assert found[LOKI].state is State.VALID, "another service is none of its business"
-    assert found[LOKI].until == NOW + timedelta(days=1)
-    assert found["step-ca", "snapshot", "rehearsal"].state is State.NEVER
-    without = {s.place: s for s in standings(promises(stated()), lines[:-1], NOW)}
-    assert without[TARBALL].state is State.OVERDUE
-    assert without[CELL].state is State.VALID
-
-
 def test_a_proof_counts_until_its_last_day_and_no_longer():
     for days, state in ((91, State.VALID), (92, State.VALID), (93, State.OVERDUE)):
         assert standing([line(days)]).state is state, days
@@ -213,6 +191,9 @@ OLDER = [{"is_older": True}, {"variant": "sample-2"}]
         *(([*before, FUTURE_RED], CELL, State.DUE) for before in ([], [line(3)], [line(-2)])),
         *(([*before, FUTURE_RED, line(2)], CELL, State.VALID) for before in ([], [line(3)])),
         ([line(40), FUTURE_RED, line(1, target=LAB)], CELL, State.OVERDUE),
+        # What is overdue may have changed as well.
+        ([line(366, TARBALL)], TARBALL, State.OVERDUE),
+        ([line(366, TARBALL), line(0, software="Prometheus 2.54.0")], TARBALL, State.VOID),
         # A fleet is void as soon as one of its services is another.
         ([BEFORE, WHOLE_BEFORE, line(1)], WHOLE, State.VALID),
         ([BEFORE, WHOLE_BEFORE, line(1, software="Prometheus 2.54.0")], WHOLE, State.VOID),

@@ -20,6 +20,7 @@ from fixtures.backups.find import walk
 from fixtures.backups.remote import remote_path
 from fixtures.backups.streams import CHUNK, open_hashed
 from fixtures.backups.tarball import inspect
+from fixtures.clock import NotYet, wait_until
 from fixtures.errors import BackupDamaged, CouldNotLook, UsageError
 from fixtures.fleet.load import load_fleet
 from fixtures.plugin.options import DEFAULT_FLEET
@@ -179,8 +180,12 @@ def test_a_server_keeps_no_file_open_that_was_read(server, place):
     for number in range(20):
         (place / f"{number}.tar").write_bytes(export())
     assert {state for *_, state in said(server.url(place))} == {"whole"}
-    time.sleep(0.2)
-    assert not [name for name in opened_by(server.process.pid) if name.endswith(".tar")]
+
+    def must_be_closed():
+        if left := [name for name in opened_by(server.process.pid) if name.endswith(".tar")]:
+            raise NotYet(f"{left} are open")
+
+    wait_until(must_be_closed, label="closed", timeout=20)
 
 
 def opened_by(pid):
@@ -200,10 +205,9 @@ def test_what_does_not_answer_is_said_in_bounded_time(server, place, monkeypatch
         listed([server.url(place)])
     monkeypatch.setattr(servers, "CONNECT_SECONDS", 0.5)
     with sshd.create_server(("127.0.0.1", 0)) as deaf:
-        port, begun = deaf.getsockname()[1], time.monotonic()
-        with pytest.raises(CouldNotLook, match="no answer"):
+        port = deaf.getsockname()[1]
+        with pytest.raises(CouldNotLook, match=r"no answer \(0.5 s to connect"):
             listed([remote_path(f"sftp://127.0.0.1:{port}{place}")])
-        assert time.monotonic() - begun < 5
 
 
 def test_a_place_that_is_not_there_is_said(server, place):
@@ -266,18 +270,22 @@ def s3(tmp_path, monkeypatch):
     }.items():
         monkeypatch.setenv(name, value)
 
-    def ask(content, act=listed, drips=False):
+    def ask(content, act=listed, drips=None):
         def answer(connection):
             if not (request := connection.recv(65536)):
                 return
+            is_slow = drips is not None and request.startswith(drips)
             query = parse_qs(urlsplit(request.split()[1].decode()).query)
             body = content.get(query.get("prefix", [""])[0], listing()).encode()
-            head = b"HTTP/1.1 200 x\r\nConnection: close\r\nContent-Length: %d\r\n\r\n"
+            head = b"HTTP/1.1 200 x\r\nConnection: close\r\nETag: x\r\nContent-Length: %d\r\n\r\n"
+            if is_slow:
+                # Not earlier: what comes before a drip may take its time on a busy machine.
+                monkeypatch.setattr(servers, "READ_SECONDS", 0.5)
             connection.sendall(head % len(body))
-            for at in range(5 * drips):
+            for at in range(10 * is_slow):
                 connection.sendall(body[at : at + 1])
                 time.sleep(0.15)
-            if not drips:
+            if not is_slow:
                 connection.sendall(body)
 
         with odd.server(answer) as connect, connect() as probe:
@@ -340,16 +348,14 @@ def test_what_is_no_s3_is_said(s3, text, why):
 
 
 def test_an_s3_that_drips_is_given_up_and_its_file_is_unread(s3, monkeypatch):
+    listed_file = {"off/": listing(FILE.format("off/v.tar"))}
+    (file,) = s3(listed_file, lambda places: BackupFiles(places=places).files, b"GET /bucket/off/v")
+    assert (str(file.path), file.state) == ("s3://bucket/off/v.tar", "unread")
+    assert "no answer" in file.problem
     monkeypatch.setattr(servers, "READ_SECONDS", 0.5)
     with pytest.raises(CouldNotLook, match="backups at s3://bucket: no answer") as told:
-        s3({"off/": listing()}, drips=True)
+        s3({"off/": listing()}, drips=b"GET")
     assert told.value.hint.startswith("name endpoint and keys in ~/.aws")
-    ((path, _, _, _, state),) = s3({"off/": listing(FILE.format("off/v.tar"))}, said_of)
-    assert (path, state) == ("s3://bucket/off/v.tar", "unread")
-
-
-def said_of(places):
-    return said(*places)
 
 
 def test_no_function_for_local_files_takes_it(server, place):

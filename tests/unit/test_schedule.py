@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from fixtures.audit.policy import fault_of_pattern, same_schedule
@@ -75,7 +75,6 @@ def test_what_is_no_schedule(schedule, reason):
     assert str(caught.value) == reason
 
 
-@settings(deadline=None)
 @given(
     st.one_of(st.text(), st.from_regex(r"[0-9*/,a-f-]{1,4}( [0-9*/,-]{1,4}){4}", fullmatch=True))
 )

@@ -21,7 +21,7 @@ import pytest
 from fixtures.errors import UsageError, printable
 from fixtures.evidence import seal, verify
 from fixtures.evidence.checklist import read_dossier
-from fixtures.evidence.html import pages_of, write_index
+from fixtures.evidence.html import pages_of, render_page, write_index
 from fixtures.evidence.record import SealRecord
 from fixtures.evidence.review import (
     CONTROLS_PAGE,
@@ -39,7 +39,7 @@ from tests.unit.sealed import new_key, record, signer_of, write_run, write_runs
 from tests.unit.test_evidence_judge import drill
 
 ROOT = Path(__file__).parents[2]
-CHANGES = int(os.environ.get("ATLAS_DRILLS_MUTATIONS", "1000"))
+CHANGES = int(os.environ.get("ATLAS_DRILLS_MUTATIONS", "400"))
 
 
 @pytest.fixture(scope="module")
@@ -647,26 +647,24 @@ def test_what_is_no_key_or_certificate_is_named(tmp_path, option, pem, capsys):
     assert f"{file}: there is no " in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("drills", [2, 6])
-def test_a_history_of_many_runs_is_verified_quickly(tmp_path, key, drills):
-    """1,000 runs in 5 s on 2 cores, of a quiet machine; here as against parsing their JSON."""
-    signer, number = signer_of(key), 100
-    more = [drill(id=f"d{n}", variant=f"v{n}") for n in range(drills)]
-    for day in range(number):
-        made = record(day, signer, drills=more, drills_made=drills)
+def test_a_history_of_many_runs_is_verified_quickly(tmp_path, key):
+    """1,000 runs in 5 s on 2 cores, of a quiet machine; here as against making their pages."""
+    signer, more = signer_of(key), [drill(id=f"d{n}", variant=f"v{n}") for n in range(6)]
+    for day in range(60):
+        made = record(day, signer, drills=more, drills_made=6)
         write_run(tmp_path / "reports", made, signer)
     files = list((tmp_path / "reports").glob("*/evidence.json"))
 
     def ratio():
         before = worked()
-        for file in files * 10:
-            json.loads(file.read_bytes())
-        parsed = worked()
+        for file in files:
+            render_page(read_evidence(file))
+        rendered = worked()
         assert faults(tmp_path / "reports", public(key)) == []
-        return 10 * (worked() - parsed) / (parsed - before)
+        return (worked() - rendered) / (rendered - before)
 
-    # Some 80 on a quiet machine and 150 beside eight other processes, which share its caches.
-    assert any(ratio() < 200 for _ in range(3))
+    # Less than 2, also beside fifteen other processes: both use the machine's caches alike.
+    assert any(ratio() < 4 for _ in range(3))
 
 
 def worked():
