@@ -39,7 +39,7 @@ from tests.unit.sealed import new_key, record, signer_of, write_run, write_runs
 from tests.unit.test_evidence_judge import drill
 
 ROOT = Path(__file__).parents[2]
-CHANGES = int(os.environ.get("ATLAS_DRILLS_MUTATIONS", "400"))
+CHANGES = int(os.environ.get("ATLAS_DRILLS_MUTATIONS", "1000"))
 
 
 @pytest.fixture(scope="module")
