@@ -10,7 +10,7 @@ from fixtures.errors import CouldNotLook
 from fixtures.services import alertmanager, mosquitto
 from fixtures.services.base import ServiceUnderTest
 from fixtures.services.http import HttpClient
-from fixtures.services.loki import Loki, as_pushed, build_stream, canonical, selector_of
+from fixtures.services.loki import Chunk, Loki, as_pushed, build_stream, canonical, selector_of
 from fixtures.services.mosquitto import Mosquitto
 from fixtures.services.registry import SERVICES
 from fixtures.services.step_ca import StepCa, new_ca
@@ -194,3 +194,23 @@ def test_a_flush_is_awaited_of_the_lines_of_before_too(monkeypatch):
     monkeypatch.setattr(loki, "_is_in_log", lambda text: text in now[1])
     loki._push_to_chunks("g2")
     assert loki._chunks == {"a", "b", "c"}
+
+
+def test_a_chunk_that_a_kill_left_without_index_is_no_loss(monkeypatch):
+    there = {
+        Chunk(1, 0, 100, 1): "named",
+        Chunk(1, 10, 90, 2): "flushed again later",
+        Chunk(2, 0, 9, 3): "of the last second",
+        Chunk(1, 90, 101, 4): "half",
+        Chunk(3, 0, 9, 5): "nowhere",
+        Chunk(3, 0, 9, 6): "since the start",
+    }
+    written = (
+        "1000.5 named\n10 flushed again later\n990.1 of the last second\n10 half\n10 nowhere\n"
+    )
+    monkeypatch.setattr("fixtures.services.loki.run_script", lambda *_, **__: written)
+    loki = Loki(spec_of("loki"), None)
+    assert loki._unnamed({Chunk(1, 0, 100, 1): 7}, there) == ["half", "nowhere"]
+    assert len(loki._unnamed({}, there)) == 5
+    written = "./markers/x\n" + written
+    assert loki._unnamed({}, there) == []
