@@ -27,8 +27,7 @@ SHARES = {
 FEW = {"others": ("alertmanager", "mosquitto", "prometheus", "step-ca")}
 """Shares whose lab is filled with these services alone: their tests ask for no others."""
 
-# Hypothesis' own profile for machines that stall: no limit on a single example's time.
-PYTEST = (sys.executable, "-m", "pytest", "--durations=15", "--hypothesis-profile=ci")
+PYTEST = (sys.executable, "-m", "pytest", "--durations=15")
 
 
 def _of_atlas(fleet):

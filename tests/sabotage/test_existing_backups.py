@@ -52,7 +52,7 @@ def without_note(existing):
 
 def publish(topic, payload):
     def act(existing):
-        with connected(existing.service.subject._dial) as client:
+        with connected(existing.service.subject.dial) as client:
             client.publish(topic, payload, 1, retain=True)
 
     return act

@@ -146,7 +146,7 @@ def test_sessions_that_are_gone_are_missed(spoiled):
     def drop(service, backup):
         service.instance.wait_until_usable()
         service.wait_until_healthy()
-        with connected(service.subject._dial, "atlas-drills-earlier"):
+        with connected(service.subject.dial, "atlas-drills-earlier"):
             pass
         service.restart()
 
@@ -159,7 +159,7 @@ def test_a_retained_message_that_expires_is_known_to_end(healthy):
     service = healthy("mosquitto")
     soon = Properties(PacketTypes.PUBLISH)
     soon.MessageExpiryInterval = 600
-    with connected(service.subject._dial, version=MQTTv5) as client:
+    with connected(service.subject.dial, version=MQTTv5) as client:
         sent = client._paho.publish("a/b", b"x", 1, True, soon)
         client.wait(sent.is_published, "PUBACK")
     found = {each.name: each for each in service.subject.list_items(datetime.now(UTC))}

@@ -1,6 +1,5 @@
-"""Hypothesis: how long an example takes is the machine's, and no fault."""
+"""Hypothesis: the same examples each time, however long a busy machine takes for one."""
 
-from hypothesis import HealthCheck, settings
+from hypothesis import settings
 
-settings.register_profile("house", deadline=None, suppress_health_check=[HealthCheck.too_slow])
-settings.load_profile("house")
+settings.load_profile("ci")

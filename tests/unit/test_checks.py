@@ -24,6 +24,8 @@ from fixtures.recovery.existing import (
 )
 from fixtures.recovery.fleet import Platform
 from fixtures.services.base import ActiveCheck, Item, Known, Ledger, each, total
+from fixtures.services.registry import SERVICES
+from tests.imitations.instance import spec_of
 
 NOW = datetime.now(UTC)
 NOTHING = SimpleNamespace()
@@ -123,12 +125,22 @@ def test_a_known_fault_of_incus_is_in_the_reason_of_what_failed(made, fault, is_
     [(90, 0.1, True), (89, 0.1, False), (50, 0.5, True), (0, 1.0, True), (100, 0.0, True)],
 )
 def test_less_than_the_last_proof_by_more_than_is_allowed_is_wrong(checks, now, shrink, is_held):
-    counted = {"silences": 100, "locks": 0}
+    counted = {"dashboards": 100, "folders": 0}
     checks.drill.last_proof = SimpleNamespace(counted=counted, begun=NOW, run="r1")
-    checks.drill.counted = {"silences": now, "keys": 3}
+    checks.drill.counted = {"dashboards": now, "keys": 3}
     module.check_not_shrunk(checks, checks.drill, shrink)
     assert (not checks.broken) is is_held
-    assert is_held or f"{now} silences, the last proof counted 100" in checks.broken[0]
+    assert is_held or f"{now} dashboards, the last proof counted 100" in checks.broken[0]
+
+
+@pytest.mark.parametrize(("kind", "what"), [("alertmanager", "silences"), ("atlantis", "locks")])
+def test_what_ends_by_itself_may_be_fewer_than_at_the_last_proof(checks, kind, what):
+    subject = SERVICES[kind](spec_of(kind), None)
+    checks.drill.last_proof = SimpleNamespace(counted={what: 9}, begun=NOW, run="r1")
+    module.count(checks, subject, each(what, {"a": "1"}))
+    assert checks.drill.counted == {}
+    module.check_not_shrunk(checks, checks.drill, 0.1, subject.passing_items)
+    assert not checks.broken
 
 
 def test_what_could_not_be_counted_is_not_less_than_at_the_last_proof(checks):
@@ -165,7 +177,7 @@ HELD = tuple(each("silences", {"a": "1"}))
 class Restored:
     """A restored service, as far as it is asked."""
 
-    counted_by_hour = ()
+    passing_items = ()
 
     def __init__(self, found, newest=None):
         self.list_items, self.newest = lambda at: found, lambda at: newest

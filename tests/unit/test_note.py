@@ -44,7 +44,7 @@ def rows(number):
 
 def judge(notes, found):
     """The faults of a service that holds `found`, restored after these notes, and the unlooked."""
-    restored = SimpleNamespace(counted_by_hour=(), list_items=lambda at: found)
+    restored = SimpleNamespace(passing_items=(), list_items=lambda at: found)
     checks = Checks(Drill("x", "tarball", 900, "drill-x", "low", origin="existing"))
     check_known(checks, restored, expected_at("mq", TAKEN, notes), "what the source held")
     return checks.broken, checks.unlooked

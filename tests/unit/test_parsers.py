@@ -204,6 +204,17 @@ def test_a_log_of_badger_is_read_to_its_last_entry():
     fails_for_each(flipped(whole, range(20, len(whole))), read)
 
 
+def block(content, size):
+    """A block of a table of Badger of this size, with its sum."""
+    room = size - len(part(2, 1 << 31)) - 4
+    content = content.ljust(room, b"\0")
+    while True:
+        total = part(2, crc32c(content))
+        if len(content) + len(total) + 4 == size:
+            return content + total + struct.pack(">I", len(total))
+        content = bytes([content[0], content[1] + 1]) + content[2:].ljust(room - 2, b"\0")
+
+
 def test_tables_of_badger_are_those_of_its_manifest():
     def change(*parts_of_change):
         changes = b"".join(part(1, each) for each in parts_of_change)
@@ -211,9 +222,9 @@ def test_tables_of_badger_are_those_of_its_manifest():
 
     first, second = change(part(1, 1), part(1, 2) + part(3, 1)), change(part(1, 1) + part(2, 1))
     whole = b"Bdgr" + struct.pack(">I", 7) + first + second
-    assert stores.read_manifest(whole) == {"000002.sst"}
+    assert stores.read_manifest(whole) == {"000002.sst": False}
     fails_for_each_cut(whole, stores.read_manifest, {8, 8 + len(first), *range(4, 8)})
-    blocks = bytes(100)
+    blocks = block(b"k", 60) + block(b"l", 40)
     index = part(1, part(1, b"k") + part(3, 60)) + part(1, part(2, 60) + part(3, 40))
     total = part(2, crc32c(index))
     table = blocks + index + struct.pack(">I", len(index)) + total + struct.pack(">I", len(total))
@@ -221,6 +232,8 @@ def test_tables_of_badger_are_those_of_its_manifest():
     fails_for_each_cut(table, stores.check_table, set())
     damaged = (table[1:], b"x" + table, table.replace(index, bytes(len(index))))
     fails_for_each(damaged, stores.check_table)
+    fails_for_each(flipped(table, range(100)), stores.check_table)
+    stores.check_table(b"x" + table[1:], is_packed=True)
 
 
 def zigzag(number):

@@ -5,11 +5,13 @@ from datetime import UTC, datetime
 import pytest
 import requests
 
+from fixtures.clock import NotYet
 from fixtures.errors import CouldNotLook
-from fixtures.services import alertmanager
+from fixtures.services import alertmanager, mosquitto
 from fixtures.services.base import ServiceUnderTest
 from fixtures.services.http import HttpClient
-from fixtures.services.loki import Loki, as_pushed, build_stream, canonical, selector_of
+from fixtures.services.loki import Chunk, Loki, as_pushed, build_stream, canonical, selector_of
+from fixtures.services.mosquitto import Mosquitto
 from fixtures.services.registry import SERVICES
 from fixtures.services.step_ca import StepCa, new_ca
 from tests.imitations.instance import spec_of
@@ -133,3 +135,82 @@ def test_a_metric_is_summed_over_its_series_and_without_one_it_is_not_zero(monke
     monkeypatch.setattr(HttpClient, "request_ok", lambda *_, **__: Answer)
     loki = Loki(spec_of("loki"), None)
     assert loki.read_metrics() == {"a": 3, "ab": 5, "b": 0}
+
+
+DATA_KINDS = sorted(SERVICES.keys() - {"generic", "mosquitto", "step-ca"})
+
+
+@pytest.mark.parametrize(
+    ("status", "text"),
+    [(401, "Unauthorized"), (403, "no"), (400, "Client sent an HTTP request to an HTTPS server.")],
+)
+@pytest.mark.parametrize("kind", DATA_KINDS)
+def test_a_service_that_wants_a_password_or_tls_is_not_called_unhealthy(
+    monkeypatch, kind, status, text
+):
+    answer = requests.Response()
+    answer.status_code, answer._content = status, text.encode()
+    monkeypatch.setattr(HttpClient, "request", lambda *_, **__: answer)
+    with pytest.raises(CouldNotLook, match=text) as error:
+        SERVICES[kind](spec_of(kind), None).check_health()
+    assert "kind: generic" in error.value.hint
+
+
+@pytest.mark.parametrize("text", ["Not authorized", "Bad user name or password"])
+def test_a_broker_that_wants_a_password_is_not_called_unhealthy(monkeypatch, text):
+    def refuse(*_, **__):
+        raise CouldNotLook(f"the broker refused the connection: {text}")
+
+    monkeypatch.setattr(mosquitto, "Client", refuse)
+    with pytest.raises(CouldNotLook, match=text):
+        Mosquitto(spec_of("mosquitto"), None).check_health()
+
+
+@pytest.mark.parametrize("kind", sorted(SERVICES.keys() - {"generic"}))
+def test_a_service_is_asked_at_the_port_of_the_fleet_file(kind):
+    class Instance:
+        def dial(self, port):
+            raise ConnectionRefusedError(f"nothing listens on {port}")
+
+    spec = spec_of(kind)
+    spec = spec.model_copy(update={"health": spec.health.model_copy(update={"port": 4711})})
+    service = SERVICES[kind](spec, Instance())
+    service.load_facts({"root fingerprint": "0" * 64})
+    with pytest.raises(NotYet, match="nothing listens on 4711"):
+        service.check_health()
+
+
+def test_a_flush_is_awaited_of_the_lines_of_before_too(monkeypatch):
+    """Else the chunk of these could come later, or its lines still be in the log as well."""
+    steps = iter([({"a", "b"}, "{job=atlas-drills, canary=g1/recent/1}"), ({"a", "b", "c"}, "")])
+    loki, now = Loki(spec_of("loki"), None), [set(), ""]
+
+    def step(*_, **options):
+        if "json" not in options:
+            now[:] = next(steps)
+
+    monkeypatch.setattr(HttpClient, "request_ok", step)
+    monkeypatch.setattr(loki, "_chunk_files", lambda: now[0])
+    monkeypatch.setattr(loki, "_is_in_log", lambda text: text in now[1])
+    loki._push_to_chunks("g2")
+    assert loki._chunks == {"a", "b", "c"}
+
+
+def test_a_chunk_that_a_kill_left_without_index_is_no_loss(monkeypatch):
+    there = {
+        Chunk(1, 0, 100, 1): "named",
+        Chunk(1, 10, 90, 2): "flushed again later",
+        Chunk(2, 0, 9, 3): "of the last second",
+        Chunk(1, 90, 101, 4): "half",
+        Chunk(3, 0, 9, 5): "nowhere",
+        Chunk(3, 0, 9, 6): "since the start",
+    }
+    written = (
+        "1000.5 named\n10 flushed again later\n990.1 of the last second\n10 half\n10 nowhere\n"
+    )
+    monkeypatch.setattr("fixtures.services.loki.run_script", lambda *_, **__: written)
+    loki = Loki(spec_of("loki"), None)
+    assert loki._unnamed({Chunk(1, 0, 100, 1): 7}, there) == ["half", "nowhere"]
+    assert len(loki._unnamed({}, there)) == 5
+    written = "./markers/x\n" + written
+    assert loki._unnamed({}, there) == []

@@ -100,12 +100,27 @@ def test_a_ca_whose_root_must_be_fetched_is_asked_again_while_nothing_listens():
         def dial(self, port):
             raise ConnectionRefusedError(f"nothing listens on {port}")
 
-    service = StepCa(None, Instance())
+    service = StepCa(spec_of("step-ca"), Instance())
     with pytest.raises(CouldNotLook, match="no root certificate is known"):
         service.check_health()
     service.load_facts({"root fingerprint": "0" * 64})
     with pytest.raises(NotYet, match="no root for a fingerprint: nothing listens on 9000"):
         service.check_health()
+
+
+def test_a_ca_is_asked_by_the_name_in_its_settings():
+    class Instance:
+        def pull(self, path):
+            own_root = path.endswith("root_ca.crt")
+            return own.pem if own_root else b'{"dnsNames": ["ca.example.com", "localhost"]}'
+
+    own = identity("ca.example.com")
+    with server(pages({"/health": b"ok"}), context_of(own)) as dial:
+        service = StepCa(spec_of("step-ca"), Instance())
+        service.dial = dial
+        service.trust_copy()
+        assert service.check_health() == "ok"
+        service.close()
 
 
 def test_what_was_given_up_must_be_refused(ca, monkeypatch):
